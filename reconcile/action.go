@@ -1,0 +1,61 @@
+package reconcile
+
+import "fmt"
+
+// String tells what will be done in one line: verb, object, reason.
+
+func (a CreateReplicaSet) String() string {
+	rs := a.ReplicaSet
+	var n int32
+	if rs.Spec.Replicas != nil {
+		n = *rs.Spec.Replicas
+	}
+	return fmt.Sprintf("create ReplicaSet/%s/%s with %d replicas", rs.Namespace, rs.Name, n)
+}
+
+func (a UpdateReplicaSet) String() string {
+	return fmt.Sprintf("scale %s to %d%s", a.Key, a.Replicas, because(a.Reason))
+}
+
+func (a DeleteReplicaSet) String() string { return "delete " + a.Key.String() + because(a.Reason) }
+
+func (a CreatePod) String() string { return "create Pod/" + a.Pod.Namespace + "/" + a.Pod.Name }
+
+func (a DeletePod) String() string { return "delete " + a.Key.String() + because(a.Reason) }
+
+func (a UpdateStatus) String() string { return "update status" }
+
+func (a SetRevision) String() string { return fmt.Sprintf("mark %s as revision %s", a.Key, a.Revision) }
+
+func (a RecordEvent) String() string { return fmt.Sprintf("%s: %s: %s", a.Key, a.Reason, a.Message) }
+
+func (a PullImage) String() string { return fmt.Sprintf("pull %s for %s", a.Ref, a.Pod) }
+
+func (a RunSandbox) String() string { return "run sandbox of " + a.Pod.String() }
+
+func (a StartContainer) String() string {
+	return fmt.Sprintf("start container %s of %s, attempt %d", a.Config.Name, a.Pod, a.Config.Attempt)
+}
+
+func (a SignalContainer) String() string {
+	return fmt.Sprintf("send signal %d to container %s of %s%s", a.Signal, a.Container, a.Pod, because(a.Reason))
+}
+
+func (a KillContainer) String() string {
+	return fmt.Sprintf("kill container %s of %s%s", a.Container, a.Pod, because(a.Reason))
+}
+
+func (a RemoveContainer) String() string {
+	return fmt.Sprintf("remove container %s of %s, attempt %d", a.Container, a.Pod, a.Attempt)
+}
+
+func (a RemoveSandbox) String() string { return "remove sandbox of " + a.Pod.String() }
+
+func (a ForgetPod) String() string { return "forget " + a.Pod.String() }
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}

@@ -1,0 +1,186 @@
+// Package reconcile decides. Its packages compare what is wished with what is, and return plans: pure functions of plain data, without
+// input or output, clock, log or randomness. The controller gathers the input, executes the plan, and comes again.
+package reconcile
+
+import (
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"berth/runtime"
+)
+
+// Kinds that the planners know. BarePod is a Pod stated by a file: the wish, of which at most one Pod exists at a time.
+const (
+	KindDeployment = "Deployment"
+	KindReplicaSet = "ReplicaSet"
+	KindPod        = "Pod"
+	KindBarePod    = "BarePod"
+)
+
+// Annotations and labels with a meaning of berth's own.
+const (
+	// AnnotationImageID pins a container's image in a Pod to what the reference meant when the pod first started.
+	AnnotationPrefix = "berth.dev/"
+)
+
+// Key names an object. It says nothing about what happened to it.
+type Key struct {
+	Kind, Namespace, Name string
+}
+
+// String is KIND/NAMESPACE/NAME.
+func (k Key) String() string { return k.Kind + "/" + k.Namespace + "/" + k.Name }
+
+// Plan is what a planner wants done, in order, and when it wants to look again if nothing happens before. Zero means never.
+type Plan struct {
+	Actions      []Action
+	RequeueAfter time.Duration
+}
+
+// Action is one step of a plan: a whole intention, by name. It prints as one line for dry runs, logs and events.
+//
+//sumtype:decl
+type Action interface {
+	fmt.Stringer
+	isAction()
+}
+
+// Actions above pods. They change the store.
+type (
+	// CreateReplicaSet makes a new revision of a Deployment. Creating what exists under the same owner is not an error.
+	CreateReplicaSet struct{ ReplicaSet *appsv1.ReplicaSet }
+	// UpdateReplicaSet changes a revision's size and annotations; the rest of Spec stays as it is in the store.
+	UpdateReplicaSet struct {
+		Key         Key
+		UID         types.UID
+		Replicas    int32
+		Annotations map[string]string // the whole new set
+		// MinReadySeconds follows the Deployment's.
+		MinReadySeconds int32
+		Reason          string
+	}
+	// DeleteReplicaSet forgets a revision that has no pods.
+	DeleteReplicaSet struct {
+		Key    Key
+		UID    types.UID
+		Reason string
+	}
+	// CreatePod makes a Pod. The executor gives it its UID. Creating what exists under the same owner is not an error.
+	CreatePod struct {
+		Pod *corev1.Pod
+	}
+	// DeletePod begins a Pod's graceful end: it sets deletionTimestamp and deletionGracePeriodSeconds. On a Pod that is ending it can only shorten the rest.
+	DeletePod struct {
+		Key    Key
+		UID    types.UID
+		Grace  *int64 // seconds; nil means the pod's own
+		Reason string
+	}
+	// UpdateStatus replaces the status of an object (and, for Deployments, the revision annotation). Object is a whole copy; only its status is taken.
+	UpdateStatus struct{ Object kruntime.Object }
+	// SetRevision sets the annotation deployment.kubernetes.io/revision.
+	SetRevision struct {
+		Key      Key
+		Revision string
+	}
+	// RecordEvent tells the user something about an object.
+	RecordEvent struct {
+		Key     Key
+		UID     types.UID
+		Warning bool
+		Reason  string // CamelCase, as Kubernetes names it
+		Message string
+	}
+)
+
+// Actions of pods. They change the machine.
+type (
+	// PullImage asks for an image; it returns at once. Refs being pulled already are left alone.
+	PullImage struct {
+		Pod Key
+		Ref string
+		// Always asks the registry even when an image is present.
+		Always bool
+		// Secrets names imagePullSecrets of the pod's namespace.
+		Secrets []string
+	}
+	// RunSandbox makes the pod's sandbox.
+	RunSandbox struct {
+		Pod    Key
+		Config runtime.SandboxConfig
+	}
+	// StartContainer starts one attempt of a container.
+	StartContainer struct {
+		Pod    Key
+		UID    types.UID
+		Config runtime.ContainerConfig
+	}
+	// SignalContainer asks a container to end.
+	SignalContainer struct {
+		Pod       Key
+		UID       types.UID
+		Container string
+		Signal    int
+		Reason    string
+	}
+	// KillContainer ends a container's processes at once.
+	KillContainer struct {
+		Pod       Key
+		UID       types.UID
+		Container string
+		Reason    string
+	}
+	// RemoveContainer drops an ended attempt.
+	RemoveContainer struct {
+		Pod       Key
+		UID       types.UID
+		Container string
+		Attempt   uint32
+	}
+	// RemoveSandbox takes down everything of the pod on the machine.
+	RemoveSandbox struct {
+		Pod Key
+		UID types.UID
+	}
+	// ForgetPod removes a Pod whose sandbox is gone from the store.
+	ForgetPod struct {
+		Pod Key
+		UID types.UID
+	}
+)
+
+func (CreateReplicaSet) isAction() {}
+func (UpdateReplicaSet) isAction() {}
+func (DeleteReplicaSet) isAction() {}
+func (CreatePod) isAction()        {}
+func (DeletePod) isAction()        {}
+func (UpdateStatus) isAction()     {}
+func (SetRevision) isAction()      {}
+func (RecordEvent) isAction()      {}
+func (PullImage) isAction()        {}
+func (RunSandbox) isAction()       {}
+func (StartContainer) isAction()   {}
+func (SignalContainer) isAction()  {}
+func (KillContainer) isAction()    {}
+func (RemoveContainer) isAction()  {}
+func (RemoveSandbox) isAction()    {}
+func (ForgetPod) isAction()        {}
+
+// ImageState is what the controller knows of one image reference.
+type ImageState struct {
+	// Image is set when it is present.
+	Image *runtime.Image
+	// Pulling is true while a pull is under way.
+	Pulling bool
+	// PulledAt is when a pull last succeeded in this run of the controller; zero if never. Policy Always wants one after the pod was created.
+	PulledAt time.Time
+	// Failures counts the failed pulls since the last success; LastFailure is when, LastError why, and Unauthorized and DiskFull tell two causes apart.
+	Failures    int
+	LastFailure time.Time
+	LastError   string
+}
