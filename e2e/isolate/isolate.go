@@ -1,0 +1,309 @@
+// Package isolate runs a test program in namespaces and cgroups of its own, so that what other programs of the machine do in the
+// meantime neither disturbs its counting nor is disturbed by it, and so that nothing survives its end, however it ends.
+//
+// The program starts itself three times: outside (makes one cgroup in each hierarchy), as the first process of the new namespaces
+// (reaps) and as the program proper. On a machine that belongs to the test alone, BERTH_E2E_ISOLATE=0 runs it as it is.
+package isolate
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	stageVar  = "BERTH_E2E_STAGE"
+	cgroupVar = "BERTH_E2E_CGROUP"
+	// SwitchVar set to 0 turns isolation off.
+	SwitchVar  = "BERTH_E2E_ISOLATE"
+	cgroupRoot = "/sys/fs/cgroup"
+)
+
+// Inside says whether this process is the program proper: the one that shall run the tests.
+func Inside() bool {
+	return os.Getenv(stageVar) == "program" || os.Getenv(SwitchVar) == "0"
+}
+
+// Root ends the program with one line when it does not run as root.
+func Root() {
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, "these tests make namespaces, cgroups and mounts: run them as root (make root, make e2e)")
+		os.Exit(1)
+	}
+}
+
+// Main calls program in namespaces and cgroups of its own and returns its exit code. It has to be the first thing a test's TestMain
+// or a main function does. The outermost call runs prepare before, on the machine as it is; it may be nil.
+func Main(prepare func() error, program func() int) int {
+	Root()
+	switch {
+	case os.Getenv(stageVar) == "init":
+		return report(initStage())
+	case os.Getenv(stageVar) == "program":
+		if err := enterCgroups(); err != nil {
+			return report(0, err)
+		}
+		return program()
+	}
+	if prepare != nil {
+		if err := prepare(); err != nil {
+			return report(0, err)
+		}
+	}
+	if os.Getenv(SwitchVar) == "0" {
+		return program()
+	}
+	return report(outer())
+}
+
+func report(code int, err error) int {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "isolate:", err)
+		return 1
+	}
+	return code
+}
+
+// outer makes the cgroups, starts the first process of the new namespaces, and removes the cgroups after it.
+func outer() (code int, err error) {
+	name := fmt.Sprintf("e2e-%08x", uint32(time.Now().UnixNano())^uint32(os.Getpid())<<16)
+	dirs, err := makeCgroups(name)
+	defer func() { err = errors.Join(err, removeCgroups(dirs)) }()
+	if err != nil {
+		return 0, err
+	}
+	cmd := again("init", cgroupVar+"="+name)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	// The death signal comes when the thread that forked ends: keep it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return run(cmd)
+}
+
+// initStage is the first process: it sets the namespaces up, starts the program and reaps whatever is left to it.
+func initStage() (int, error) {
+	runtime.LockOSThread()
+	name := os.Getenv(cgroupVar)
+	for _, dir := range hierarchies() {
+		if err := os.WriteFile(filepath.Join(dir, name, "cgroup.procs"), []byte("0"), 0); err != nil {
+			return 0, fmt.Errorf("cannot enter cgroup %s/%s: %w", dir, name, err)
+		}
+	}
+	if err := privateMounts(); err != nil {
+		return 0, err
+	}
+	if err := loopbackUp(); err != nil {
+		return 0, err
+	}
+	cmd := again("program")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: cloneNewCgroup, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("cannot start the program: %w", err)
+	}
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return 0, fmt.Errorf("cannot wait for the program: %w", err)
+		case pid == cmd.Process.Pid && status.Signaled():
+			return 128 + int(status.Signal()), nil
+		case pid == cmd.Process.Pid:
+			return status.ExitStatus(), nil
+		}
+	}
+}
+
+const cloneNewCgroup = 0x02000000
+
+func again(stage string, env ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(append(os.Environ(), stageVar+"="+stage), env...)
+	return cmd
+}
+
+func run(cmd *exec.Cmd) (int, error) {
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
+			return 128 + int(s.Signal()), nil
+		}
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// privateMounts cuts the mount tree off the machine's and mounts what shows the new namespaces: /proc, and a /run in memory.
+func privateMounts() error {
+	for _, m := range []struct {
+		source, target, fstype string
+		flags                  uintptr
+		data                   string
+	}{
+		{"none", "/", "", syscall.MS_REC | syscall.MS_PRIVATE, ""},
+		{"proc", "/proc", "proc", syscall.MS_NOSUID | syscall.MS_NODEV | syscall.MS_NOEXEC, ""},
+		{"tmpfs", "/run", "tmpfs", syscall.MS_NOSUID | syscall.MS_NODEV, "mode=755"},
+	} {
+		if err := syscall.Mount(m.source, m.target, m.fstype, m.flags, m.data); err != nil {
+			return fmt.Errorf("cannot mount %s: %w", m.target, err)
+		}
+	}
+	return nil
+}
+
+// hierarchies lists the mount points of all cgroup hierarchies.
+func hierarchies() []string {
+	var out []string
+	for _, m := range cgroupMounts() {
+		out = append(out, m.dir)
+	}
+	return out
+}
+
+type cgroupMount struct{ dir, fstype, options string }
+
+func cgroupMounts() []cgroupMount {
+	data, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return nil
+	}
+	var out []cgroupMount
+	seen := map[string]bool{}
+	for line := range strings.Lines(string(data)) {
+		f := strings.Fields(line)
+		if len(f) < 4 || f[2] != "cgroup" && f[2] != "cgroup2" || !strings.HasPrefix(f[1], cgroupRoot) || seen[f[1]] {
+			continue
+		}
+		seen[f[1]] = true
+		out = append(out, cgroupMount{f[1], f[2], v1Options(f[3])})
+	}
+	return out
+}
+
+// v1Options keeps of a mount's options those that name a hierarchy.
+func v1Options(all string) string {
+	var keep []string
+	for o := range strings.SplitSeq(all, ",") {
+		switch o {
+		case "rw", "ro", "relatime", "noatime", "nosuid", "nodev", "noexec", "nsdelegate", "memory_recursiveprot", "seclabel":
+		default:
+			if strings.HasPrefix(o, "name=") {
+				keep = append(keep, "none")
+			}
+			keep = append(keep, o)
+		}
+	}
+	return strings.Join(keep, ",")
+}
+
+func makeCgroups(name string) ([]string, error) {
+	var made []string
+	for _, h := range hierarchies() {
+		dir := filepath.Join(h, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return made, fmt.Errorf("cannot make a cgroup: %w", err)
+		}
+		made = append(made, dir)
+		for _, f := range []string{"cpuset.cpus", "cpuset.mems"} {
+			// A new v1 cpuset is empty and takes no process.
+			if value, err := os.ReadFile(filepath.Join(h, f)); err == nil && len(strings.TrimSpace(string(value))) > 0 {
+				if err := os.WriteFile(filepath.Join(dir, f), value, 0); err != nil {
+					return made, fmt.Errorf("cannot copy %s: %w", f, err)
+				}
+			}
+		}
+	}
+	return made, nil
+}
+
+// removeCgroups removes the trees below dirs, for which the processes in them may still be dying.
+func removeCgroups(dirs []string) error {
+	var err error
+	for _, dir := range dirs {
+		for wait := time.Millisecond; wait < 4*time.Second; wait *= 2 {
+			if err = removeTree(dir); err == nil {
+				break
+			}
+			time.Sleep(wait)
+		}
+	}
+	return err
+}
+
+func removeTree(dir string) error {
+	var all []string
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			all = append(all, p)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i := len(all) - 1; i >= 0; i-- {
+		if err := syscall.Rmdir(all[i]); err != nil && !errors.Is(err, syscall.ENOENT) {
+			return fmt.Errorf("cannot remove cgroup %s: %w", all[i], err)
+		}
+	}
+	return nil
+}
+
+// enterCgroups mounts every hierarchy anew, as the cgroup namespace shows it: the program's own cgroup is the root of what it sees.
+func enterCgroups() error {
+	for _, m := range cgroupMounts() {
+		if err := syscall.Unmount(m.dir, syscall.MNT_DETACH); err != nil {
+			return fmt.Errorf("cannot unmount %s: %w", m.dir, err)
+		}
+		data := m.options
+		if m.fstype == "cgroup2" {
+			data = ""
+		}
+		if err := syscall.Mount(m.fstype, m.dir, m.fstype, syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, data); err != nil {
+			return fmt.Errorf("cannot mount %s (%s): %w", m.dir, data, err)
+		}
+		if m.fstype == "cgroup2" {
+			if err := leaveRoot(m.dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leaveRoot moves the program into a leaf: on cgroup v2 a group with processes gives its children no controllers.
+func leaveRoot(dir string) error {
+	leaf := filepath.Join(dir, "e2e-runner")
+	if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("cannot make a cgroup: %w", err)
+	}
+	for _, pid := range []int{1, os.Getpid()} {
+		if err := os.WriteFile(filepath.Join(leaf, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
+			return fmt.Errorf("cannot move process %d to %s: %w", pid, leaf, err)
+		}
+	}
+	controllers, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	if err != nil {
+		return err
+	}
+	for c := range strings.FieldsSeq(string(controllers)) {
+		// Those that cannot be handed down are left out.
+		_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0)
+	}
+	return nil
+}
