@@ -19,8 +19,10 @@ const Version = 1
 const (
 	// NRJump goes on at the step with the index of argument 0.
 	NRJump = 0xffff_0000 + iota
-	// NRChownMade does fchownat(AT_FDCWD, arg0 path, arg1 uid, arg2 gid) as a normal call; reserved for readability of reports.
+	// NRExit ends the child with the status of argument 0.
 	NRExit
+	// NRStore writes the 8 bytes of argument 1 to the address of argument 0: a register into a structure.
+	NRStore
 )
 
 // Slots at and above SlotSandbox are descriptors the keeper provides; those below are the ones sent along with the program, in order.
@@ -34,6 +36,9 @@ const (
 	SlotStderr
 	SlotGate   // read end of the gate: one byte lets the child go on, end of file means the keeper is gone
 	SlotTarget // exec: pidfd of the container's first process
+	SlotTTY    // exec with a terminal: the terminal's own end, to become 0, 1 and 2
+	SlotReady  // container with a terminal: write one byte here when the master stands at SlotPTY, then read SlotGate
+	SlotPTY    // container with a terminal: a reserved number; dup3 the pty master onto it (O_CLOEXEC) and the keeper fetches it from there
 )
 
 // Registers a program may save results in.
