@@ -24,8 +24,9 @@ const (
 
 // Annotations and labels with a meaning of berth's own.
 const (
-	// AnnotationImageID pins a container's image in a Pod to what the reference meant when the pod first started.
 	AnnotationPrefix = "berth.dev/"
+	// AnnotationWish is on Pods made for a BarePod: the hash of the spec that the file stated.
+	AnnotationWish = AnnotationPrefix + "wish"
 )
 
 // Key names an object. It says nothing about what happened to it.
@@ -75,6 +76,7 @@ type (
 		Pod *corev1.Pod
 	}
 	// DeletePod begins a Pod's graceful end: it sets deletionTimestamp and deletionGracePeriodSeconds. On a Pod that is ending it can only shorten the rest.
+	// As in Kubernetes, deletionTimestamp is the moment the grace ends (now + grace), not the moment of the request.
 	DeletePod struct {
 		Key    Key
 		UID    types.UID
@@ -183,4 +185,25 @@ type ImageState struct {
 	Failures    int
 	LastFailure time.Time
 	LastError   string
+}
+
+// PodMemory is what the controller remembers of its own deeds for one pod, by UID, in memory only. Losing it costs one more
+// signal or one earlier retry, never correctness. The zero value is right for a pod nothing was done for yet.
+type PodMemory struct {
+	// Failed holds, by container name, the last start that failed and left nothing on the machine. The executor sets it when
+	// StartContainer returns an error, and deletes the entry when a start succeeds.
+	Failed map[string]StartFailure
+	// Signalled holds, by container name, the attempt that was last sent its stop signal. The executor sets it when a
+	// SignalContainer action has been carried out.
+	Signalled map[string]uint32
+}
+
+// StartFailure is a start that failed. Attempt, Backoff and SpecHash are those of its ContainerConfig.
+type StartFailure struct {
+	Attempt  uint32
+	Backoff  time.Duration
+	SpecHash string
+	// Reason is that of the *runtime.StartError, or runtime.ReasonCreateError for any other error.
+	Reason, Message string
+	At              time.Time
 }
