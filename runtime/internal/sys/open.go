@@ -1,0 +1,104 @@
+package sys
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// OpenPath opens path for reference only, following symbolic links as the machine's own programs would.
+func OpenPath(path string) (*FD, error) {
+	return open(unix.AT_FDCWD, path, unix.O_PATH, 0)
+}
+
+// OpenDir opens a directory of berth's own. A symbolic link in the last place is refused.
+func OpenDir(path string) (*FD, error) {
+	return open(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+}
+
+func open(dir int, path string, flags int, mode uint32) (*FD, error) {
+	var n int
+	err := retry(func() (err error) {
+		n, err = unix.Openat(dir, path, flags|unix.O_CLOEXEC, mode)
+		return err
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return NewFD(n), nil
+}
+
+// openat2Tries bounds how often a lookup is repeated that a concurrent rename disturbed (EAGAIN).
+const openat2Tries = 128
+
+// OpenInRoot opens path below root for reference only, as a process whose root directory is root would: ".." and symbolic
+// links never lead out, links of procfs are not followed.
+func OpenInRoot(root *FD, path string) (*FD, error) {
+	return openInRoot(root, path, unix.O_PATH, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
+}
+
+// OpenBeneath opens path below root; anything that would lead out is an error, symbolic links are refused altogether.
+func OpenBeneath(root *FD, path string, flags int) (*FD, error) {
+	return openInRoot(root, path, flags, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
+}
+
+func openInRoot(root *FD, path string, flags int, resolve uint64) (*FD, error) {
+	how := &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: resolve}
+	for try := 0; ; try++ {
+		n, err := unix.Openat2(root.Int(), path, how)
+		switch {
+		case err == nil:
+			return NewFD(n), nil
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN) && try < openat2Tries:
+		default:
+			return nil, &os.PathError{Op: "openat2", Path: path, Err: err}
+		}
+	}
+}
+
+// MkdirAllInRoot makes the missing directories of path below root and opens the last. Each component is resolved inside root.
+func MkdirAllInRoot(root *FD, path string, mode uint32) (*FD, error) {
+	clean := filepath.Clean("/" + path)
+	for {
+		fd, err := OpenInRoot(root, clean)
+		if err == nil {
+			return fd, nil
+		}
+		if !errors.Is(err, unix.ENOENT) {
+			return nil, err
+		}
+		if err := mkdirFirstMissing(root, clean, mode); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// mkdirFirstMissing makes the topmost missing component of clean.
+func mkdirFirstMissing(root *FD, clean string, mode uint32) error {
+	parent, err := OpenInRoot(root, "/")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = parent.Close() }()
+	done := ""
+	for _, name := range strings.Split(strings.Trim(clean, "/"), "/") {
+		done += "/" + name
+		next, err := OpenInRoot(root, done)
+		if errors.Is(err, unix.ENOENT) {
+			if err := unix.Mkdirat(parent.Int(), name, mode); err != nil {
+				// EEXIST: a dangling symbolic link, or somebody was faster; only the first would never end.
+				return &os.PathError{Op: "mkdir", Path: done, Err: err}
+			}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		_ = parent.Close()
+		parent = next
+	}
+	return nil
+}
