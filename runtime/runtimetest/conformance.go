@@ -1,0 +1,326 @@
+package runtimetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/runtime"
+)
+
+// Machine is a runtime under test, and what the suite must know of it.
+type Machine struct {
+	Pods       runtime.Pods
+	Containers runtime.Containers
+	Executor   runtime.Executor
+	Events     runtime.Events
+	Images     runtime.Images
+	// Reopen returns the same machine as a controller gets it that was started anew.
+	Reopen func(t *testing.T) Machine
+	// Image can be pulled, and has the programs below.
+	Image string
+	// Sleep runs until it gets SIGTERM; Stubborn ignores that; Exit ends with a code; Echo writes its argument to standard output.
+	Sleep, Stubborn []string
+	Exit            func(code int) []string
+	Echo            func(text string) []string
+}
+
+// deadline is how long the suite waits for what should take milliseconds.
+const deadline = 20 * time.Second
+
+// Run judges a runtime by the contract. The factory makes a machine without pods for each case.
+func Run(t *testing.T, factory func(t *testing.T) Machine) {
+	cases := []struct {
+		name string
+		run  func(t *testing.T, s *suite)
+	}{
+		{"a sandbox is made once", testSandboxOnce},
+		{"what is not there is not found", testNotFound},
+		{"exit codes are kept", testExitCodes},
+		{"a start is idempotent", testStartOnce},
+		{"SIGTERM ends, and is told", testSignal},
+		{"a stubborn program is killed", testKill},
+		{"an ended attempt is removed", testRemoveContainer},
+		{"a removed pod leaves nothing", testRemoveSandbox},
+		{"a new controller finds everything", testReopen},
+		{"exec returns the code and the output", testExec},
+		{"a program that does not exist is a start error", testStartError},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			s := &suite{Machine: factory(t), uid: "conformance-" + strings.Map(lower, t.Name()[strings.LastIndexByte(t.Name(), '/')+1:])}
+			s.uid = s.uid[:min(len(s.uid), 40)]
+			s.watch(t)
+			t.Cleanup(func() {
+				if err := s.Pods.RemoveSandbox(context.WithoutCancel(t.Context()), s.uid); err != nil {
+					t.Errorf("cannot clean up: %v", err)
+				}
+			})
+			c.run(t, s)
+		})
+	}
+}
+
+func lower(r rune) rune {
+	switch {
+	case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+		return r
+	case r >= 'A' && r <= 'Z':
+		return r + 'a' - 'A'
+	}
+	return '-'
+}
+
+// suite is one machine and one pod on it.
+type suite struct {
+	Machine
+	uid     string
+	changed chan struct{}
+}
+
+// watch lets await sleep until the machine says that something changed.
+func (s *suite) watch(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	s.changed = make(chan struct{}, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err := s.Events.Events(ctx, func(runtime.Event) {
+			select {
+			case s.changed <- struct{}{}:
+			default:
+			}
+		})
+		if err != nil && ctx.Err() == nil {
+			t.Errorf("Events: %v", err)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
+// await waits for a state of the pod, looking again at each event.
+func (s *suite) await(t *testing.T, what string, ok func(runtime.PodStatus) bool) runtime.PodStatus {
+	t.Helper()
+	timeout := time.After(deadline)
+	for {
+		p, err := s.Pods.Status(t.Context(), s.uid)
+		if err != nil && !errors.Is(err, runtime.ErrNotFound) {
+			t.Fatalf("Status: %v", err)
+		}
+		if ok(p) {
+			return p
+		}
+		select {
+		case <-s.changed:
+		case <-timeout:
+			t.Fatalf("no event led to: %s; the pod is %+v", what, p)
+		}
+	}
+}
+
+func (s *suite) sandbox(t *testing.T) runtime.SandboxStatus {
+	t.Helper()
+	st, err := s.Pods.RunSandbox(t.Context(), runtime.SandboxConfig{
+		UID: s.uid, Namespace: "default", Name: "web", Hostname: "web", Object: []byte(`{"kind":"Pod"}`),
+	})
+	if err != nil {
+		t.Fatalf("RunSandbox: %v", err)
+	}
+	return st
+}
+
+func (s *suite) start(t *testing.T, attempt uint32, command []string) runtime.ContainerStatus {
+	t.Helper()
+	if _, err := s.Images.Pull(t.Context(), s.Image, runtime.PullOptions{}); err != nil {
+		t.Fatalf("Pull: %v", err)
+	}
+	st, err := s.Containers.StartContainer(t.Context(), s.uid, s.config(attempt, command))
+	if err != nil {
+		t.Fatalf("StartContainer: %v", err)
+	}
+	return st
+}
+
+func (s *suite) config(attempt uint32, command []string) runtime.ContainerConfig {
+	return runtime.ContainerConfig{Name: "main", Attempt: attempt, Image: s.Image, Command: command, SpecHash: "h1", Backoff: 10 * time.Second}
+}
+
+func exited(attempt uint32) func(runtime.PodStatus) bool {
+	return func(p runtime.PodStatus) bool {
+		for _, c := range p.Containers {
+			if c.Attempt == attempt && c.State == runtime.Exited {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func testSandboxOnce(t *testing.T, s *suite) {
+	a, b := s.sandbox(t), s.sandbox(t)
+	if !a.Ready || a.IP == "" || a.IP != b.IP || a.Attempt != b.Attempt {
+		t.Errorf("RunSandbox twice gave %+v, then %+v", a, b)
+	}
+	p, err := s.Pods.Status(t.Context(), s.uid)
+	if err != nil || string(p.Object) != `{"kind":"Pod"}` || p.Namespace != "default" || p.Name != "web" {
+		t.Errorf("Status = %+v, %v", p, err)
+	}
+}
+
+func testNotFound(t *testing.T, s *suite) {
+	if _, err := s.Pods.Status(t.Context(), s.uid); !errors.Is(err, runtime.ErrNotFound) {
+		t.Errorf("Status of no pod = %v, want ErrNotFound", err)
+	}
+	if err := s.Pods.RemoveSandbox(t.Context(), s.uid); err != nil {
+		t.Errorf("RemoveSandbox of no pod = %v, want nil", err)
+	}
+	if _, err := s.Images.Image(t.Context(), "conformance.invalid/none:1"); !errors.Is(err, runtime.ErrNotFound) {
+		t.Errorf("Image of no image = %v, want ErrNotFound", err)
+	}
+	if _, err := s.Containers.StartContainer(t.Context(), s.uid, s.config(0, s.Sleep)); err == nil {
+		t.Error("StartContainer without a sandbox succeeded")
+	}
+}
+
+func testExitCodes(t *testing.T, s *suite) {
+	s.sandbox(t)
+	for attempt, code := range []int{0, 3, 42} {
+		s.start(t, uint32(attempt), s.Exit(code))
+		p := s.await(t, "container ended", exited(uint32(attempt)))
+		c := p.Containers[len(p.Containers)-1]
+		want := runtime.ReasonError
+		if code == 0 {
+			want = runtime.ReasonCompleted
+		}
+		if c.ExitCode != code || c.Reason != want || c.SpecHash != "h1" || c.Backoff != 10*time.Second || c.FinishedAt.Before(c.StartedAt) {
+			t.Errorf("after exit %d the status is %+v", code, c)
+		}
+	}
+}
+
+func testStartOnce(t *testing.T, s *suite) {
+	s.sandbox(t)
+	a, b := s.start(t, 0, s.Sleep), s.start(t, 0, s.Sleep)
+	if a.State != runtime.Running || a.PID == 0 || a.PID != b.PID {
+		t.Errorf("StartContainer twice gave %+v, then %+v", a, b)
+	}
+}
+
+func testSignal(t *testing.T, s *suite) {
+	s.sandbox(t)
+	s.start(t, 0, s.Sleep)
+	if err := s.Containers.SignalContainer(t.Context(), s.uid, "main", sigterm); err != nil {
+		t.Fatalf("SignalContainer: %v", err)
+	}
+	s.await(t, "container ended by SIGTERM", exited(0))
+	if err := s.Containers.SignalContainer(t.Context(), s.uid, "main", sigterm); err != nil {
+		t.Errorf("SignalContainer of an ended container = %v, want nil", err)
+	}
+}
+
+func testKill(t *testing.T, s *suite) {
+	s.sandbox(t)
+	s.start(t, 0, s.Stubborn)
+	if err := s.Containers.SignalContainer(t.Context(), s.uid, "main", sigterm); err != nil {
+		t.Fatalf("SignalContainer: %v", err)
+	}
+	if err := s.Containers.KillContainer(t.Context(), s.uid, "main"); err != nil {
+		t.Fatalf("KillContainer: %v", err)
+	}
+	p := s.await(t, "container killed", exited(0))
+	if c := p.Containers[0]; c.ExitCode != 128+sigkill || c.Signal != sigkill {
+		t.Errorf("a killed container has %+v", c)
+	}
+}
+
+func testRemoveContainer(t *testing.T, s *suite) {
+	s.sandbox(t)
+	s.start(t, 0, s.Sleep)
+	if err := s.Containers.RemoveContainer(t.Context(), s.uid, "main", 0); err == nil {
+		t.Error("RemoveContainer of a running attempt succeeded")
+	}
+	if err := s.Containers.KillContainer(t.Context(), s.uid, "main"); err != nil {
+		t.Fatalf("KillContainer: %v", err)
+	}
+	s.await(t, "container killed", exited(0))
+	for range 2 {
+		if err := s.Containers.RemoveContainer(t.Context(), s.uid, "main", 0); err != nil {
+			t.Errorf("RemoveContainer: %v", err)
+		}
+	}
+	if p := s.await(t, "container gone", func(p runtime.PodStatus) bool { return len(p.Containers) == 0 }); !p.Sandbox.Ready {
+		t.Error("the sandbox went with its container")
+	}
+}
+
+func testRemoveSandbox(t *testing.T, s *suite) {
+	s.sandbox(t)
+	s.start(t, 0, s.Stubborn)
+	for range 2 {
+		if err := s.Pods.RemoveSandbox(t.Context(), s.uid); err != nil {
+			t.Fatalf("RemoveSandbox: %v", err)
+		}
+	}
+	list, err := s.Pods.List(t.Context())
+	if err != nil || len(list) != 0 {
+		t.Errorf("List after RemoveSandbox = %+v, %v", list, err)
+	}
+}
+
+func testReopen(t *testing.T, s *suite) {
+	ip := s.sandbox(t).IP
+	s.start(t, 0, s.Exit(7))
+	s.await(t, "container ended", exited(0))
+	pid := s.start(t, 1, s.Sleep).PID
+	s.Machine = s.Reopen(t)
+	s.watch(t)
+	list, err := s.Pods.List(t.Context())
+	if err != nil || len(list) != 1 {
+		t.Fatalf("List after reopen = %+v, %v", list, err)
+	}
+	p := list[0]
+	if p.UID != s.uid || p.Sandbox.IP != ip || string(p.Object) != `{"kind":"Pod"}` || len(p.Containers) != 2 {
+		t.Fatalf("the pod after reopen is %+v", p)
+	}
+	if c := p.Containers[0]; c.ExitCode != 7 || c.State != runtime.Exited {
+		t.Errorf("the ended attempt after reopen is %+v", c)
+	}
+	if c := p.Containers[1]; c.PID != pid || c.State != runtime.Running {
+		t.Errorf("the running attempt after reopen is %+v, want pid %d", c, pid)
+	}
+	if err := s.Containers.KillContainer(t.Context(), s.uid, "main"); err != nil {
+		t.Fatalf("KillContainer after reopen: %v", err)
+	}
+	s.await(t, "container killed after reopen", exited(1))
+}
+
+func testExec(t *testing.T, s *suite) {
+	s.sandbox(t)
+	s.start(t, 0, s.Sleep)
+	var out bytes.Buffer
+	code, err := s.Executor.Exec(t.Context(), s.uid, "main", runtime.ExecConfig{Command: s.Echo("hello"), Stdout: &out})
+	if err != nil || code != 0 || strings.TrimSpace(out.String()) != "hello" {
+		t.Errorf("Exec echo = %d, %v, output %q", code, err, out.String())
+	}
+	code, err = s.Executor.Exec(t.Context(), s.uid, "main", runtime.ExecConfig{Command: s.Exit(9)})
+	if err != nil || code != 9 {
+		t.Errorf("Exec exit 9 = %d, %v", code, err)
+	}
+	if _, err := s.Executor.Exec(t.Context(), s.uid, "other", runtime.ExecConfig{Command: s.Exit(0)}); err == nil {
+		t.Error("Exec in no container succeeded")
+	}
+}
+
+func testStartError(t *testing.T, s *suite) {
+	s.sandbox(t)
+	s.start(t, 0, s.Exit(0))
+	_, err := s.Containers.StartContainer(t.Context(), s.uid, s.config(1, []string{"/no/such/program"}))
+	var start *runtime.StartError
+	if !errors.As(err, &start) || start.Reason == "" || start.Step == "" {
+		t.Errorf("starting a program that does not exist = %v, want a StartError with reason and step", err)
+	}
+}
