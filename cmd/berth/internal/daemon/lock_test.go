@@ -1,0 +1,50 @@
+package daemon
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestLock(t *testing.T) {
+	dir := t.TempDir()
+	if got := Holder(dir); got != 0 {
+		t.Errorf("Holder of a fresh directory = %d, want 0", got)
+	}
+	lock, err := Acquire(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Acquire(dir)
+	if !errors.Is(err, ErrRunning) || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
+		t.Errorf("second Acquire = %v, want ErrRunning with our pid", err)
+	}
+	if got := Holder(dir); got != os.Getpid() {
+		t.Errorf("Holder = %d, want %d", got, os.Getpid())
+	}
+	lock.Release()
+	again, err := Acquire(dir)
+	if err != nil {
+		t.Fatalf("Acquire after Release: %v", err)
+	}
+	again.Release()
+}
+
+func TestInstanceID(t *testing.T) {
+	dir := t.TempDir()
+	id, err := InstanceID(dir)
+	if err != nil || !idForm.MatchString(id) {
+		t.Fatalf("InstanceID = %q, %v", id, err)
+	}
+	if again, err := InstanceID(dir); again != id || err != nil {
+		t.Errorf("second InstanceID = %q, %v, want %q", again, err, id)
+	}
+	if err := os.WriteFile(dir+"/id", []byte("../../etc"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := InstanceID(dir); err == nil {
+		t.Errorf("InstanceID of a broken file = %q, want an error", got)
+	}
+}
