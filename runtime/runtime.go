@@ -78,6 +78,8 @@ type SandboxConfig struct {
 	HostNetwork, HostPID, HostIPC bool
 	// SharePID gives all containers one pid namespace.
 	SharePID bool
+	// ShareMemory gives all containers one /dev/shm; without it each has its own. Set it for pods with several containers.
+	ShareMemory bool
 	// UserNamespace maps the pod's ids to a range of its own. ErrNotSupported where the kernel cannot.
 	UserNamespace bool
 	DNS           DNS
