@@ -61,7 +61,7 @@ func (q *Queue) Add(keys ...reconcile.Key) {
 	}
 }
 
-// AddAfter makes a key due in d, instead of any later time set for it before.
+// AddAfter makes a key due in d, or earlier if that was asked for before. Times set for a key end when work on it begins.
 func (q *Queue) AddAfter(key reconcile.Key, d time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -72,8 +72,9 @@ func (q *Queue) AddAfter(key reconcile.Key, d time.Duration) {
 		q.add(key)
 		return
 	}
-	q.later.set(key, q.clock.Now().Add(d))
-	q.arm()
+	if q.later.set(key, q.clock.Now().Add(d)) {
+		q.arm()
+	}
 }
 
 // AddBackoff makes a key due after a pause that doubles with each failure since the last Forget.
@@ -85,12 +86,11 @@ func (q *Queue) AddBackoff(key reconcile.Key) {
 	q.AddAfter(key, backoff(n))
 }
 
-// Forget ends the count of failures of a key and any later time set for it.
+// Forget ends the count of failures of a key.
 func (q *Queue) Forget(key reconcile.Key) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.failures, key)
-	q.later.drop(key)
 }
 
 // Get waits for a key that is due; ok is false when the queue is closed. Done must be called with the key.
@@ -106,6 +106,7 @@ func (q *Queue) Get() (key reconcile.Key, ok bool) {
 	key, q.fifo = q.fifo[0], q.fifo[1:]
 	delete(q.waiting, key)
 	q.working[key] = true
+	q.later.drop(key)
 	return key, true
 }
 
@@ -224,15 +225,20 @@ type entry struct {
 	pos int
 }
 
-func (t *timers) set(key reconcile.Key, at time.Time) {
+// set reports whether the earliest time of all has changed.
+func (t *timers) set(key reconcile.Key, at time.Time) bool {
 	if e := t.index[key]; e != nil {
+		if !at.Before(e.at) {
+			return false
+		}
 		e.at = at
 		heap.Fix(&t.heap, e.pos)
-		return
+		return e.pos == 0
 	}
 	e := &entry{key: key, at: at}
 	t.index[key] = e
 	heap.Push(&t.heap, e)
+	return e.pos == 0
 }
 
 func (t *timers) drop(key reconcile.Key) {

@@ -66,9 +66,8 @@ func TestLater(t *testing.T) {
 		start := time.Now()
 		q.AddAfter(key(1), 10*time.Second)
 		q.AddAfter(key(2), time.Second)
-		q.AddAfter(key(1), 2*time.Second) // the last word counts
-		q.AddAfter(key(3), 3*time.Second)
-		q.Forget(key(3))
+		q.AddAfter(key(1), 2*time.Second) // the earlier counts
+		q.AddAfter(key(1), 5*time.Second)
 		for _, want := range []struct {
 			key reconcile.Key
 			at  time.Duration
@@ -79,10 +78,15 @@ func TestLater(t *testing.T) {
 			}
 			q.Done(k)
 		}
-		q.AddAfter(key(4), time.Hour)
-		k, _ := q.Get()
-		if k != key(4) {
-			t.Errorf("got %s, want the hour's", k)
+		q.AddAfter(key(3), time.Minute)
+		q.Add(key(3))
+		k, _ := q.Get() // ends the minute
+		q.AddAfter(k, time.Hour)
+		q.Done(k)
+		start = time.Now()
+		q.Get()
+		if got := time.Since(start); got != time.Hour {
+			t.Errorf("came again after %s, want an hour: what was set while it was worked on counts", got)
 		}
 		q.Done(k)
 		q.Close()
