@@ -1,0 +1,139 @@
+// Package deployment decides how a Deployment's revisions, its ReplicaSets, grow and shrink until the newest one carries everything.
+package deployment
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+
+	"berth/reconcile"
+)
+
+// Input is what is known of one Deployment. Nothing in it is changed.
+type Input struct {
+	Deployment *appsv1.Deployment
+	// ReplicaSets are all that the Deployment owns, with the status their planner gave them.
+	ReplicaSets []*appsv1.ReplicaSet
+	Now         time.Time
+}
+
+// Plan returns the next step towards the Deployment's wish: sizes of its ReplicaSets, its status, and when to look at its deadline.
+// It never takes away more available pods, and never adds more pods, than the strategy allows.
+func Plan(in Input) reconcile.Plan {
+	r := newRollout(in)
+	switch {
+	case r.d.DeletionTimestamp != nil:
+		return r.plan(r.status())
+	case r.d.Spec.Paused:
+		return r.paused()
+	case r.scaled():
+		return r.scale()
+	case r.d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType:
+		return r.recreate()
+	default:
+		return r.rolling()
+	}
+}
+
+// rollout is one pass over one Deployment: the revisions as they are, and as they shall be.
+type rollout struct {
+	d   *appsv1.Deployment // a copy; its status is what the last pass left
+	old *appsv1.Deployment // the original
+	now time.Time
+
+	newest    *revision   // the one with the Deployment's template; nil while there is none
+	others    []*revision // oldest first
+	collision *int32
+}
+
+// revision is a ReplicaSet and what shall become of it.
+type revision struct {
+	rs          *appsv1.ReplicaSet // as in the store, or as it shall be created
+	fresh       bool               // not in the store yet
+	gone        bool               // to be forgotten
+	size        int32
+	annotations map[string]string // the new set, nil while unchanged
+	minReady    int32
+	reason      string
+}
+
+func newRollout(in Input) *rollout {
+	d := *in.Deployment
+	d.Status = *in.Deployment.Status.DeepCopy()
+	r := &rollout{d: &d, old: in.Deployment, now: in.Now, collision: d.Status.CollisionCount}
+	sets := slices.Clone(in.ReplicaSets)
+	slices.SortFunc(sets, func(a, b *appsv1.ReplicaSet) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	for _, rs := range sets {
+		v := &revision{rs: rs, size: replicas(rs.Spec.Replicas), minReady: rs.Spec.MinReadySeconds}
+		if r.newest == nil && sameTemplate(&rs.Spec.Template, &d.Spec.Template) {
+			r.newest = v
+			continue
+		}
+		r.others = append(r.others, v)
+	}
+	r.pauseConditions()
+	if r.newest != nil {
+		r.annotate(r.newest)
+		r.newest.minReady = d.Spec.MinReadySeconds
+		if progressing := findCondition(r.d.Status.Conditions, appsv1.DeploymentProgressing); hasDeadline(r.d) && progressing == nil {
+			r.progress(&r.d.Status, "True", reasonFoundReplicaSet, "Found new replica set "+quote(r.newest.rs.Name))
+		}
+	}
+	return r
+}
+
+func (r *rollout) desired() int32 { return replicas(r.d.Spec.Replicas) }
+
+// all returns the revisions that exist or shall exist, oldest first, the newest last.
+func (r *rollout) all() []*revision {
+	all := slices.Clone(r.others)
+	if r.newest != nil {
+		all = append(all, r.newest)
+	}
+	return all
+}
+
+func (v *revision) wasSize() int32 {
+	if v.fresh {
+		return 0
+	}
+	return replicas(v.rs.Spec.Replicas)
+}
+
+// available counts the pods that can be relied on. A status written before the last shrinking may count pods that are about to go.
+func (v *revision) available() int32 { return min(v.rs.Status.AvailableReplicas, v.size) }
+
+func total(revisions []*revision, count func(*revision) int32) int32 {
+	var n int32
+	for _, v := range revisions {
+		n += count(v)
+	}
+	return n
+}
+
+func sizeOf(v *revision) int32      { return v.size }
+func availableOf(v *revision) int32 { return v.available() }
+func actualOf(v *revision) int32    { return v.rs.Status.Replicas }
+func readyOf(v *revision) int32     { return v.rs.Status.ReadyReplicas }
+
+// replicas reads a replica count; Kubernetes' default is 1.
+func replicas(n *int32) int32 {
+	if n == nil {
+		return 1
+	}
+	return *n
+}
+
+func active(revisions []*revision) []*revision {
+	var out []*revision
+	for _, v := range revisions {
+		if v.size > 0 {
+			out = append(out, v)
+		}
+	}
+	return out
+}

@@ -1,0 +1,108 @@
+package deployment
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+
+	"berth/reconcile"
+)
+
+// rolled ends a pass of a rollout: status, deadline, and the end of revisions that nobody will go back to.
+func (r *rollout) rolled() reconcile.Plan {
+	status := r.rolloutStatus()
+	if r.complete(&status) {
+		r.forgetOld()
+	}
+	plan := r.plan(status)
+	plan.RequeueAfter = r.untilDeadline(&status)
+	return plan
+}
+
+// forgetOld drops the oldest empty revisions beyond the history limit.
+func (r *rollout) forgetOld() {
+	limit := r.d.Spec.RevisionHistoryLimit
+	if limit == nil || *limit == math.MaxInt32 {
+		return
+	}
+	old := slices.Clone(r.others)
+	slices.SortStableFunc(old, func(a, b *revision) int { return cmp.Compare(revisionNumber(a.rs), revisionNumber(b.rs)) })
+	for _, v := range old[:max(0, len(old)-int(*limit))] {
+		s := v.rs.Status
+		unsettled := v.rs.Generation > s.ObservedGeneration || (s.TerminatingReplicas != nil && *s.TerminatingReplicas > 0)
+		if v.size == 0 && v.wasSize() == 0 && s.Replicas == 0 && !unsettled {
+			v.gone = true
+		}
+	}
+}
+
+// plan lists what has to be done so that the store holds what this pass has decided.
+func (r *rollout) plan(status appsv1.DeploymentStatus) reconcile.Plan {
+	var p reconcile.Plan
+	for _, v := range r.all() {
+		p.Actions = append(p.Actions, r.change(v)...)
+	}
+	number := r.old.Annotations[AnnotationRevision]
+	if r.newest != nil {
+		number = r.newest.current()[AnnotationRevision]
+	}
+	if number != r.old.Annotations[AnnotationRevision] {
+		p.Actions = append(p.Actions, reconcile.SetRevision{Key: r.key(), Revision: number})
+	}
+	if !apiequality.Semantic.DeepEqual(status, r.old.Status) {
+		d := r.old.DeepCopy()
+		d.Status = *status.DeepCopy()
+		if number != "" {
+			d.Annotations = maps.Clone(d.Annotations)
+			if d.Annotations == nil {
+				d.Annotations = map[string]string{}
+			}
+			d.Annotations[AnnotationRevision] = number
+		}
+		p.Actions = append(p.Actions, reconcile.UpdateStatus{Object: d})
+	}
+	return p
+}
+
+func (r *rollout) change(v *revision) []reconcile.Action {
+	key := reconcile.Key{Kind: reconcile.KindReplicaSet, Namespace: v.rs.Namespace, Name: v.rs.Name}
+	switch {
+	case v.gone:
+		return []reconcile.Action{reconcile.DeleteReplicaSet{Key: key, UID: v.rs.UID, Reason: "beyond the revision history limit"}}
+	case v.fresh:
+		rs := v.rs.DeepCopy()
+		rs.Spec.Replicas = &v.size
+		rs.Annotations = maps.Clone(v.annotations)
+		return append([]reconcile.Action{reconcile.CreateReplicaSet{ReplicaSet: rs}}, r.note(v)...)
+	case v.size != v.wasSize() || v.annotations != nil || v.minReady != v.rs.Spec.MinReadySeconds:
+		update := reconcile.UpdateReplicaSet{
+			Key: key, UID: v.rs.UID, Replicas: v.size, Annotations: maps.Clone(v.current()), MinReadySeconds: v.minReady, Reason: v.reason,
+		}
+		return append([]reconcile.Action{update}, r.note(v)...)
+	}
+	return nil
+}
+
+// note tells of a change of size.
+func (r *rollout) note(v *revision) []reconcile.Action {
+	if v.size == v.wasSize() {
+		return nil
+	}
+	direction := "up"
+	if v.size < v.wasSize() {
+		direction = "down"
+	}
+	return []reconcile.Action{reconcile.RecordEvent{
+		Key: r.key(), UID: r.d.UID, Reason: "ScalingReplicaSet",
+		Message: fmt.Sprintf("Scaled %s replica set %s from %d to %d", direction, v.rs.Name, v.wasSize(), v.size),
+	}}
+}
+
+func (r *rollout) key() reconcile.Key {
+	return reconcile.Key{Kind: reconcile.KindDeployment, Namespace: r.d.Namespace, Name: r.d.Name}
+}

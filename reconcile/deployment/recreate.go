@@ -1,0 +1,35 @@
+package deployment
+
+import "berth/reconcile"
+
+// recreate ends every old pod before the first new one is made.
+func (r *rollout) recreate() reconcile.Plan {
+	for _, v := range active(r.others) {
+		r.resize(v, 0, "pods are recreated")
+	}
+	if r.oldPodsLeft() {
+		return r.rolled()
+	}
+	if r.newest == nil {
+		r.create()
+	}
+	if r.newest.size != r.desired() || r.newest.fresh {
+		r.resize(r.newest, r.desired(), "no old pod is left")
+	}
+	return r.rolled()
+}
+
+// oldPodsLeft also counts pods that are ending: two versions never run at once. A revision that was just sized has pods until its
+// planner has looked at it.
+func (r *rollout) oldPodsLeft() bool {
+	for _, v := range r.others {
+		s := v.rs.Status
+		if v.wasSize() > 0 || s.Replicas > 0 || s.ObservedGeneration < v.rs.Generation {
+			return true
+		}
+		if s.TerminatingReplicas != nil && *s.TerminatingReplicas > 0 {
+			return true
+		}
+	}
+	return false
+}

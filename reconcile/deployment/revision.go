@@ -1,0 +1,243 @@
+package deployment
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/rand"
+
+	"berth/reconcile"
+)
+
+// Annotations of ReplicaSets, with the names and meanings of Kubernetes.
+const (
+	AnnotationRevision = "deployment.kubernetes.io/revision"
+	annotationHistory  = "deployment.kubernetes.io/revision-history"
+	annotationDesired  = "deployment.kubernetes.io/desired-replicas"
+	annotationMax      = "deployment.kubernetes.io/max-replicas"
+)
+
+// historyLength bounds the list of former revisions of one ReplicaSet, in characters, as Kubernetes does.
+const historyLength = 2000
+
+// hashLength is the number of characters of a template's hash: 27^10 values, so that even a Deployment with thousands of templates has
+// no collision in practice. One is still survived, by CollisionCount.
+const hashLength = 10
+
+// templateHash names a template. Equal templates have equal hashes for as long as their JSON form stays the same.
+func templateHash(t *corev1.PodTemplateSpec, collisions *int32) string {
+	h := sha256.New()
+	// The types of the API always marshal; a failure would only make hashes collide, which CollisionCount resolves.
+	_ = json.NewEncoder(h).Encode(t)
+	if collisions != nil {
+		fmt.Fprintf(h, "%d", *collisions)
+	}
+	return rand.SafeEncodeString(string(h.Sum(nil)[:hashLength]))
+}
+
+// sameTemplate compares what the pods would be, ignoring the label that carries the hash.
+func sameTemplate(a, b *corev1.PodTemplateSpec) bool {
+	return apiequality.Semantic.DeepEqual(&a.Spec, &b.Spec) &&
+		sameLabels(a.Labels, b.Labels) &&
+		apiequality.Semantic.DeepEqual(withoutLabels(a.ObjectMeta), withoutLabels(b.ObjectMeta))
+}
+
+func withoutLabels(m metav1.ObjectMeta) metav1.ObjectMeta {
+	m.Labels = nil
+	return m
+}
+
+func sameLabels(a, b map[string]string) bool {
+	return len(a)-countHash(a) == len(b)-countHash(b) && labelsIn(a, b)
+}
+
+func countHash(labels map[string]string) int {
+	if _, ok := labels[appsv1.DefaultDeploymentUniqueLabelKey]; ok {
+		return 1
+	}
+	return 0
+}
+
+func labelsIn(a, b map[string]string) bool {
+	for k, v := range a {
+		if k == appsv1.DefaultDeploymentUniqueLabelKey {
+			continue
+		}
+		if w, ok := b[k]; !ok || v != w {
+			return false
+		}
+	}
+	return true
+}
+
+// create adds the revision of the Deployment's template, with no pods yet.
+func (r *rollout) create() {
+	hash, name := r.freeName()
+	template := r.d.Spec.Template.DeepCopy()
+	template.Labels = withLabel(template.Labels, hash)
+	selector := r.d.Spec.Selector.DeepCopy()
+	if selector == nil {
+		selector = &metav1.LabelSelector{}
+	}
+	selector.MatchLabels = withLabel(selector.MatchLabels, hash)
+	none := int32(0)
+	rs := &appsv1.ReplicaSet{
+		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: reconcile.KindReplicaSet},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: r.d.Namespace,
+			Labels:            maps.Clone(template.Labels),
+			CreationTimestamp: metav1.NewTime(r.now),
+			OwnerReferences:   []metav1.OwnerReference{*metav1.NewControllerRef(r.d, appsv1.SchemeGroupVersion.WithKind(reconcile.KindDeployment))},
+		},
+		Spec: appsv1.ReplicaSetSpec{Replicas: &none, MinReadySeconds: r.d.Spec.MinReadySeconds, Selector: selector, Template: *template},
+	}
+	r.newest = &revision{rs: rs, fresh: true, minReady: rs.Spec.MinReadySeconds}
+	r.annotate(r.newest)
+	if hasDeadline(r.d) {
+		r.progress(&r.d.Status, "True", reasonNewReplicaSet, "Created new replica set "+quote(name))
+	}
+}
+
+// freeName gives the hash and the name of the new revision; a name that another template has already counts as a collision.
+func (r *rollout) freeName() (hash, name string) {
+	for {
+		hash = templateHash(&r.d.Spec.Template, r.collision)
+		name = shortened(r.d.Name, 253-1-len(hash)) + "-" + hash
+		if !slices.ContainsFunc(r.others, func(v *revision) bool { return v.rs.Name == name }) {
+			return hash, name
+		}
+		next := int32(1)
+		if r.collision != nil {
+			next = *r.collision + 1
+		}
+		r.collision = &next
+	}
+}
+
+func withLabel(labels map[string]string, hash string) map[string]string {
+	out := maps.Clone(labels)
+	if out == nil {
+		out = map[string]string{}
+	}
+	out[appsv1.DefaultDeploymentUniqueLabelKey] = hash
+	return out
+}
+
+func shortened(name string, most int) string {
+	if len(name) <= most {
+		return name
+	}
+	return strings.TrimRight(name[:most], "-.")
+}
+
+// annotate gives the newest revision its number and the Deployment's own annotations.
+func (r *rollout) annotate(v *revision) {
+	next := maps.Clone(v.current())
+	if next == nil {
+		next = map[string]string{}
+	}
+	for k, value := range r.d.Annotations {
+		if !ownAnnotation(k) {
+			next[k] = value
+		}
+	}
+	number := r.highestOther() + 1
+	if had := revisionNumber(v.rs); had < number {
+		if old, ok := next[AnnotationRevision]; ok {
+			next[annotationHistory] = appendHistory(next[annotationHistory], old)
+		}
+		next[AnnotationRevision] = strconv.FormatInt(number, 10)
+	}
+	v.set(next)
+}
+
+// ownAnnotation tells which annotations of a Deployment are not handed on to its revisions.
+func ownAnnotation(key string) bool {
+	switch key {
+	case AnnotationRevision, annotationHistory, annotationDesired, annotationMax,
+		corev1.LastAppliedConfigAnnotation, appsv1.DeprecatedRollbackTo:
+		return true
+	}
+	return strings.HasPrefix(key, reconcile.AnnotationPrefix)
+}
+
+func appendHistory(history, revision string) string {
+	if history == "" {
+		return revision
+	}
+	history += "," + revision
+	for len(history) > historyLength {
+		_, rest, found := strings.Cut(history, ",")
+		if !found {
+			return history
+		}
+		history = rest
+	}
+	return history
+}
+
+func (r *rollout) highestOther() int64 {
+	var highest int64
+	for _, v := range r.others {
+		highest = max(highest, revisionNumber(v.rs))
+	}
+	return highest
+}
+
+func revisionNumber(rs *appsv1.ReplicaSet) int64 {
+	n, err := strconv.ParseInt(rs.Annotations[AnnotationRevision], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// current is the set of annotations that this pass has come to.
+func (v *revision) current() map[string]string {
+	if v.annotations != nil {
+		return v.annotations
+	}
+	return v.rs.Annotations
+}
+
+// set keeps a new set of annotations if it is one.
+func (v *revision) set(next map[string]string) {
+	if !maps.Equal(next, v.current()) {
+		v.annotations = next
+	}
+}
+
+// resize gives a revision a size and records which wish of the Deployment led to it.
+func (r *rollout) resize(v *revision, size int32, reason string) {
+	if v.size != size {
+		v.size, v.reason = size, reason
+	}
+	next := maps.Clone(v.current())
+	if next == nil {
+		next = map[string]string{}
+	}
+	next[annotationDesired] = strconv.FormatInt(int64(r.desired()), 10)
+	next[annotationMax] = strconv.FormatInt(int64(r.desired()+r.surge()), 10)
+	v.set(next)
+}
+
+// wishedFor returns the number of replicas that the Deployment stated when the revision was last sized.
+func (v *revision) wishedFor() (int32, bool) { return v.count(annotationDesired) }
+
+func (v *revision) count(annotation string) (int32, bool) {
+	n, err := strconv.ParseUint(v.current()[annotation], 10, 32)
+	if err != nil || n > math.MaxInt32 {
+		return 0, false
+	}
+	return int32(n), true
+}

@@ -1,0 +1,101 @@
+package deployment
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"berth/reconcile"
+)
+
+// rolling exchanges pods step by step: new ones as far as the surge allows, old ones as far as the rest stays available.
+func (r *rollout) rolling() reconcile.Plan {
+	if r.newest == nil {
+		r.create()
+	}
+	r.growNewest()
+	r.shrinkOthers()
+	return r.rolled()
+}
+
+// growNewest sizes the newest revision: at most the wish, and all revisions together at most the wish and the surge.
+func (r *rollout) growNewest() {
+	size, wish := r.newest.size, r.desired()
+	switch {
+	case size > wish:
+		size = wish
+	case size < wish:
+		room := max(0, wish+r.surge()-total(r.all(), sizeOf))
+		size += min(room, wish-size)
+	}
+	if size != r.newest.size || r.newest.fresh {
+		r.resize(r.newest, size, "the rollout goes on")
+	}
+}
+
+// shrinkOthers takes pods from old revisions: first those that serve nobody, then as many as may be missing.
+func (r *rollout) shrinkOthers() {
+	least := r.desired() - r.unavailable()
+	starting := r.newest.size - r.newest.available()
+	spare := total(r.all(), sizeOf) - least - starting
+	if spare <= 0 {
+		return
+	}
+	for _, v := range active(r.others) {
+		n := min(spare, v.size-v.available())
+		if n > 0 {
+			r.resize(v, v.size-n, "its unhealthy pods go first")
+			spare -= n
+		}
+	}
+	spare = total(r.all(), availableOf) - least
+	for _, v := range active(r.others) {
+		n := min(spare, v.size)
+		if n > 0 {
+			r.resize(v, v.size-n, "newer pods are available")
+			spare -= n
+		}
+	}
+}
+
+func (r *rollout) isRolling() bool {
+	return r.d.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType
+}
+
+// surge is how many pods more than wished may exist.
+func (r *rollout) surge() int32 {
+	surge, _ := r.bounds()
+	return surge
+}
+
+// unavailable is how many pods fewer than wished may be available.
+func (r *rollout) unavailable() int32 {
+	_, unavailable := r.bounds()
+	return min(unavailable, r.desired())
+}
+
+// bounds resolves percentages as Kubernetes does: the surge is rounded up, the unavailable down, and both zero would never move.
+func (r *rollout) bounds() (surge, unavailable int32) {
+	if !r.isRolling() {
+		return 0, 0
+	}
+	if u := r.d.Spec.Strategy.RollingUpdate; u != nil {
+		surge = scaled(u.MaxSurge, r.desired(), true)
+		unavailable = scaled(u.MaxUnavailable, r.desired(), false)
+	}
+	if surge == 0 && unavailable == 0 {
+		unavailable = 1
+	}
+	return surge, unavailable
+}
+
+// scaled reads a number or percentage; what cannot be read was refused by validation and counts as 0.
+func scaled(v *intstr.IntOrString, of int32, up bool) int32 {
+	if v == nil {
+		return 0
+	}
+	n, err := intstr.GetScaledValueFromIntOrPercent(v, int(of), up)
+	if err != nil {
+		return 0
+	}
+	return int32(n)
+}

@@ -1,0 +1,134 @@
+package deployment
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// status counts what the ReplicaSets report, and says whether enough of it is available.
+func (r *rollout) status() appsv1.DeploymentStatus {
+	all := r.all()
+	available := total(all, func(v *revision) int32 { return v.rs.Status.AvailableReplicas })
+	s := appsv1.DeploymentStatus{
+		ObservedGeneration:  r.d.Generation,
+		Replicas:            total(all, actualOf),
+		ReadyReplicas:       total(all, readyOf),
+		AvailableReplicas:   available,
+		UnavailableReplicas: max(0, total(all, sizeOf)-available),
+		TerminatingReplicas: terminating(all),
+		CollisionCount:      r.collision,
+		Conditions:          slices.Clone(r.d.Status.Conditions),
+	}
+	if r.newest != nil {
+		s.UpdatedReplicas = actualOf(r.newest)
+	}
+	if available >= r.desired()-r.unavailable() {
+		setCondition(&s, r.condition(appsv1.DeploymentAvailable, corev1.ConditionTrue, reasonMinimumAvailable, "Deployment has minimum availability."))
+	} else {
+		setCondition(&s, r.condition(appsv1.DeploymentAvailable, corev1.ConditionFalse, reasonMinimumNotReached, "Deployment does not have minimum availability."))
+	}
+	return s
+}
+
+func terminating(revisions []*revision) *int32 {
+	var n int32
+	for _, v := range revisions {
+		if t := v.rs.Status.TerminatingReplicas; t != nil {
+			n += *t
+		}
+	}
+	return &n
+}
+
+// rolloutStatus adds to the counts how the rollout gets on. Once complete it is not judged again until the next one begins.
+func (r *rollout) rolloutStatus() appsv1.DeploymentStatus {
+	s := r.status()
+	if !hasDeadline(r.d) {
+		dropCondition(&s, appsv1.DeploymentProgressing)
+	} else if had := findCondition(r.d.Status.Conditions, appsv1.DeploymentProgressing); had == nil || had.Reason != reasonAvailable || s.Replicas != s.UpdatedReplicas {
+		r.judge(&s, had)
+	}
+	r.failures(&s)
+	return s
+}
+
+func (r *rollout) judge(s *appsv1.DeploymentStatus, had *appsv1.DeploymentCondition) {
+	who := fmt.Sprintf("Deployment %q", r.d.Name)
+	if r.newest != nil {
+		who = fmt.Sprintf("ReplicaSet %q", r.newest.rs.Name)
+	}
+	switch {
+	case r.complete(s):
+		r.progress(s, corev1.ConditionTrue, reasonAvailable, who+" has successfully progressed.")
+	case r.moved(s):
+		c := r.condition(appsv1.DeploymentProgressing, corev1.ConditionTrue, reasonUpdated, who+" is progressing.")
+		if had != nil && had.Status == c.Status {
+			c.LastTransitionTime = had.LastTransitionTime
+		}
+		// Each sign of progress renews the time of the update, also under the same reason.
+		dropCondition(s, appsv1.DeploymentProgressing)
+		setCondition(s, c)
+	case r.timedOut(had):
+		r.progress(s, corev1.ConditionFalse, reasonTimedOut, who+" has timed out progressing.")
+	}
+}
+
+// complete means that only new pods exist, as many as wished, all available.
+func (r *rollout) complete(s *appsv1.DeploymentStatus) bool {
+	wish := r.desired()
+	return s.UpdatedReplicas == wish && s.Replicas == wish && s.AvailableReplicas == wish
+}
+
+// moved compares with the last pass.
+func (r *rollout) moved(s *appsv1.DeploymentStatus) bool {
+	was := &r.d.Status
+	return s.UpdatedReplicas > was.UpdatedReplicas ||
+		s.Replicas-s.UpdatedReplicas < was.Replicas-was.UpdatedReplicas ||
+		s.ReadyReplicas > was.ReadyReplicas ||
+		s.AvailableReplicas > was.AvailableReplicas
+}
+
+func (r *rollout) timedOut(had *appsv1.DeploymentCondition) bool {
+	switch {
+	case had == nil || had.Reason == reasonAvailable:
+		return false
+	case had.Reason == reasonTimedOut:
+		return true
+	}
+	return had.LastUpdateTime.Add(deadline(r.d)).Before(r.now)
+}
+
+// failures shows in the Deployment why a ReplicaSet cannot make its pods; the newest comes first.
+func (r *rollout) failures(s *appsv1.DeploymentStatus) {
+	all := r.all()
+	for i := len(all) - 1; i >= 0; i-- {
+		for _, c := range all[i].rs.Status.Conditions {
+			if c.Type != appsv1.ReplicaSetReplicaFailure {
+				continue
+			}
+			setCondition(s, appsv1.DeploymentCondition{
+				Type: appsv1.DeploymentReplicaFailure, Status: c.Status, Reason: c.Reason, Message: c.Message,
+				LastUpdateTime: c.LastTransitionTime, LastTransitionTime: c.LastTransitionTime,
+			})
+			return
+		}
+	}
+	dropCondition(s, appsv1.DeploymentReplicaFailure)
+}
+
+// untilDeadline is when the rollout has to be judged without a further event; zero for never.
+func (r *rollout) untilDeadline(s *appsv1.DeploymentStatus) time.Duration {
+	c := findCondition(s.Conditions, appsv1.DeploymentProgressing)
+	if !hasDeadline(r.d) || c == nil || r.complete(s) {
+		return 0
+	}
+	if c.Reason == reasonTimedOut || c.Reason == reasonAvailable || c.Reason == reasonPaused {
+		return 0
+	}
+	// A second more, because times lose their fractions when they are kept.
+	return max(0, c.LastUpdateTime.Add(deadline(r.d)).Sub(r.now)) + time.Second
+}
