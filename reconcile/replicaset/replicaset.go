@@ -1,0 +1,95 @@
+// Package replicaset decides which pods a ReplicaSet makes and which it gives up, so that as many as wished are there.
+package replicaset
+
+import (
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+
+	"berth/reconcile"
+)
+
+// Input is what is known of one ReplicaSet. Nothing in it is changed.
+type Input struct {
+	ReplicaSet *appsv1.ReplicaSet
+	// Pods are all that the ReplicaSet owns, by UID, those that are ending or have ended included.
+	Pods []*corev1.Pod
+	// Nonce makes the names of new pods: the same one in the same pass gives the same names, a fresh one fresh names.
+	Nonce uint64
+	Now   time.Time
+}
+
+// Plan returns the pods to make or to end and the status. Pods that are ending or have ended are not counted: they are replaced.
+func Plan(in Input) reconcile.Plan {
+	rs := in.ReplicaSet
+	counted := count(in.Pods)
+	var p reconcile.Plan
+	if rs.DeletionTimestamp == nil {
+		p.Actions = resize(in, counted.active)
+	}
+	status, next := newStatus(in, counted)
+	p.RequeueAfter = next
+	if !apiequality.Semantic.DeepEqual(status, rs.Status) {
+		updated := rs.DeepCopy()
+		updated.Status = status
+		p.Actions = append(p.Actions, reconcile.UpdateStatus{Object: updated})
+	}
+	return p
+}
+
+// pods are the owned pods by what they mean to a ReplicaSet.
+type pods struct {
+	active      []*corev1.Pod
+	terminating int32
+}
+
+func count(owned []*corev1.Pod) pods {
+	var out pods
+	for _, p := range owned {
+		switch {
+		case finished(p):
+		case p.DeletionTimestamp != nil:
+			out.terminating++
+		default:
+			out.active = append(out.active, p)
+		}
+	}
+	return out
+}
+
+func finished(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded
+}
+
+// resize makes what is missing and ends what is too much.
+func resize(in Input, active []*corev1.Pod) []reconcile.Action {
+	rs := in.ReplicaSet
+	wish := 1
+	if rs.Spec.Replicas != nil {
+		wish = int(*rs.Spec.Replicas)
+	}
+	var actions []reconcile.Action
+	names := newNames(in)
+	for range max(0, wish-len(active)) {
+		pod := newPod(rs, names.next(), in.Now)
+		actions = append(actions, reconcile.CreatePod{Pod: pod}, note(rs, "SuccessfulCreate", "Created pod: "+pod.Name))
+	}
+	if len(active) <= wish {
+		return actions
+	}
+	for _, pod := range ranked(active)[:len(active)-wish] {
+		actions = append(actions, reconcile.DeletePod{
+			Key: reconcile.Key{Kind: reconcile.KindPod, Namespace: pod.Namespace, Name: pod.Name}, UID: pod.UID,
+			Reason: fmt.Sprintf("%s has %d pods and wants %d", rs.Name, len(active), wish),
+		}, note(rs, "SuccessfulDelete", "Deleted pod: "+pod.Name))
+	}
+	return actions
+}
+
+func note(rs *appsv1.ReplicaSet, reason, message string) reconcile.Action {
+	key := reconcile.Key{Kind: reconcile.KindReplicaSet, Namespace: rs.Namespace, Name: rs.Name}
+	return reconcile.RecordEvent{Key: key, UID: rs.UID, Reason: reason, Message: message}
+}
