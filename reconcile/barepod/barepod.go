@@ -1,0 +1,82 @@
+// Package barepod decides about a Pod that a file states: at most one Pod of that name exists, made from the file's words.
+package barepod
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"berth/reconcile"
+)
+
+// Input is the wish and what there is of it. Nothing in it is changed.
+type Input struct {
+	// Wish is the Pod as its file states it; nil when no file does.
+	Wish *corev1.Pod
+	// Pods are those of that namespace and name that no controller owns, ending ones included.
+	Pods []*corev1.Pod
+	Now  time.Time
+}
+
+// Plan makes the Pod, or ends the one that a former wish led to; its successor is made when it is gone. A change of labels or annotations
+// alone does not end a running program. A Pod that has finished stays: it did what was wished.
+func Plan(in Input) reconcile.Plan {
+	if in.Wish == nil {
+		return reconcile.Plan{Actions: end(in.Pods, "no file states it any more")}
+	}
+	wish := Hash(in.Wish)
+	if len(in.Pods) == 0 {
+		return reconcile.Plan{Actions: []reconcile.Action{reconcile.CreatePod{Pod: newPod(in.Wish, wish, in.Now)}}}
+	}
+	var outdated []*corev1.Pod
+	for _, p := range in.Pods {
+		if p.Annotations[reconcile.AnnotationWish] != wish {
+			outdated = append(outdated, p)
+		}
+	}
+	return reconcile.Plan{Actions: end(outdated, "its file has changed")}
+}
+
+// Hash identifies what the wish says about the running Pod: its spec and nothing else.
+func Hash(wish *corev1.Pod) string {
+	h := sha256.New()
+	// A PodSpec always marshals.
+	_ = json.NewEncoder(h).Encode(&wish.Spec)
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+func newPod(wish *corev1.Pod, hash string, now time.Time) *corev1.Pod {
+	pod := &corev1.Pod{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: reconcile.KindPod},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: wish.Name, Namespace: wish.Namespace,
+			Labels:            maps.Clone(wish.Labels),
+			Annotations:       maps.Clone(wish.Annotations),
+			CreationTimestamp: metav1.NewTime(now),
+		},
+		Spec:   *wish.Spec.DeepCopy(),
+		Status: corev1.PodStatus{Phase: corev1.PodPending},
+	}
+	if pod.Annotations == nil {
+		pod.Annotations = map[string]string{}
+	}
+	pod.Annotations[reconcile.AnnotationWish] = hash
+	return pod
+}
+
+func end(pods []*corev1.Pod, reason string) []reconcile.Action {
+	var actions []reconcile.Action
+	for _, p := range pods {
+		if p.DeletionTimestamp != nil {
+			continue
+		}
+		key := reconcile.Key{Kind: reconcile.KindPod, Namespace: p.Namespace, Name: p.Name}
+		actions = append(actions, reconcile.DeletePod{Key: key, UID: p.UID, Reason: reason})
+	}
+	return actions
+}
