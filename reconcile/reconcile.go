@@ -127,6 +127,7 @@ type (
 		Pod       Key
 		UID       types.UID
 		Container string
+		Attempt   uint32
 		Signal    int
 		Reason    string
 	}
