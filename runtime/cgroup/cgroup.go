@@ -1,76 +1,185 @@
 // Package cgroup keeps berth's groups in the machine's cgroup trees: one root group per instance, below it the keeper and one group per pod
 // and container.
+//
+//	berth-ID/                  the instance
+//	  keeper/                  the keeper, which moves itself there
+//	  restricted/              v1 devices hierarchy only: every container that is not privileged
+//	  pods/UID/                a pod; the limit on its tasks
+//	    CONTAINER/             a container; limits on cpu and memory
+//
+// On a pure v2 machine that is all. On v1 the same names exist in each hierarchy, but only where they hold a limit, because every directory
+// costs time at every start: a container without cpu limits is in the nearest group above it in the cpu hierarchy, and so on; all containers
+// of a pod share its group in pids. Where a v2 tree is mounted beside v1 (hybrid), each container has a group in it too, without controllers,
+// for cgroup.kill and cgroup.events; without one the v1 freezer (else pids, else memory) takes that part. What is lost on v1: a container
+// without a memory limit that the kernel kills when the whole machine is out of memory is not told apart from one killed by a signal.
 package cgroup
 
 import (
-	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
 
-	"berth/runtime"
+	"berth/runtime/internal/sys"
 )
 
 // Tree is the groups of one instance of berth, over all hierarchies that the machine has. It is safe for concurrent use.
 type Tree struct {
 	id string
+	h  hierarchies
+	// v2Controllers are those of cpu, memory and pids that the v2 tree has, as far as the machine's root shows.
+	v2Controllers []string
+
+	// deviceProgram loads the v2 device rules once per process.
+	deviceProgram func() (*sys.FD, error)
+
+	mu       sync.Mutex
+	warnings []string
 }
 
-// Group is one container's group.
-type Group struct {
-	tree      *Tree
-	uid, name string
-}
+var validID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
 // Open finds the machine's hierarchies (pure v2, v1, or both). It changes nothing.
-func Open(id string) (*Tree, error) { return &Tree{id: id}, nil }
-
-// Ensure makes the instance's own groups and hands the controllers down to them. It is idempotent; CreatePod needs it to have run once.
-func (t *Tree) Ensure() error { return runtime.ErrNotSupported }
-
-// KeeperFiles are the files into which the keeper writes its own process id (never 0 or 1), once at start. Ensure must have run.
-func (t *Tree) KeeperFiles() []string { return nil }
-
-// CreatePod makes the group of a pod with a limit on its tasks; 0 means 4096. It is idempotent.
-func (t *Tree) CreatePod(uid string, pidsLimit int64) error { return runtime.ErrNotSupported }
-
-// CreateContainer makes a fresh group with these limits. What an earlier attempt left is replaced when it is empty, and an error when it is not.
-func (t *Tree) CreateContainer(uid, name string, res runtime.Resources, privileged bool) (*Group, error) {
-	return nil, runtime.ErrNotSupported
+func Open(id string) (*Tree, error) {
+	if !validID.MatchString(id) {
+		return nil, fmt.Errorf("cannot use %q as the name of a group", id)
+	}
+	h, err := readHierarchies()
+	if err != nil {
+		return nil, err
+	}
+	t := &Tree{id: id, h: h, deviceProgram: sync.OnceValues(loadDeviceProgram)}
+	if h.v2 != "" {
+		available := controllersOf(h.v2)
+		for _, c := range []string{"cpu", "memory", "pids"} {
+			if h.v1[c] == "" && slices.Contains(available, c) {
+				t.v2Controllers = append(t.v2Controllers, c)
+			}
+		}
+	}
+	for c, consequence := range consequences {
+		if h.v1[c] == "" && !slices.Contains(t.v2Controllers, c) {
+			t.warn(fmt.Sprintf("the cgroup controller %q is not available on this machine: %s", c, consequence))
+		}
+	}
+	slices.Sort(t.warnings)
+	return t, nil
 }
 
-// Group names an existing container's group; it does no I/O.
-func (t *Tree) Group(uid, name string) *Group { return &Group{t, uid, name} }
+// consequences say what a missing controller means to the user.
+var consequences = map[string]string{
+	"cpu":    "cpu requests and limits are not enforced",
+	"memory": "memory limits are not enforced and OOMKilled is not reported",
+	"pids":   "the number of processes in a pod is not limited",
+}
 
-// List returns the container names of every pod that has a group in any hierarchy, sorted.
-func (t *Tree) List() (map[string][]string, error) { return nil, runtime.ErrNotSupported }
+// Ensure makes the instance's own groups and hands the controllers down to them. It is idempotent; the keeper's files exist after it.
+func (t *Tree) Ensure() error {
+	if t.h.v2 != "" && len(t.v2Controllers) > 0 {
+		t.handDown(t.h.v2)
+	}
+	for _, mount := range t.h.all() {
+		root := filepath.Join(mount, t.rootName())
+		if err := mkdir(root); err != nil {
+			return err
+		}
+		if mount == t.h.v2 {
+			t.handDown(root)
+		}
+		for _, name := range []string{"keeper", "pods"} {
+			if err := mkdir(filepath.Join(root, name)); err != nil {
+				return err
+			}
+		}
+		if mount == t.h.v2 {
+			t.handDown(filepath.Join(root, "pods"))
+		}
+	}
+	return t.ensureRestricted()
+}
 
-// KillPod ends every process in the pod with SIGKILL. It does not wait. A pod that does not exist is not an error.
-func (t *Tree) KillPod(uid string) error { return runtime.ErrNotSupported }
+// handDown enables the controllers for the groups below dir. What cannot be enabled becomes a warning.
+func (t *Tree) handDown(dir string) {
+	missing := slices.Clone(t.v2Controllers)
+	if text, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control")); err == nil {
+		missing = slices.DeleteFunc(missing, func(c string) bool { return slices.Contains(strings.Fields(string(text)), c) })
+	}
+	if len(missing) == 0 || write(dir, "cgroup.subtree_control", "+"+strings.Join(missing, " +")) == nil {
+		return
+	}
+	for _, c := range missing {
+		if err := write(dir, "cgroup.subtree_control", "+"+c); err != nil {
+			t.warn(fmt.Sprintf("the cgroup controller %q cannot be enabled in %s (%v): %s", c, dir, errors.Unwrap(err), consequences[c]))
+		}
+	}
+}
 
-// RemovePod removes the pod's groups and all below it, waiting for processes that are ending. It kills nothing. What does not exist is not an error.
-func (t *Tree) RemovePod(ctx context.Context, uid string) error { return runtime.ErrNotSupported }
-
-// Remove removes every group of the instance, waiting for processes that are ending (the keeper among them). It kills nothing.
-func (t *Tree) Remove(ctx context.Context) error { return runtime.ErrNotSupported }
+// KeeperFiles are the files into which the keeper writes its own process id (never 0 or 1), once at start. Ensure must have run.
+func (t *Tree) KeeperFiles() []string {
+	var files []string
+	for _, mount := range t.h.all() {
+		files = append(files, filepath.Join(mount, t.rootName(), "keeper", "cgroup.procs"))
+	}
+	return files
+}
 
 // Warnings say what this machine cannot enforce and what follows from it.
-func (t *Tree) Warnings() []string { return nil }
+func (t *Tree) Warnings() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.warnings)
+}
 
-// Dir is the directory to open for CLONE_INTO_CGROUP; "" on a machine without a v2 tree.
-func (g *Group) Dir() string { return "" }
+func (t *Tree) warn(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !slices.Contains(t.warnings, text) {
+		t.warnings = append(t.warnings, text)
+	}
+}
 
-// TaskFiles are the v1 files into which a new single-threaded process of the container writes "0" (itself) before it opens anything else.
-func (g *Group) TaskFiles() []string { return nil }
+func (t *Tree) rootName() string { return "berth-" + t.id }
 
-// Kill ends every process of the group with SIGKILL. It does not wait. A group that does not exist is not an error.
-func (g *Group) Kill() error { return runtime.ErrNotSupported }
+// podDir is a pod's directory in one hierarchy; containerDir one of its containers'.
+func (t *Tree) podDir(mount, uid string) string {
+	return filepath.Join(mount, t.rootName(), "pods", uid)
+}
 
-// Pids are the processes of the group and of groups below it.
-func (g *Group) Pids() ([]int, error) { return nil, runtime.ErrNotSupported }
+func (t *Tree) containerDir(mount, uid, name string) string {
+	return filepath.Join(t.podDir(mount, uid), dirName(name))
+}
 
-// Populated says whether a process lives in the group. A group that does not exist is not populated.
-func (g *Group) Populated() (bool, error) { return false, runtime.ErrNotSupported }
+// dirName is the directory of a container. Of all names a container can have only "tasks" is also a file of a v1 group.
+func dirName(container string) string {
+	if container == "tasks" {
+		return "tasks_"
+	}
+	return container
+}
 
-// OOMKills counts the processes that the kernel has killed in the group for want of memory.
-func (g *Group) OOMKills() (uint64, error) { return 0, runtime.ErrNotSupported }
+func containerName(dir string) string { return strings.TrimSuffix(dir, "_") }
 
-// Remove removes the group from every hierarchy, waiting for processes that are ending until ctx is done. It kills nothing.
-func (g *Group) Remove(ctx context.Context) error { return runtime.ErrNotSupported }
+// place is the mount point of the hierarchy that has a controller, "" when none has. v2 says which language its files speak.
+func (t *Tree) place(controller string) (mount string, v2 bool) {
+	if m := t.h.v1[controller]; m != "" {
+		return m, false
+	}
+	if slices.Contains(t.v2Controllers, controller) {
+		return t.h.v2, true
+	}
+	return "", false
+}
+
+func checkNames(uid, name string) error {
+	if !validID.MatchString(strings.TrimSuffix(uid, "-")) || len(uid) > 64 {
+		return fmt.Errorf("cannot use %q as a pod's uid", uid)
+	}
+	if !validID.MatchString(name) {
+		return fmt.Errorf("cannot use %q as a container's name", name)
+	}
+	return nil
+}
