@@ -1,0 +1,63 @@
+# What can be done with this source. Everything but `make deps` works without a network once the modules are there.
+SHELL := /bin/sh
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+SEEDS ?= 100000
+LDFLAGS := -s -w -X berth/cmd/berth/internal/cli.version=$(VERSION)
+LINT := $(GO) tool -modfile=.tools/go.mod golangci-lint
+PURE := ./cmd/... ./controller/... ./manifests/... ./reconcile/... ./e2e/layers/... ./e2e/registry/... ./runtime/runtimetest/...
+export CGO_ENABLED = 0
+
+.PHONY: help build demo test deps unit race root e2e sim bench lint fmt verify clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+build: ## bin/berth, static
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/berth ./cmd/berth
+
+demo: build ## three replicas of a small web page, without registry or network
+	bin/berth demo
+
+test: deps unit root e2e ## everything a change must pass; needs root
+
+deps: ## install what the tests need
+	@sh e2e/deps.sh
+
+unit: race ## decisions, fakes, layers; no root
+	$(GO) vet ./...
+	GOARCH=arm64 $(GO) vet ./...
+	$(GO) test -count=1 -shuffle=on $(PURE)
+
+# The race detector on what does not link k8s.io/kubernetes: to build all of that with it takes longer than all tests together.
+race:
+	CGO_ENABLED=1 $(GO) test -race -count=1 -shuffle=on $$($(GO) list -test -f '{{.ImportPath}} {{join .Deps " "}} ' $(PURE) | \
+		awk '$$1 ~ /\.test$$/ && !/ k8s.io\/kubernetes\// {sub(/\.test$$/, "", $$1); print $$1}')
+
+root: ## the parts of the runtime on the real kernel; needs root
+	$(GO) test -count=1 -timeout 10m ./runtime/... ./e2e/isolate/... ./e2e/leak/... ./e2e/images/...
+
+e2e: ## the built binary as a user sees it; needs root
+	$(GO) test -count=1 -timeout 30m ./e2e
+
+sim: ## the simulation with SEEDS seeds
+	BERTH_SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 24h -run 'Simulation|Sim' -v ./reconcile/reconciletest/...
+
+bench: deps ## speed and memory beside the physical limit and other engines; needs root
+	$(GO) run ./e2e/bench
+
+lint: ## golangci-lint, pinned in .tools
+	$(LINT) run
+
+fmt: ## gofumpt and goimports
+	$(LINT) fmt
+
+verify: ## formatted, tidy, lint clean and nothing left to commit
+	$(LINT) fmt
+	$(GO) mod tidy
+	git diff --exit-code
+	$(LINT) run
+
+clean: ## remove what was built
+	rm -rf bin
+	$(GO) clean -testcache
