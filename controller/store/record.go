@@ -1,0 +1,189 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"berth/reconcile"
+)
+
+// Operations of records.
+const (
+	opHeader = "berth"  // first line of a generation: Version is that of the format, Count the generation
+	opPut    = "put"    // Key is now Object
+	opDelete = "delete" // Key is no more
+	opMark   = "mark"   // resource versions up to Version may have been given out
+	opEnding = "ending" // the Pod UID shall end
+	opEnded  = "ended"  // the Pod UID is gone
+	opBase   = "base"   // Count records before this one are a whole picture
+)
+
+// formatVersion is that of the records.
+const formatVersion = 1
+
+// record is one line of the journal: eight hex digits of CRC-32C, a space, JSON, a newline. A line damaged by a flipped or lost byte costs
+// itself and at most the next one; reading goes on behind it.
+type record struct {
+	Op      string                   `json:"op"`
+	Key     *reconcile.Key           `json:"key,omitempty"`
+	Source  *Source                  `json:"source,omitempty"`
+	GVK     *schema.GroupVersionKind `json:"gvk,omitempty"`
+	Object  json.RawMessage          `json:"object,omitempty"`
+	UID     types.UID                `json:"uid,omitempty"`
+	Ending  *Ending                  `json:"ending,omitempty"`
+	Version uint64                   `json:"version,omitempty"`
+	Count   int                      `json:"count,omitempty"`
+
+	item *Item // of a put, not encoded yet
+}
+
+func putRecord(it *Item) record { return record{Op: opPut, Key: &it.Key, Source: it.Source, item: it} }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func (r record) encode() ([]byte, error) {
+	if r.item != nil {
+		obj := withoutStatus(r.item.Object)
+		gvk := kindOf(obj)
+		r.GVK = &gvk
+		data, err := json.Marshal(obj)
+		if err != nil {
+			return nil, fmt.Errorf("cannot encode %s: %w", r.item.Key, err)
+		}
+		r.Object = data
+	}
+	data, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode a record: %w", err)
+	}
+	line := make([]byte, 0, len(data)+10)
+	line = fmt.Appendf(line, "%08x ", crc32.Checksum(data, castagnoli))
+	return append(append(line, data...), '\n'), nil
+}
+
+// parse reads one line without its newline.
+func parse(line []byte) (record, error) {
+	var r record
+	if len(line) < 10 || line[8] != ' ' {
+		return r, fmt.Errorf("cannot read a record: too short or without checksum")
+	}
+	sum, err := strconv.ParseUint(string(line[:8]), 16, 32)
+	if err != nil || uint32(sum) != crc32.Checksum(line[9:], castagnoli) || !bytes.Equal(line[:8], bytes.ToLower(line[:8])) {
+		return r, fmt.Errorf("cannot read a record: wrong checksum")
+	}
+	if err := json.Unmarshal(line[9:], &r); err != nil {
+		return r, fmt.Errorf("cannot read a record: %w", err)
+	}
+	return r, nil
+}
+
+// object decodes the object of a put.
+func (r record) object(newObject func(schema.GroupVersionKind) (kruntime.Object, error)) (Object, error) {
+	if r.GVK == nil || r.Key == nil {
+		return nil, fmt.Errorf("cannot read a record: it has no kind or key")
+	}
+	var obj kruntime.Object = &unstructured.Unstructured{}
+	if known := builtin(*r.GVK); known != nil {
+		obj = known
+	} else if newObject != nil {
+		if o, err := newObject(*r.GVK); err == nil {
+			obj = o
+		}
+	}
+	if err := json.Unmarshal(r.Object, obj); err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", r.Key, err)
+	}
+	out, ok := obj.(Object)
+	if !ok || out.GetName() != r.Key.Name || out.GetNamespace() != r.Key.Namespace {
+		return nil, fmt.Errorf("cannot read %s: the object is another one", r.Key)
+	}
+	obj.GetObjectKind().SetGroupVersionKind(*r.GVK)
+	return out, nil
+}
+
+func builtin(gvk schema.GroupVersionKind) kruntime.Object {
+	switch gvk {
+	case appsv1.SchemeGroupVersion.WithKind(reconcile.KindDeployment):
+		return &appsv1.Deployment{}
+	case appsv1.SchemeGroupVersion.WithKind(reconcile.KindReplicaSet):
+		return &appsv1.ReplicaSet{}
+	case corev1.SchemeGroupVersion.WithKind(reconcile.KindPod):
+		return &corev1.Pod{}
+	}
+	return nil
+}
+
+// kindOf is the object's kind, also when it does not say so itself.
+func kindOf(obj Object) schema.GroupVersionKind {
+	switch obj.(type) {
+	case *appsv1.Deployment:
+		return appsv1.SchemeGroupVersion.WithKind(reconcile.KindDeployment)
+	case *appsv1.ReplicaSet:
+		return appsv1.SchemeGroupVersion.WithKind(reconcile.KindReplicaSet)
+	case *corev1.Pod:
+		return corev1.SchemeGroupVersion.WithKind(reconcile.KindPod)
+	}
+	return obj.GetObjectKind().GroupVersionKind()
+}
+
+// durable tells what the journal keeps: all that files state, and ReplicaSets.
+func durable(key reconcile.Key, src *Source) bool {
+	return src != nil || key.Kind == reconcile.KindReplicaSet
+}
+
+// withoutStatus is the object as it is written: a status is observed again, never believed. The collision count is the exception: it
+// is part of the names of ReplicaSets.
+func withoutStatus(obj Object) Object {
+	switch o := obj.(type) {
+	case *appsv1.Deployment:
+		c := *o
+		c.Status = appsv1.DeploymentStatus{CollisionCount: o.Status.CollisionCount}
+		return &c
+	case *appsv1.ReplicaSet:
+		c := *o
+		c.Status = appsv1.ReplicaSetStatus{}
+		return &c
+	case *corev1.Pod:
+		c := *o
+		c.Status = corev1.PodStatus{}
+		return &c
+	}
+	return obj
+}
+
+func sameSpec(a, b Item) bool {
+	switch old := a.Object.(type) {
+	case *appsv1.Deployment:
+		if n, ok := b.Object.(*appsv1.Deployment); ok {
+			return apiequality.Semantic.DeepEqual(&old.Spec, &n.Spec)
+		}
+	case *appsv1.ReplicaSet:
+		if n, ok := b.Object.(*appsv1.ReplicaSet); ok {
+			return apiequality.Semantic.DeepEqual(&old.Spec, &n.Spec)
+		}
+	case *corev1.Pod:
+		if n, ok := b.Object.(*corev1.Pod); ok {
+			return apiequality.Semantic.DeepEqual(&old.Spec, &n.Spec)
+		}
+	default:
+		return a.Source != nil && b.Source != nil && a.Source.Hash == b.Source.Hash
+	}
+	return false
+}
+
+func sameMeta(a, b Object) bool {
+	return maps.Equal(a.GetLabels(), b.GetLabels()) && maps.Equal(a.GetAnnotations(), b.GetAnnotations()) &&
+		apiequality.Semantic.DeepEqual(a.GetOwnerReferences(), b.GetOwnerReferences())
+}

@@ -1,0 +1,460 @@
+// Package store keeps the objects of one machine in memory, tells who watches which of them changed, and writes to disk what must outlive a reboot.
+//
+// Objects in the store are never changed: a writer puts a new value in the place of the old one, and may share its parts. Readers get the very
+// objects, without a copy, and must not change them either; with Options.Guard, for tests, the store panics when somebody did.
+//
+// Two lifetimes meet here. What a source states and the ReplicaSets made from it are durable: each change is written to the journal before
+// it can be seen, so a killed controller finds all that it acted on, and synced to the disk soon after, many changes at once. Pods live as long
+// as their sandboxes, which carry them; of a Pod only the order to end is in the journal.
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	"berth/manifests"
+	"berth/reconcile"
+)
+
+// Errors that callers branch on.
+var (
+	// ErrNotFound means that the store has no such object, or one of another UID.
+	ErrNotFound = errors.New("not found")
+	// ErrExists means that an object of that name is there already.
+	ErrExists = errors.New("exists already")
+)
+
+// Object is what the store keeps: any Kubernetes object.
+type Object interface {
+	metav1.Object
+	kruntime.Object
+}
+
+// Source says which file states an object, and in which version.
+type Source struct {
+	Origin manifests.Origin `json:"origin"`
+	// Hash is that of the manifests.Object.
+	Hash string `json:"hash"`
+	// Held is true while the removal of the object waits for consent.
+	Held bool `json:"held,omitempty"`
+}
+
+// Item is one object with its name and its source; Source is nil for what no file states.
+type Item struct {
+	Key    reconcile.Key
+	Object Object
+	Source *Source
+}
+
+// Change names an object that was made, changed or removed, and its controller, if it has one.
+type Change struct {
+	Key, Owner reconcile.Key
+}
+
+// Options of a store. The zero value keeps everything in memory.
+type Options struct {
+	// Dir is where the journal is; "" for no journal.
+	Dir string
+	// ReadOnly reads the journal and leaves it as it is.
+	ReadOnly bool
+	Clock    clock.WithDelayedExecution
+	// NewUID makes UIDs; random ones by default.
+	NewUID func() types.UID
+	// New makes an empty object to decode into. What it does not know is kept as it is.
+	New func(schema.GroupVersionKind) (kruntime.Object, error)
+	// Warn is told what is wrong with the files, in one line.
+	Warn func(string)
+	// Guard panics when a stored object is changed in place. It is slow.
+	Guard bool
+}
+
+// Store is safe for concurrent use. Writers take turns; readers never wait for a disk.
+type Store struct {
+	opts    Options
+	journal *journal // nil without Dir
+
+	writing sync.Mutex // held by writers, also while they write to the journal
+
+	mu       sync.RWMutex // guards what follows; never held over I/O
+	items    map[reconcile.Key]*Item
+	byUID    map[types.UID]reconcile.Key
+	byOwner  map[types.UID]map[reconcile.Key]struct{}
+	byKind   map[string]map[reconcile.Key]struct{}
+	endings  map[types.UID]Ending
+	version  uint64
+	reserved uint64 // versions up to this one are never given out again after a restart
+	watchers []func(Change)
+	guard    map[Object]Object
+}
+
+// reserve is how many resource versions one journal record sets aside: so many changes of status cost one write of 40 bytes.
+const reserve = 10_000
+
+// Open reads what the directory has. Damage is reported to Options.Warn and never keeps the store from opening; an error means that
+// the directory cannot be used at all, and the store then works in memory.
+func Open(opts Options) (*Store, error) {
+	if opts.Clock == nil {
+		opts.Clock = clock.RealClock{}
+	}
+	if opts.NewUID == nil {
+		opts.NewUID = func() types.UID { return types.UID(uuid.NewString()) }
+	}
+	if opts.Warn == nil {
+		opts.Warn = func(string) {}
+	}
+	s := &Store{
+		opts:    opts,
+		items:   map[reconcile.Key]*Item{},
+		byUID:   map[types.UID]reconcile.Key{},
+		byOwner: map[types.UID]map[reconcile.Key]struct{}{},
+		byKind:  map[string]map[reconcile.Key]struct{}{},
+		endings: map[types.UID]Ending{},
+		guard:   map[Object]Object{},
+	}
+	if opts.Dir == "" {
+		return s, nil
+	}
+	return s, s.load()
+}
+
+// Close syncs the journal and ends it. Changes after Close are kept in memory only.
+func (s *Store) Close() error {
+	s.writing.Lock()
+	j := s.journal
+	s.journal = nil
+	s.writing.Unlock()
+	if j == nil {
+		return nil
+	}
+	return j.close()
+}
+
+// Sync returns when every change so far is on the disk.
+func (s *Store) Sync() error {
+	s.writing.Lock()
+	j := s.journal
+	s.writing.Unlock()
+	if j == nil {
+		return nil
+	}
+	return j.sync()
+}
+
+// Watch calls fn after each change, from the goroutine of its writer and without locks. It must be called before the first change. fn must not block.
+func (s *Store) Watch(fn func(Change)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watchers = append(s.watchers, fn)
+}
+
+// Get returns the item of a key. It must not be changed.
+func (s *Store) Get(key reconcile.Key) (Item, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	it := s.items[key]
+	if it == nil {
+		return Item{}, false
+	}
+	s.check(it.Object)
+	return *it, true
+}
+
+// Get returns an object of type T, or its zero value when there is none of that key and type.
+func Get[T Object](s *Store, key reconcile.Key) (T, bool) {
+	it, ok := s.Get(key)
+	if !ok {
+		var zero T
+		return zero, false
+	}
+	o, ok := it.Object.(T)
+	return o, ok
+}
+
+// ByUID names the object with a UID.
+func (s *Store) ByUID(uid types.UID) (reconcile.Key, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	key, ok := s.byUID[uid]
+	return key, ok
+}
+
+// List returns the items of a kind, sorted by namespace and name; "" means all kinds.
+func (s *Store) List(kind string) []Item {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var list []Item
+	if kind == "" {
+		list = make([]Item, 0, len(s.items))
+		for _, it := range s.items {
+			list = append(list, *it)
+		}
+	}
+	for key := range s.byKind[kind] {
+		list = append(list, *s.items[key])
+	}
+	slices.SortFunc(list, func(a, b Item) int { return compare(a.Key, b.Key) })
+	return list
+}
+
+// OwnedBy returns the items whose controller has the UID, sorted.
+func (s *Store) OwnedBy(uid types.UID) []Item {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	list := make([]Item, 0, len(s.byOwner[uid]))
+	for key := range s.byOwner[uid] {
+		list = append(list, *s.items[key])
+	}
+	slices.SortFunc(list, func(a, b Item) int { return compare(a.Key, b.Key) })
+	return list
+}
+
+// Len is the number of objects of a kind.
+func (s *Store) Len(kind string) int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.byKind[kind])
+}
+
+// Version is the newest resource version.
+func (s *Store) Version() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.version
+}
+
+// Create adds an object, which is the store's from then on. UID and creationTimestamp are set where they are empty, generation where it is 0.
+// It returns ErrExists when the key is taken.
+func (s *Store) Create(key reconcile.Key, obj Object, src *Source) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if _, ok := s.Get(key); ok {
+		return fmt.Errorf("cannot create %s: %w", key, ErrExists)
+	}
+	if obj.GetUID() == "" {
+		obj.SetUID(s.opts.NewUID())
+	}
+	if t := obj.GetCreationTimestamp(); t.IsZero() {
+		obj.SetCreationTimestamp(metav1.NewTime(s.opts.Clock.Now()))
+	}
+	if obj.GetGeneration() == 0 {
+		obj.SetGeneration(1)
+	}
+	s.commit(&Item{Key: key, Object: obj, Source: src}, durable(key, src))
+	return nil
+}
+
+// Update replaces an object. change gets the item and returns the new one: a fresh Object that may share parts with the old, or the old Item as it
+// is for no change. It runs under the writers' lock: it must be quick and must not call the store. UID, creationTimestamp and generation
+// are kept, the latter counted up when the spec differs. A change of nothing but status is not written to disk.
+func (s *Store) Update(key reconcile.Key, change func(Item) (Item, error)) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	old, ok := s.Get(key)
+	if !ok {
+		return fmt.Errorf("cannot change %s: %w", key, ErrNotFound)
+	}
+	next, err := change(old)
+	if err != nil {
+		return err
+	}
+	if next.Object == old.Object {
+		if next.Source == old.Source {
+			return nil
+		}
+		s.commit(&Item{Key: key, Object: old.Object, Source: next.Source}, durable(key, next.Source) || durable(key, old.Source))
+		return nil
+	}
+	next.Key = key
+	next.Object.SetUID(old.Object.GetUID())
+	next.Object.SetCreationTimestamp(old.Object.GetCreationTimestamp())
+	next.Object.SetGeneration(old.Object.GetGeneration())
+	respec := key.Kind != reconcile.KindPod && !sameSpec(old, next) // a Pod's spec does not change
+	if respec {
+		next.Object.SetGeneration(old.Object.GetGeneration() + 1)
+	}
+	write := durable(key, next.Source) && (respec || next.Source != old.Source || !sameMeta(old.Object, next.Object))
+	s.commit(&next, write)
+	return nil
+}
+
+// Delete removes an object; uid "" means whichever is there. Deleting what does not exist is not an error.
+func (s *Store) Delete(key reconcile.Key, uid types.UID) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	it, ok := s.Get(key)
+	if !ok || uid != "" && it.Object.GetUID() != uid {
+		return
+	}
+	if durable(key, it.Source) {
+		s.append(record{Op: opDelete, Key: &key})
+	}
+	s.mu.Lock()
+	if _, ok := s.endings[it.Object.GetUID()]; ok {
+		delete(s.endings, it.Object.GetUID())
+		defer s.append(record{Op: opEnded, UID: it.Object.GetUID()})
+	}
+	s.forget(&it)
+	s.version++
+	watchers := s.watchers
+	s.mu.Unlock()
+	tell(watchers, &it)
+}
+
+// commit writes an item to the journal if it must be, then makes it visible, then tells. The order is what survival rests on.
+func (s *Store) commit(it *Item, write bool) {
+	s.mu.RLock()
+	version := s.version + 1
+	s.mu.RUnlock()
+	it.Object = s.versioned(it, version)
+	if version > s.reserved {
+		s.reserved = version + reserve
+		s.append(record{Op: opMark, Version: s.reserved})
+	}
+	if write {
+		s.append(putRecord(it))
+	}
+	s.mu.Lock()
+	s.version = version
+	if old := s.items[it.Key]; old != nil {
+		s.forget(old)
+	}
+	s.remember(it)
+	watchers := s.watchers
+	s.mu.Unlock()
+	tell(watchers, it)
+}
+
+// versioned sets the resource version, on a copy when the object is in the store already.
+func (s *Store) versioned(it *Item, version uint64) Object {
+	obj := it.Object
+	if old, ok := s.Get(it.Key); ok && old.Object == obj {
+		obj = obj.DeepCopyObject().(Object)
+	}
+	obj.SetResourceVersion(strconv.FormatUint(version, 10))
+	return obj
+}
+
+func (s *Store) remember(it *Item) {
+	s.items[it.Key] = it
+	s.byUID[it.Object.GetUID()] = it.Key
+	insert(s.byKind, it.Key.Kind, it.Key)
+	if owner := metav1.GetControllerOfNoCopy(it.Object); owner != nil {
+		insert(s.byOwner, owner.UID, it.Key)
+	}
+	if s.opts.Guard {
+		s.guard[it.Object] = it.Object.DeepCopyObject().(Object)
+	}
+}
+
+func (s *Store) forget(it *Item) {
+	s.check(it.Object)
+	delete(s.items, it.Key)
+	delete(s.byUID, it.Object.GetUID())
+	delete(s.guard, it.Object)
+	remove(s.byKind, it.Key.Kind, it.Key)
+	if owner := metav1.GetControllerOfNoCopy(it.Object); owner != nil {
+		remove(s.byOwner, owner.UID, it.Key)
+	}
+}
+
+func (s *Store) check(obj Object) {
+	if !s.opts.Guard {
+		return
+	}
+	if was := s.guard[obj]; was != nil && !apiequality.Semantic.DeepEqual(was, obj) {
+		panic(fmt.Sprintf("%T %s/%s was changed in place", obj, obj.GetNamespace(), obj.GetName()))
+	}
+}
+
+func tell(watchers []func(Change), it *Item) {
+	c := Change{Key: it.Key}
+	if owner := metav1.GetControllerOfNoCopy(it.Object); owner != nil {
+		c.Owner = reconcile.Key{Kind: owner.Kind, Namespace: it.Key.Namespace, Name: owner.Name}
+	}
+	for _, w := range watchers {
+		w(c)
+	}
+}
+
+func insert[K comparable](m map[K]map[reconcile.Key]struct{}, k K, key reconcile.Key) {
+	set := m[k]
+	if set == nil {
+		set = map[reconcile.Key]struct{}{}
+		m[k] = set
+	}
+	set[key] = struct{}{}
+}
+
+func remove[K comparable](m map[K]map[reconcile.Key]struct{}, k K, key reconcile.Key) {
+	delete(m[k], key)
+	if len(m[k]) == 0 {
+		delete(m, k)
+	}
+}
+
+func compare(a, b reconcile.Key) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+// Ending is the order that a Pod shall end, which outlives the controller but not the machine.
+type Ending struct {
+	// At is the deletionTimestamp, Grace the deletionGracePeriodSeconds.
+	At    time.Time `json:"at"`
+	Grace int64     `json:"grace"`
+}
+
+// SetEnding records the order to end a Pod, until the Pod is deleted.
+func (s *Store) SetEnding(uid types.UID, e Ending) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	s.endings[uid] = e
+	s.mu.Unlock()
+	s.append(record{Op: opEnding, UID: uid, Ending: &e})
+}
+
+// EndingOf returns the order to end the Pod with a UID.
+func (s *Store) EndingOf(uid types.UID) (Ending, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e, ok := s.endings[uid]
+	return e, ok
+}
+
+// KeepEndings drops the orders for Pods that are not among live: their sandboxes are gone.
+func (s *Store) KeepEndings(live map[types.UID]bool) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	var gone []types.UID
+	for uid := range s.endings {
+		if !live[uid] {
+			gone = append(gone, uid)
+			delete(s.endings, uid)
+		}
+	}
+	s.mu.Unlock()
+	for _, uid := range gone {
+		s.append(record{Op: opEnded, UID: uid})
+	}
+}
+
+// append writes to the journal. What goes wrong there is reported and repaired there: the store goes on in memory.
+func (s *Store) append(r record) {
+	if s.journal != nil {
+		s.journal.append(r)
+	}
+}

@@ -1,0 +1,347 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"berth/manifests"
+	"berth/reconcile"
+)
+
+func deployment(name string, replicas int32) (reconcile.Key, *appsv1.Deployment) {
+	return reconcile.Key{Kind: "Deployment", Namespace: "shop", Name: name}, &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+		Spec:       appsv1.DeploymentSpec{Replicas: &replicas},
+	}
+}
+
+func replicaSet(name string, owner *appsv1.Deployment) (reconcile.Key, *appsv1.ReplicaSet) {
+	return reconcile.Key{Kind: "ReplicaSet", Namespace: "shop", Name: name}, &appsv1.ReplicaSet{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "shop", Name: name,
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(owner, appsv1.SchemeGroupVersion.WithKind("Deployment"))},
+		},
+	}
+}
+
+func source(file string) *Source {
+	return &Source{Origin: manifests.Origin{File: file, Line: 1}, Hash: "h1"}
+}
+
+func mustOpen(t *testing.T, dir string) *Store {
+	t.Helper()
+	s, err := Open(Options{Dir: dir, Guard: true, Warn: func(w string) { t.Log(w) }})
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func mustCreate(t *testing.T, s *Store, key reconcile.Key, obj Object, src *Source) {
+	t.Helper()
+	if err := s.Create(key, obj, src); err != nil {
+		t.Fatalf("Create: %v", err)
+	}
+}
+
+func setStatus(t *testing.T, s *Store, key reconcile.Key, ready int32) {
+	t.Helper()
+	err := s.Update(key, func(it Item) (Item, error) {
+		d := *it.Object.(*appsv1.Deployment)
+		d.Status.ReadyReplicas = ready
+		it.Object = &d
+		return it, nil
+	})
+	if err != nil {
+		t.Fatalf("Update: %v", err)
+	}
+}
+
+func TestCreateUpdateDelete(t *testing.T) {
+	s := mustOpen(t, "")
+	var changes []string
+	s.Watch(func(c Change) { changes = append(changes, c.Key.String()+"<"+c.Owner.Name) })
+	key, d := deployment("web", 1)
+	mustCreate(t, s, key, d, source("web.yaml"))
+	if d.UID == "" || d.Generation != 1 || d.CreationTimestamp.IsZero() || d.ResourceVersion != "1" {
+		t.Errorf("created object has metadata %+v", d.ObjectMeta)
+	}
+	if err := s.Create(key, d.DeepCopy(), nil); !errors.Is(err, ErrExists) {
+		t.Errorf("second Create = %v, want ErrExists", err)
+	}
+	setStatus(t, s, key, 1)
+	if got, _ := Get[*appsv1.Deployment](s, key); got.Generation != 1 || got.ResourceVersion != "2" || d.Status.ReadyReplicas != 0 {
+		t.Errorf("after a change of status generation is %d, version %s", got.Generation, got.ResourceVersion)
+	}
+	err := s.Update(key, func(it Item) (Item, error) {
+		n := it.Object.(*appsv1.Deployment).DeepCopy()
+		*n.Spec.Replicas = 5
+		n.UID = "forged"
+		it.Object = n
+		return it, nil
+	})
+	if got, _ := Get[*appsv1.Deployment](s, key); err != nil || got.Generation != 2 || got.UID != d.UID {
+		t.Errorf("after a change of spec: %v, generation %d, UID %s", err, got.Generation, got.UID)
+	}
+	rsKey, rs := replicaSet("web-1", d)
+	mustCreate(t, s, rsKey, rs, nil)
+	if owned := s.OwnedBy(d.UID); len(owned) != 1 || owned[0].Key != rsKey {
+		t.Errorf("OwnedBy = %v", owned)
+	}
+	if k, ok := s.ByUID(rs.UID); !ok || k != rsKey {
+		t.Errorf("ByUID = %v, %t", k, ok)
+	}
+	s.Delete(rsKey, "another")
+	s.Delete(rsKey, rs.UID)
+	s.Delete(rsKey, "")
+	if len(s.OwnedBy(d.UID)) != 0 || s.Len("ReplicaSet") != 0 {
+		t.Error("a deleted object is still there")
+	}
+	want := []string{"Deployment/shop/web<", "Deployment/shop/web<", "Deployment/shop/web<", "ReplicaSet/shop/web-1<web", "ReplicaSet/shop/web-1<web"}
+	if diff := cmp.Diff(want, changes); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+}
+
+func TestUpdateOfNothingIsNoChange(t *testing.T) {
+	s := mustOpen(t, "")
+	key, d := deployment("web", 1)
+	mustCreate(t, s, key, d, nil)
+	before := s.Version()
+	if err := s.Update(key, func(it Item) (Item, error) { return it, nil }); err != nil || s.Version() != before {
+		t.Errorf("Update = %v, version %d, want %d", err, s.Version(), before)
+	}
+}
+
+func TestGuardFindsChangesInPlace(t *testing.T) {
+	s := mustOpen(t, "")
+	key, d := deployment("web", 1)
+	mustCreate(t, s, key, d, nil)
+	d.Labels = map[string]string{"a": "b"}
+	defer func() {
+		if recover() == nil {
+			t.Error("nobody noticed")
+		}
+	}()
+	s.Get(key)
+}
+
+func TestReopen(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir)
+	key, d := deployment("web", 3)
+	mustCreate(t, s, key, d, source("web.yaml"))
+	rsKey, rs := replicaSet("web-1", d)
+	mustCreate(t, s, rsKey, rs, nil)
+	podKey := reconcile.Key{Kind: "Pod", Namespace: "shop", Name: "p"}
+	mustCreate(t, s, podKey, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p"}}, nil)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	s.SetEnding("pod-1", Ending{At: at, Grace: 30})
+	s.SetEnding("pod-2", Ending{At: at, Grace: 30})
+	setStatus(t, s, key, 3)
+	version := s.Version()
+
+	// not closed: what a killed controller leaves is complete
+	r := mustOpen(t, dir)
+	got, ok := r.Get(key)
+	if !ok || got.Object.GetUID() != d.UID || got.Source.Origin.File != "web.yaml" || got.Object.GetGeneration() != 1 {
+		t.Fatalf("the Deployment came back as %+v", got)
+	}
+	if n := got.Object.(*appsv1.Deployment); *n.Spec.Replicas != 3 || n.Status.ReadyReplicas != 0 {
+		t.Errorf("the Deployment came back with %d replicas, %d ready: a status is not believed", *n.Spec.Replicas, n.Status.ReadyReplicas)
+	}
+	if owned := r.OwnedBy(d.UID); len(owned) != 1 || owned[0].Object.GetUID() != rs.UID {
+		t.Errorf("the ReplicaSet came back as %+v", owned)
+	}
+	if _, ok := r.Get(podKey); ok {
+		t.Error("a Pod came back")
+	}
+	if e, ok := r.EndingOf("pod-1"); !ok || !e.At.Equal(at) || e.Grace != 30 {
+		t.Errorf("the order to end came back as %+v, %t", e, ok)
+	}
+	if r.Version() < version {
+		t.Errorf("version %d after %d: versions go back", r.Version(), version)
+	}
+	r.KeepEndings(map[types.UID]bool{"pod-1": true})
+	r.Delete(rsKey, "")
+	r = mustOpen(t, dir)
+	if _, ok := r.EndingOf("pod-2"); ok || r.Len("ReplicaSet") != 0 {
+		t.Error("what was deleted came back")
+	}
+}
+
+func TestStatusIsNotWritten(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir)
+	key, d := deployment("web", 1)
+	mustCreate(t, s, key, d, source("a.yaml"))
+	before := size(t, dir)
+	for i := range 100 {
+		setStatus(t, s, key, int32(i))
+		mustCreate(t, s, reconcile.Key{Kind: "Pod", Name: fmt.Sprint(i)}, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint(i)}}, nil)
+	}
+	if after := size(t, dir); after != before {
+		t.Errorf("200 changes of status and pods wrote %d bytes", after-before)
+	}
+}
+
+func size(t *testing.T, dir string) int64 {
+	t.Helper()
+	var sum int64
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		st, err := os.Stat(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += st.Size()
+	}
+	return sum
+}
+
+// small makes a state of two generations and returns its files.
+func small(t *testing.T, dir string) (newest string) {
+	t.Helper()
+	s := mustOpen(t, dir)
+	for _, name := range []string{"a", "b", "c"} {
+		key, d := deployment(name, 1)
+		d.UID = types.UID("uid-" + name)
+		mustCreate(t, s, key, d, source(name+".yaml"))
+		if name == "b" {
+			if err := s.journal.rewrite(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	found, err := generations(dir)
+	if err != nil || len(found) != 2 {
+		t.Fatalf("generations %v, %v; want two", found, err)
+	}
+	return generationPath(dir, found[1])
+}
+
+func TestEveryFlippedByteAndEveryCutIsSurvived(t *testing.T) {
+	master := t.TempDir()
+	newest := small(t, master)
+	good, err := os.ReadFile(newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	older, err := os.ReadFile(generationPath(master, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	try := func(what string, data []byte) {
+		dir := t.TempDir()
+		defer os.RemoveAll(dir)
+		for path, content := range map[string][]byte{generationPath(dir, 1): older, generationPath(dir, 2): data} {
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := Open(Options{Dir: dir})
+		if err != nil {
+			t.Fatalf("%s: Open: %v", what, err)
+		}
+		defer s.Close()
+		for _, name := range []string{"a", "b"} { // both are in the older generation, too
+			it, ok := s.Get(reconcile.Key{Kind: "Deployment", Namespace: "shop", Name: name})
+			if !ok || it.Object.GetUID() != types.UID("uid-"+name) || it.Source == nil || it.Source.Origin.File != name+".yaml" {
+				t.Errorf("%s: %s came back as %+v", what, name, it)
+			}
+		}
+		for _, it := range s.List("") {
+			if !strings.HasPrefix(string(it.Object.GetUID()), "uid-") {
+				t.Errorf("%s: a wrong object came back: %+v", what, it)
+			}
+		}
+		again, err := Open(Options{Dir: dir, ReadOnly: true, Warn: func(w string) { t.Errorf("%s: damaged again: %s", what, w) }})
+		if err != nil || again.Len("Deployment") != s.Len("Deployment") {
+			t.Errorf("%s: second start: %v, %d of %d Deployments", what, err, again.Len("Deployment"), s.Len("Deployment"))
+		}
+	}
+	for i := range good {
+		flipped := append([]byte{}, good...)
+		flipped[i] ^= 1 << (i % 8)
+		try(fmt.Sprintf("byte %d flipped", i), flipped)
+		try(fmt.Sprintf("cut at %d", i), good[:i])
+	}
+	try("zeros", make([]byte, len(good)))
+}
+
+func TestTheDirectoryIsMadeAgain(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "objects")
+	s := mustOpen(t, dir)
+	key, d := deployment("web", 1)
+	mustCreate(t, s, key, d, source("a.yaml"))
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	key2, d2 := deployment("web2", 1)
+	mustCreate(t, s, key2, d2, source("b.yaml"))
+	if err := s.Sync(); err != nil {
+		t.Fatalf("Sync: %v", err)
+	}
+	if r := mustOpen(t, dir); r.Len("Deployment") != 2 {
+		t.Errorf("%d Deployments came back, want 2", r.Len("Deployment"))
+	}
+}
+
+func TestHistoryIsCompacted(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir)
+	key, d := deployment("web", 1)
+	d.Annotations = map[string]string{"big": strings.Repeat("x", 1000)}
+	mustCreate(t, s, key, d, source("a.yaml"))
+	for i := range 1500 {
+		err := s.Update(key, func(it Item) (Item, error) {
+			n := it.Object.(*appsv1.Deployment).DeepCopy()
+			*n.Spec.Replicas = int32(i + 2)
+			it.Object = n
+			return it, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.journal.size; got > compactFloor*3/2 {
+		t.Errorf("the newest generation has %d bytes after writing 2 MB", got)
+	}
+	r := mustOpen(t, dir)
+	if got, _ := Get[*appsv1.Deployment](r, key); *got.Spec.Replicas != 1501 || got.Generation != 1501 {
+		t.Errorf("came back with %d replicas, generation %d", *got.Spec.Replicas, got.Generation)
+	}
+}
+
+func TestForget(t *testing.T) {
+	dir := t.TempDir()
+	small(t, dir)
+	s := mustOpen(t, dir)
+	if err := s.Forget(); err != nil {
+		t.Fatal(err)
+	}
+	if found, _ := generations(dir); len(found) != 1 || mustOpen(t, dir).Len("") != 0 {
+		t.Errorf("generations %v are left, or objects", found)
+	}
+}
