@@ -1,0 +1,126 @@
+package pod
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"berth/runtime"
+)
+
+// setConditions writes the conditions of a kubelet; those of others stay.
+func (p *pass) setConditions(s *corev1.PodStatus, initialized bool) {
+	ended := s.Phase == corev1.PodSucceeded || s.Phase == corev1.PodFailed
+	scheduled := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}
+	if len(p.pod.Spec.SchedulingGates) > 0 {
+		scheduled = failing(corev1.PodScheduled, corev1.PodReasonSchedulingGated, "Scheduling is blocked due to non-empty scheduling gates")
+	}
+	init := corev1.PodCondition{Type: corev1.PodInitialized, Status: corev1.ConditionTrue}
+	if !initialized {
+		init = failing(corev1.PodInitialized, "ContainersNotInitialized", "containers with incomplete status: "+p.incomplete())
+	}
+	ready := corev1.PodCondition{Type: corev1.ContainersReady, Status: corev1.ConditionTrue}
+	switch names := unready(s); {
+	case ended && s.Phase == corev1.PodSucceeded:
+		ready = failing(corev1.ContainersReady, "PodCompleted", "")
+	case ended:
+		ready = failing(corev1.ContainersReady, "PodFailed", "")
+	case len(names) > 0:
+		ready = failing(corev1.ContainersReady, "ContainersNotReady", fmt.Sprintf("containers with unready status: %v", names))
+	case !initialized:
+		ready = failing(corev1.ContainersReady, "ContainersNotReady", "containers with incomplete status: "+p.incomplete())
+	}
+	whole := ready
+	whole.Type = corev1.PodReady
+	if gate := p.closedGate(s); ready.Status == corev1.ConditionTrue && gate != "" {
+		whole = failing(corev1.PodReady, "ReadinessGatesNotReady", fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist or is not True", gate))
+	}
+	sandbox := corev1.PodCondition{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionFalse}
+	if p.ready {
+		sandbox.Status = corev1.ConditionTrue
+	}
+	for _, c := range []corev1.PodCondition{sandbox, init, whole, ready, scheduled} {
+		p.setCondition(s, c)
+	}
+}
+
+func failing(kind corev1.PodConditionType, reason, message string) corev1.PodCondition {
+	return corev1.PodCondition{Type: kind, Status: corev1.ConditionFalse, Reason: reason, Message: message}
+}
+
+// setCondition keeps the time of the last change of status. Where none is remembered, because berth began anew, it comes from the facts,
+// so that a Pod that has long been ready has not just become so.
+func (p *pass) setCondition(s *corev1.PodStatus, c corev1.PodCondition) {
+	c.ObservedGeneration = p.pod.Generation
+	c.LastTransitionTime = metav1.NewTime(p.in.Now)
+	i := slices.IndexFunc(s.Conditions, func(had corev1.PodCondition) bool { return had.Type == c.Type })
+	if i < 0 {
+		if c.Status == corev1.ConditionTrue {
+			c.LastTransitionTime = metav1.NewTime(p.trueSince(c.Type))
+		}
+		s.Conditions = append(s.Conditions, c)
+		return
+	}
+	if s.Conditions[i].Status == c.Status {
+		c.LastTransitionTime = s.Conditions[i].LastTransitionTime
+	}
+	s.Conditions[i] = c
+}
+
+func (p *pass) trueSince(kind corev1.PodConditionType) time.Time {
+	since := p.pod.CreationTimestamp.Time
+	if kind == corev1.PodScheduled {
+		return since
+	}
+	if p.in.Observed != nil && p.in.Observed.Sandbox.CreatedAt.After(since) {
+		since = p.in.Observed.Sandbox.CreatedAt
+	}
+	if kind == corev1.PodReady || kind == corev1.ContainersReady {
+		for _, c := range p.all() {
+			if c.last != nil && c.last.State == runtime.Running && c.last.StartedAt.After(since) {
+				since = c.last.StartedAt
+			}
+		}
+	}
+	if since.IsZero() || since.After(p.in.Now) {
+		return p.in.Now
+	}
+	return since
+}
+
+// unready names the containers that keep the Pod from being ready, sidecars included.
+func unready(s *corev1.PodStatus) []string {
+	var names []string
+	for _, c := range s.ContainerStatuses {
+		if !c.Ready {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+func (p *pass) incomplete() string {
+	var names []string
+	for _, c := range p.inits {
+		if c.sidecar && !p.started(c) || !c.sidecar && !p.complete(c) {
+			names = append(names, c.spec.Name)
+		}
+	}
+	return fmt.Sprint(names)
+}
+
+// closedGate returns the first readiness gate without a true condition.
+func (p *pass) closedGate(s *corev1.PodStatus) string {
+	for _, g := range p.pod.Spec.ReadinessGates {
+		open := slices.ContainsFunc(s.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == g.ConditionType && c.Status == corev1.ConditionTrue
+		})
+		if !open {
+			return string(g.ConditionType)
+		}
+	}
+	return ""
+}

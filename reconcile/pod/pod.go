@@ -1,0 +1,190 @@
+// Package pod decides what the machine does next for one Pod: the work of a kubelet as a pure function. From the Pod and from what the
+// machine has of it, it finds the next steps towards the wish, the status to report, and when to look again.
+package pod
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+
+	"berth/reconcile"
+	"berth/runtime"
+)
+
+// Input is what is known of one Pod. Nothing in it is changed.
+type Input struct {
+	Pod *corev1.Pod
+	// Observed is what the machine has of the Pod; nil for nothing.
+	Observed *runtime.PodStatus
+	// Images are the references the Pod states.
+	Images map[string]reconcile.ImageState
+	Memory reconcile.PodMemory
+	// Probes hold, by container name, what its probes say. A container without an entry is started and ready while it runs.
+	Probes map[string]Probe
+	Node   Node
+	Now    time.Time
+}
+
+// Probe is the verdict of the probes of one running container.
+type Probe struct {
+	Started, Ready bool
+}
+
+// Node is the machine as Pods see it.
+type Node struct {
+	Name   string
+	HostIP string
+	// CPUs and Memory stand for limits that a container does not state; Memory is in bytes.
+	CPUs   int
+	Memory int64
+	// DNS is the machine's own resolver configuration. It is needed for Pods that add to it.
+	DNS runtime.DNS
+}
+
+// Plan returns the next steps for the Pod: its status first, then effects in order. What fails is planned again at the next look.
+func Plan(in Input) reconcile.Plan {
+	p := newPass(in)
+	switch {
+	case in.Pod.DeletionTimestamp != nil:
+		p.remove()
+	case p.settled():
+		p.stop(p.verdict.since.Add(p.grace()), p.verdict.reason)
+	default:
+		p.run()
+	}
+	p.dropOldAttempts()
+	return p.finish()
+}
+
+// pass is one look at one Pod.
+type pass struct {
+	in  Input
+	pod *corev1.Pod
+	key reconcile.Key
+
+	inits, mains []*container
+	// attempt is that of the sandbox that containers started now will run in; ready tells that it is there.
+	attempt uint32
+	ready   bool
+	changed bool // the pod had a sandbox before and lost it
+	verdict verdict
+
+	actions []reconcile.Action
+	pulls   map[string]bool
+	next    time.Duration
+	forget  bool
+}
+
+// container is a container of the Pod: what it shall be and what became of it.
+type container struct {
+	spec          *corev1.Container
+	init, sidecar bool
+	last, former  *runtime.ContainerStatus // the newest attempt, and the one before it
+	refused       *reconcile.StartFailure  // the next attempt could not even be made
+	waiting       *corev1.ContainerStateWaiting
+	hash          string
+}
+
+func newPass(in Input) *pass {
+	p := &pass{
+		in: in, pod: in.Pod, pulls: map[string]bool{},
+		key: reconcile.Key{Kind: reconcile.KindPod, Namespace: in.Pod.Namespace, Name: in.Pod.Name},
+	}
+	if o := in.Observed; o != nil {
+		p.ready, p.attempt = o.Sandbox.Ready, o.Sandbox.Attempt
+		p.changed = !o.Sandbox.Ready && (!o.Sandbox.CreatedAt.IsZero() || len(o.Containers) > 0)
+	}
+	if p.changed {
+		p.attempt++
+	}
+	for i := range in.Pod.Spec.InitContainers {
+		c := p.look(&in.Pod.Spec.InitContainers[i])
+		c.init = true
+		c.sidecar = c.spec.RestartPolicy != nil && *c.spec.RestartPolicy == corev1.ContainerRestartPolicyAlways
+		p.inits = append(p.inits, c)
+	}
+	for i := range in.Pod.Spec.Containers {
+		p.mains = append(p.mains, p.look(&in.Pod.Spec.Containers[i]))
+	}
+	return p
+}
+
+// look finds the attempts of a container. A start that ran into the program itself counts as one, wherever it is remembered.
+func (p *pass) look(spec *corev1.Container) *container {
+	c := &container{spec: spec}
+	if p.in.Observed != nil {
+		for i := range p.in.Observed.Containers {
+			s := &p.in.Observed.Containers[i]
+			if s.Name != spec.Name {
+				continue
+			}
+			if c.last == nil || s.Attempt > c.last.Attempt {
+				c.former, c.last = c.last, s
+			}
+		}
+	}
+	f, failed := p.in.Memory.Failed[spec.Name]
+	if !failed || (c.last != nil && c.last.Attempt >= f.Attempt) {
+		return c
+	}
+	if f.Reason == runtime.ReasonStartError || f.Reason == runtime.ReasonCannotRun {
+		c.former, c.last = c.last, &runtime.ContainerStatus{
+			Name: spec.Name, Attempt: f.Attempt, Backoff: f.Backoff, SpecHash: f.SpecHash, State: runtime.Exited, Image: spec.Image,
+			StartedAt: f.At, FinishedAt: f.At, ExitCode: runtime.CannotStartExitCode, Reason: f.Reason, Message: f.Message,
+		}
+		return c
+	}
+	c.refused = &f
+	return c
+}
+
+func (c *container) running() bool { return c.last != nil && c.last.State != runtime.Exited }
+func (c *container) exited() bool  { return c.last != nil && c.last.State == runtime.Exited }
+
+// all returns the containers in the order in which they start.
+func (p *pass) all() []*container {
+	return append(append(make([]*container, 0, len(p.inits)+len(p.mains)), p.inits...), p.mains...)
+}
+
+// do adds a step.
+func (p *pass) do(actions ...reconcile.Action) { p.actions = append(p.actions, actions...) }
+
+// again asks for another look after a while, or earlier.
+func (p *pass) again(after time.Duration) {
+	if after = max(after, time.Millisecond); p.next == 0 || after < p.next {
+		p.next = after
+	}
+}
+
+func (p *pass) wait(c *container, reason, message string) {
+	c.waiting = &corev1.ContainerStateWaiting{Reason: reason, Message: message}
+}
+
+func (p *pass) note(warning bool, reason, message string) {
+	p.do(reconcile.RecordEvent{Key: p.key, UID: p.pod.UID, Warning: warning, Reason: reason, Message: message})
+}
+
+func (p *pass) grace() time.Duration {
+	if s := p.pod.Spec.TerminationGracePeriodSeconds; s != nil {
+		return time.Duration(*s) * time.Second
+	}
+	return corev1.DefaultTerminationGracePeriodSeconds * time.Second
+}
+
+// finish puts the status before the effects, so that a pod that is about to lose a container stops being ready first.
+func (p *pass) finish() reconcile.Plan {
+	plan := reconcile.Plan{Actions: p.actions, RequeueAfter: p.next}
+	if p.forget {
+		return plan
+	}
+	status := p.status()
+	if apiequality.Semantic.DeepEqual(status, p.pod.Status) {
+		return plan
+	}
+	updated := *p.pod
+	updated.Status = status
+	first := append([]reconcile.Action{reconcile.UpdateStatus{Object: updated.DeepCopy()}}, p.tell()...)
+	plan.Actions = append(first, plan.Actions...)
+	return plan
+}

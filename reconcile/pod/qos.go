@@ -1,0 +1,41 @@
+package pod
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// qosClass is Guaranteed when every container has equal requests and limits of cpu and memory, BestEffort when none has any.
+func qosClass(spec *corev1.PodSpec) corev1.PodQOSClass {
+	guaranteed, anything := true, false
+	judge := func(r *corev1.ResourceRequirements) {
+		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+			request, limit := quantity(r.Requests, name), quantity(r.Limits, name)
+			anything = anything || !request.IsZero() || !limit.IsZero()
+			if limit.IsZero() || (!request.IsZero() && request.Cmp(limit) != 0) {
+				guaranteed = false
+			}
+		}
+	}
+	if spec.Resources != nil {
+		judge(spec.Resources)
+	} else {
+		for i := range spec.InitContainers {
+			judge(&spec.InitContainers[i].Resources)
+		}
+		for i := range spec.Containers {
+			judge(&spec.Containers[i].Resources)
+		}
+	}
+	switch {
+	case !anything:
+		return corev1.PodQOSBestEffort
+	case guaranteed:
+		return corev1.PodQOSGuaranteed
+	}
+	return corev1.PodQOSBurstable
+}
+
+func quantity(list corev1.ResourceList, name corev1.ResourceName) resource.Quantity {
+	return list[name]
+}

@@ -1,0 +1,228 @@
+package pod
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"berth/reconcile"
+	"berth/runtime"
+)
+
+// run moves a Pod that shall live: images, sandbox, init containers in their order, then the others.
+func (p *pass) run() {
+	if len(p.pod.Spec.SchedulingGates) > 0 {
+		return
+	}
+	if err := p.check(); err != nil {
+		for _, c := range p.all() {
+			p.wait(c, runtime.ReasonConfigError, err.Error())
+		}
+		return
+	}
+	p.fetchImages()
+	if !p.ensureSandbox() {
+		return
+	}
+	if p.initialize() {
+		for _, c := range p.mains {
+			p.keepRunning(c)
+		}
+	}
+}
+
+// fetchImages asks at once for everything the Pod needs first, so that pulls overlap.
+func (p *pass) fetchImages() {
+	for _, c := range p.all() {
+		if c.last == nil {
+			p.haveImage(c)
+		}
+	}
+}
+
+// ensureSandbox tells whether containers can be started now, in the sandbox that is there or that this plan makes.
+func (p *pass) ensureSandbox() bool {
+	if p.ready {
+		return true
+	}
+	left := false
+	for _, c := range p.all() {
+		if c.running() {
+			left = true
+			p.kill(c, "the pod has lost its sandbox")
+		}
+	}
+	if left {
+		p.again(killAgain)
+		return false
+	}
+	if p.changed {
+		p.note(false, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+	}
+	p.do(reconcile.RunSandbox{Pod: p.key, Config: p.sandbox()})
+	return true
+}
+
+// initialize runs init containers one after the other and reports whether the others may start. Sidecars only have to be started, and are
+// kept running from then on. Once a container of the Pod itself has run in this sandbox the Pod stays initialized.
+func (p *pass) initialize() bool {
+	done := p.initialized()
+	for _, c := range p.inits {
+		switch {
+		case c.sidecar:
+			p.keepRunning(c)
+			if !done && !p.started(c) {
+				return false
+			}
+		case done || p.complete(c):
+		default:
+			p.keepRunning(c)
+			return false
+		}
+	}
+	return true
+}
+
+func (p *pass) initialized() bool {
+	for _, c := range p.mains {
+		if p.current(c) {
+			return true
+		}
+	}
+	for _, c := range p.inits {
+		if c.sidecar && !p.started(c) || !c.sidecar && !p.complete(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// complete tells that an init container has done its work in this sandbox.
+func (p *pass) complete(c *container) bool { return p.current(c) && c.exited() && c.last.ExitCode == 0 }
+
+func (p *pass) started(c *container) bool {
+	if !c.running() || c.last.State != runtime.Running {
+		return false
+	}
+	probe, probed := p.in.Probes[c.spec.Name]
+	return !probed || probe.Started
+}
+
+// current tells that the newest attempt belongs to the sandbox that is there. The tag in the hash says so for what we started; the time
+// covers a machine that counts sandboxes differently.
+func (p *pass) current(c *container) bool {
+	if c.last == nil || !p.ready {
+		return false
+	}
+	return sandboxOf(c.last.SpecHash) == p.attempt || !c.last.StartedAt.Before(p.in.Observed.Sandbox.CreatedAt)
+}
+
+// keepRunning starts a container that shall run and does not, if its time has come.
+func (p *pass) keepRunning(c *container) {
+	if c.running() {
+		return
+	}
+	if c.exited() && !p.restarts(c) && !(c.init && !p.current(c)) {
+		return
+	}
+	if wait := p.backoff(c); wait > 0 {
+		p.again(wait)
+		p.waitBackoff(c)
+		return
+	}
+	if !p.haveImage(c) {
+		return
+	}
+	p.start(c)
+}
+
+func (p *pass) start(c *container) {
+	cfg, err := p.containerConfig(c)
+	if err == errNoAddress {
+		p.again(0) // the sandbox of this plan gets its address first
+		return
+	}
+	if err != nil {
+		p.wait(c, runtime.ReasonConfigError, err.Error())
+		return
+	}
+	p.do(reconcile.StartContainer{Pod: p.key, UID: p.pod.UID, Config: cfg})
+}
+
+// restarts tells whether an ended container is started again: rules of the container, its own policy, the Pod's.
+func (p *pass) restarts(c *container) bool {
+	code := c.last.ExitCode
+	if c.init && !c.sidecar && code == 0 {
+		return false
+	}
+	policy := p.pod.Spec.RestartPolicy
+	if own := c.spec.RestartPolicy; own != nil {
+		if ruleMatches(c.spec.RestartPolicyRules, code) {
+			return true
+		}
+		policy = corev1.RestartPolicy(*own)
+	}
+	switch policy {
+	case corev1.RestartPolicyNever:
+		return false
+	case corev1.RestartPolicyOnFailure:
+		return code != 0
+	}
+	return true
+}
+
+func ruleMatches(rules []corev1.ContainerRestartRule, code int) bool {
+	for _, r := range rules {
+		if r.Action != corev1.ContainerRestartRuleActionRestart || r.ExitCodes == nil {
+			continue
+		}
+		listed := false
+		for _, v := range r.ExitCodes.Values {
+			listed = listed || int(v) == code
+		}
+		if listed == (r.ExitCodes.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn) {
+			return true
+		}
+	}
+	return false
+}
+
+// attemptOf numbers the next start. What the status remembers counts even when the machine has forgotten it.
+func (p *pass) attemptOf(c *container) uint32 {
+	if c.refused != nil {
+		return c.refused.Attempt
+	}
+	var n uint32
+	if c.last != nil {
+		n = c.last.Attempt + 1
+	}
+	if had := p.formerStatus(c); had != nil && had.ContainerID != "" {
+		n = max(n, uint32(had.RestartCount)+1)
+	}
+	return n
+}
+
+// dropOldAttempts keeps the newest attempt and the one before it, which carry state, last state and logs.
+func (p *pass) dropOldAttempts() {
+	if p.in.Observed == nil || p.forget {
+		return
+	}
+	newest := map[string]uint32{}
+	for _, s := range p.in.Observed.Containers {
+		newest[s.Name] = max(newest[s.Name], s.Attempt)
+	}
+	for _, s := range p.in.Observed.Containers {
+		if s.Attempt+1 < newest[s.Name] && s.State == runtime.Exited {
+			p.do(reconcile.RemoveContainer{Pod: p.key, UID: p.pod.UID, Container: s.Name, Attempt: s.Attempt})
+		}
+	}
+}
+
+func (p *pass) waitBackoff(c *container) {
+	if c.refused != nil {
+		p.wait(c, c.refused.Reason, c.refused.Message)
+		return
+	}
+	p.wait(c, "CrashLoopBackOff", fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)",
+		c.last.Backoff, c.spec.Name, p.pod.Name, p.pod.Namespace, p.pod.UID))
+}

@@ -1,0 +1,210 @@
+package pod
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"berth/reconcile"
+	"berth/runtime"
+)
+
+// status reports the Pod as it is at this look, in the words of a kubelet. What it does not know of it leaves as it was.
+func (p *pass) status() corev1.PodStatus {
+	s := *p.pod.Status.DeepCopy()
+	s.ObservedGeneration = p.pod.Generation
+	s.StartTime = &metav1.Time{Time: p.startTime()}
+	s.QOSClass = qosClass(&p.pod.Spec)
+	s.HostIP, s.HostIPs = p.in.Node.HostIP, nil
+	if s.HostIP != "" {
+		s.HostIPs = []corev1.HostIP{{IP: s.HostIP}}
+	}
+	if ip := p.address(); ip != "" {
+		s.PodIP, s.PodIPs = ip, []corev1.PodIP{{IP: ip}}
+	}
+	initialized := p.isInitialized()
+	s.InitContainerStatuses = p.containerStatuses(p.inits, reasonInitializing)
+	waitingFor := reasonCreating
+	if !initialized {
+		waitingFor = reasonInitializing
+	}
+	s.ContainerStatuses = p.containerStatuses(p.mains, waitingFor)
+	slices.SortStableFunc(s.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
+	s.Phase = p.phase(initialized)
+	s.Reason, s.Message = "", ""
+	if p.verdict.phase != "" {
+		s.Reason, s.Message = p.verdict.cause, p.verdict.message
+	}
+	p.setConditions(&s, initialized)
+	return s
+}
+
+// address is the Pod's own, the machine's for a Pod in its network, or "" while there is none.
+func (p *pass) address() string {
+	switch {
+	case p.pod.Spec.HostNetwork:
+		return p.in.Node.HostIP
+	case p.in.Observed != nil && p.ready:
+		return p.in.Observed.Sandbox.IP
+	}
+	return ""
+}
+
+func (p *pass) startTime() time.Time {
+	switch {
+	case p.pod.Status.StartTime != nil:
+		return p.pod.Status.StartTime.Time
+	case p.in.Observed != nil && !p.in.Observed.Sandbox.CreatedAt.IsZero() && p.in.Observed.Sandbox.Attempt == 0:
+		return p.in.Observed.Sandbox.CreatedAt
+	case p.in.Observed != nil && !p.pod.CreationTimestamp.IsZero():
+		return p.pod.CreationTimestamp.Time
+	}
+	return p.in.Now
+}
+
+// isInitialized is for the eyes of users: a Pod that has ended well was initialized.
+func (p *pass) isInitialized() bool {
+	if len(p.inits) == 0 || p.verdict.phase == corev1.PodSucceeded {
+		return true
+	}
+	return p.ready && p.initialized()
+}
+
+// phase sums up. A Pod whose end is decided still counts as running while something of it runs.
+func (p *pass) phase(initialized bool) corev1.PodPhase {
+	if p.pod.Status.Phase == corev1.PodFailed || p.pod.Status.Phase == corev1.PodSucceeded {
+		return p.pod.Status.Phase
+	}
+	if p.verdict.phase != "" && !p.anyRunning() {
+		return p.verdict.phase
+	}
+	for _, c := range p.mains {
+		if c.last == nil {
+			return corev1.PodPending
+		}
+	}
+	if !initialized && !slices.ContainsFunc(p.mains, (*container).running) && p.pod.Status.Phase != corev1.PodRunning {
+		return corev1.PodPending
+	}
+	return corev1.PodRunning
+}
+
+func (p *pass) containerStatuses(containers []*container, waitingFor string) []corev1.ContainerStatus {
+	var out []corev1.ContainerStatus
+	for _, c := range containers {
+		out = append(out, p.containerStatus(c, waitingFor))
+	}
+	return out
+}
+
+func (p *pass) containerStatus(c *container, waitingFor string) corev1.ContainerStatus {
+	s := corev1.ContainerStatus{Name: c.spec.Name, Image: c.spec.Image}
+	had := p.formerStatus(c)
+	if c.last == nil {
+		if had != nil {
+			s.RestartCount, s.ContainerID, s.LastTerminationState = had.RestartCount, had.ContainerID, had.LastTerminationState
+			s.ImageID = had.ImageID
+		}
+		s.State.Waiting = c.waiting
+		if c.waiting == nil || c.waiting.Reason == reasonCreating {
+			s.State.Waiting = &corev1.ContainerStateWaiting{Reason: waitingFor}
+		}
+		s.Started = new(bool)
+		return s
+	}
+	s.RestartCount, s.ImageID, s.ContainerID = int32(c.last.Attempt), c.last.ImageID, p.containerID(c.last)
+	if c.former != nil {
+		s.LastTerminationState.Terminated = p.terminated(c.former)
+	}
+	started := p.started(c)
+	s.Started = &started
+	switch {
+	case c.last.State == runtime.Running:
+		s.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(c.last.StartedAt)}
+		s.Ready = p.containerReady(c)
+	case c.last.State == runtime.Created:
+		s.State.Waiting = &corev1.ContainerStateWaiting{Reason: reasonCreating}
+	case c.waiting != nil:
+		s.State.Waiting = c.waiting
+		s.LastTerminationState.Terminated = p.terminated(c.last)
+	default:
+		s.State.Terminated = p.terminated(c.last)
+		s.Ready = c.init && !c.sidecar && c.last.ExitCode == 0
+	}
+	return s
+}
+
+func (p *pass) containerReady(c *container) bool {
+	if c.init && !c.sidecar {
+		return false
+	}
+	probe, probed := p.in.Probes[c.spec.Name]
+	return !probed || probe.Started && probe.Ready
+}
+
+func (p *pass) terminated(s *runtime.ContainerStatus) *corev1.ContainerStateTerminated {
+	reason := s.Reason
+	switch {
+	case reason != "":
+	case s.ExitCode == 0:
+		reason = runtime.ReasonCompleted
+	default:
+		reason = runtime.ReasonError
+	}
+	return &corev1.ContainerStateTerminated{
+		ExitCode: int32(s.ExitCode), Signal: int32(s.Signal), Reason: reason, Message: s.Message,
+		StartedAt: metav1.NewTime(s.StartedAt), FinishedAt: metav1.NewTime(s.FinishedAt), ContainerID: p.containerID(s),
+	}
+}
+
+// containerID names an attempt for kubectl; nothing reads it back.
+func (p *pass) containerID(s *runtime.ContainerStatus) string {
+	return fmt.Sprintf("berth://%s/%s/%d", p.pod.UID, s.Name, s.Attempt)
+}
+
+func (p *pass) formerStatus(c *container) *corev1.ContainerStatus {
+	list := p.pod.Status.ContainerStatuses
+	if c.init {
+		list = p.pod.Status.InitContainerStatuses
+	}
+	for i := range list {
+		if list[i].Name == c.spec.Name {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+func (p *pass) formerID(c *container) string {
+	if had := p.formerStatus(c); had != nil {
+		return had.ContainerID
+	}
+	return ""
+}
+
+// tell makes events of what a container newly waits for.
+func (p *pass) tell() []reconcile.Action {
+	var out []reconcile.Action
+	for _, c := range p.all() {
+		if c.waiting == nil || c.waiting.Reason == reasonCreating {
+			continue
+		}
+		had := p.formerStatus(c)
+		if had != nil && had.State.Waiting != nil && had.State.Waiting.Reason == c.waiting.Reason {
+			continue
+		}
+		reason := "Failed"
+		if c.waiting.Reason == "CrashLoopBackOff" || c.waiting.Reason == reasonImageBackOff {
+			reason = "BackOff"
+		}
+		out = append(out, reconcile.RecordEvent{
+			Key: p.key, UID: p.pod.UID, Warning: true, Reason: reason,
+			Message: c.waiting.Reason + ": container " + c.spec.Name + ": " + c.waiting.Message,
+		})
+	}
+	return out
+}

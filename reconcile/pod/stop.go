@@ -1,0 +1,205 @@
+package pod
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"berth/reconcile"
+	"berth/runtime"
+)
+
+// killAgain is how long a killed process may take to vanish before it is killed again: the kernel does it in milliseconds, unless the
+// process hangs in a device.
+const killAgain = 2 * time.Second
+
+// remove ends a Pod that is to go: containers within their grace, then everything, then the Pod itself.
+func (p *pass) remove() {
+	deadline := p.pod.DeletionTimestamp.Time
+	if s := p.pod.DeletionGracePeriodSeconds; s != nil {
+		grace := time.Duration(*s) * time.Second
+		if deadline.Sub(p.in.Now) > grace+time.Second {
+			p.do(reconcile.DeletePod{Key: p.key, UID: p.pod.UID, Grace: s, Reason: "the clock was set back"})
+		}
+		if *s == 0 {
+			deadline = p.in.Now
+		}
+	}
+	if !p.stop(deadline, "the pod is deleted") {
+		return
+	}
+	if p.in.Observed != nil {
+		p.do(reconcile.RemoveSandbox{Pod: p.key, UID: p.pod.UID})
+	}
+	p.do(reconcile.ForgetPod{Pod: p.key, UID: p.pod.UID})
+	p.forget = true
+}
+
+// stop ends all containers and tells whether all have ended: first those that do the work, then sidecars, the last one first. At the
+// deadline what is left is killed.
+func (p *pass) stop(deadline time.Time, reason string) bool {
+	var workers, sidecars []*container
+	for _, c := range p.all() {
+		switch {
+		case !c.running():
+		case c.sidecar:
+			sidecars = append([]*container{c}, sidecars...)
+		default:
+			workers = append(workers, c)
+		}
+	}
+	if len(workers)+len(sidecars) == 0 {
+		return true
+	}
+	if left := deadline.Sub(p.in.Now); left > 0 {
+		p.again(left)
+		if len(workers) == 0 {
+			workers = sidecars[:1]
+		}
+		for _, c := range workers {
+			p.signal(c, reason)
+		}
+		return false
+	}
+	p.again(killAgain)
+	for _, c := range append(workers, sidecars...) {
+		p.kill(c, "its grace is over")
+	}
+	return false
+}
+
+// signal asks a container to end, once.
+func (p *pass) signal(c *container, reason string) {
+	if attempt, ok := p.in.Memory.Signalled[c.spec.Name]; ok && attempt == c.last.Attempt {
+		return
+	}
+	p.note(false, "Killing", "Stopping container "+c.spec.Name)
+	p.do(reconcile.SignalContainer{
+		Pod: p.key, UID: p.pod.UID, Container: c.spec.Name, Attempt: c.last.Attempt, Signal: p.stopSignal(c), Reason: reason,
+	})
+}
+
+func (p *pass) kill(c *container, reason string) {
+	p.do(reconcile.KillContainer{Pod: p.key, UID: p.pod.UID, Container: c.spec.Name, Reason: reason})
+}
+
+// stopSignal is what the Pod says, or the image, or SIGTERM.
+func (p *pass) stopSignal(c *container) int {
+	if l := c.spec.Lifecycle; l != nil && l.StopSignal != nil {
+		if n, ok := signalNumber(string(*l.StopSignal)); ok {
+			return n
+		}
+	}
+	if image := p.in.Images[c.spec.Image].Image; image != nil {
+		if n, ok := signalNumber(image.Config.StopSignal); ok {
+			return n
+		}
+	}
+	return sigterm
+}
+
+const sigterm = 15
+
+// The numbers are those of amd64 and arm64, which agree.
+var signalNumbers = map[string]int{
+	"HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "TRAP": 5, "ABRT": 6, "BUS": 7, "FPE": 8, "KILL": 9, "USR1": 10, "SEGV": 11, "USR2": 12,
+	"PIPE": 13, "ALRM": 14, "TERM": sigterm, "STKFLT": 16, "CHLD": 17, "CONT": 18, "STOP": 19, "TSTP": 20, "TTIN": 21, "TTOU": 22,
+	"URG": 23, "XCPU": 24, "XFSZ": 25, "VTALRM": 26, "PROF": 27, "WINCH": 28, "IO": 29, "PWR": 30, "SYS": 31, "RTMIN": 34, "RTMAX": 64,
+}
+
+// signalNumber reads "SIGQUIT", "QUIT", "3", "SIGRTMIN+3" and "RTMAX-1".
+func signalNumber(name string) (int, bool) {
+	if n, err := strconv.Atoi(name); err == nil {
+		return n, n > 0 && n <= signalNumbers["RTMAX"]
+	}
+	name = strings.TrimPrefix(strings.ToUpper(name), "SIG")
+	base, offset := name, 0
+	if i := strings.IndexAny(name, "+-"); i > 0 {
+		n, err := strconv.Atoi(name[i:])
+		if err != nil {
+			return 0, false
+		}
+		base, offset = name[:i], n
+	}
+	n, ok := signalNumbers[base]
+	n += offset
+	return n, ok && n > 0 && n <= signalNumbers["RTMAX"]
+}
+
+// verdict says that a Pod has come to its end by itself.
+type verdict struct {
+	phase  corev1.PodPhase
+	reason string
+	// message and cause go to the status of the Pod.
+	cause, message string
+	since          time.Time
+}
+
+// settled tells whether the Pod has come to its end: it said so before, it took too long, an init container failed for good, or all
+// containers ended and none starts again. What still runs then is stopped.
+func (p *pass) settled() bool {
+	s := p.pod.Status
+	switch {
+	case s.Phase == corev1.PodFailed || s.Phase == corev1.PodSucceeded:
+		p.verdict = verdict{phase: s.Phase, cause: s.Reason, message: s.Message, reason: "the pod has ended", since: p.lastEnd()}
+		return true
+	case p.overdue():
+		return true
+	}
+	for _, c := range p.inits {
+		if c.exited() && c.last.ExitCode != 0 && !p.restarts(c) {
+			p.verdict = verdict{phase: corev1.PodFailed, reason: "init container " + c.spec.Name + " failed", since: p.lastEnd()}
+			return true
+		}
+	}
+	phase := corev1.PodSucceeded
+	for _, c := range p.mains {
+		if !c.exited() || c.refused != nil || p.restarts(c) {
+			return false
+		}
+		if c.last.ExitCode != 0 {
+			phase = corev1.PodFailed
+		}
+	}
+	p.verdict = verdict{phase: phase, reason: "the pod has ended", since: p.lastEnd()}
+	return true
+}
+
+func (p *pass) overdue() bool {
+	limit := p.pod.Spec.ActiveDeadlineSeconds
+	if limit == nil {
+		return false
+	}
+	deadline := p.startTime().Add(time.Duration(*limit) * time.Second)
+	if left := deadline.Sub(p.in.Now); left > 0 {
+		p.again(left)
+		return false
+	}
+	p.verdict = verdict{
+		phase: corev1.PodFailed, cause: "DeadlineExceeded", message: "Pod was active on the node longer than the specified deadline",
+		reason: "its active deadline is over", since: deadline,
+	}
+	return true
+}
+
+// lastEnd is when the last worker ended, or the zero time.
+func (p *pass) lastEnd() time.Time {
+	var last time.Time
+	for _, c := range p.all() {
+		if c.exited() && !c.sidecar && c.last.FinishedAt.After(last) {
+			last = c.last.FinishedAt
+		}
+	}
+	return last
+}
+
+func (p *pass) anyRunning() bool {
+	for _, c := range p.all() {
+		if c.last != nil && c.last.State == runtime.Running {
+			return true
+		}
+	}
+	return false
+}
