@@ -54,6 +54,9 @@ func Open() (*Set, error) {
 	return &Set{dir}, nil
 }
 
+// Dir is where the set is kept.
+func (s *Set) Dir() string { return s.dir }
+
 // Archive is the path of a docker archive with the image, named localhost/e2e/NAME:1. It is made when it is not there.
 func (s *Set) Archive(image string) (string, error) {
 	id, build, err := recipe(image)
