@@ -2,16 +2,11 @@
 // and devices a container may see.
 package security
 
-import "berth/runtime"
-
-// User is who a container's process is.
-type User struct {
-	UID, GID uint32
-	// Groups are the supplementary groups, without duplicates.
-	Groups []uint32
-	// Home is the value for HOME.
-	Home string
-}
+import (
+	"path/filepath"
+	"slices"
+	"sync"
+)
 
 // Device is a device node every container has.
 type Device struct {
@@ -22,30 +17,43 @@ type Device struct {
 	Mode uint32
 }
 
-// Capabilities returns the set of a container as a bit mask. Names are known in any case, with and without CAP_; ALL is every one this kernel has.
-func Capabilities(s runtime.Security) (uint64, error) { return 0, runtime.ErrNotSupported }
-
-// Filter returns a system call filter as an array of struct sock_filter, ready for seccomp(2); nil means none (Unconfined, which is also what a
-// privileged container has: the caller asks for it). caps is the container's capability set; profileDir holds Localhost profiles.
-func Filter(s runtime.Seccomp, caps uint64, profileDir string) ([]byte, error) {
-	return nil, runtime.ErrNotSupported
+// DefaultDevices are the character device nodes every container has. Terminals come from the container's own devpts.
+func DefaultDevices() []Device {
+	return []Device{
+		{"/dev/null", 1, 3, 0o666},
+		{"/dev/zero", 1, 5, 0o666},
+		{"/dev/full", 1, 7, 0o666},
+		{"/dev/random", 1, 8, 0o666},
+		{"/dev/urandom", 1, 9, 0o666},
+		{"/dev/tty", 5, 0, 0o666},
+	}
 }
 
-// CheckBeforeDrop returns an error that names the first call the filter denies of those a container's set-up makes after a filter that is
-// installed before privileges are dropped, which is the order without no_new_privs.
-func CheckBeforeDrop(filter []byte) error { return runtime.ErrNotSupported }
-
-// LookupUser decides who a container runs as. layers are the image's, lowest first (runtime.Image.Layers); imageUser is the image's USER.
-// A pod's fsGroup is one of sec.SupplementalGroups here: the caller adds it.
-func LookupUser(layers []string, imageUser string, sec runtime.Security) (User, error) {
-	return User{}, runtime.ErrNotSupported
+// MaskedPaths are hidden from containers unless they are privileged or their /proc is unmasked. Not every kernel has every one.
+func MaskedPaths() []string {
+	return append([]string{
+		"/proc/acpi",
+		"/proc/asound",
+		"/proc/interrupts",
+		"/proc/kcore",
+		"/proc/keys",
+		"/proc/latency_stats",
+		"/proc/sched_debug",
+		"/proc/scsi",
+		"/proc/timer_list",
+		"/proc/timer_stats",
+		"/sys/devices/virtual/powercap",
+		"/sys/firmware",
+	}, throttlePaths()...)
 }
 
-// MaskedPaths are hidden from containers unless they are privileged or their /proc is unmasked.
-func MaskedPaths() []string { return nil }
+// throttlePaths tell how hot each processor is, and with it what the neighbours compute.
+var throttlePaths = sync.OnceValue(func() []string {
+	paths, _ := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle")
+	return slices.Clip(paths)
+})
 
 // ReadonlyPaths cannot be written by containers unless they are privileged or their /proc is unmasked.
-func ReadonlyPaths() []string { return nil }
-
-// DefaultDevices are the device nodes every container has.
-func DefaultDevices() []Device { return nil }
+func ReadonlyPaths() []string {
+	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+}
