@@ -34,6 +34,9 @@ func (r *rollout) growNewest() {
 
 // shrinkOthers takes pods from old revisions: first those that serve nobody, then as many as may be missing.
 func (r *rollout) shrinkOthers() {
+	if !r.observed() {
+		return
+	}
 	least := r.desired() - r.unavailable()
 	starting := r.newest.size - r.newest.available()
 	spare := total(r.all(), sizeOf) - least - starting
@@ -55,6 +58,17 @@ func (r *rollout) shrinkOthers() {
 			spare -= n
 		}
 	}
+}
+
+// observed tells that the counts are those of the sizes: a revision that was just sized, or whose status is not known again yet after a
+// restart, must not be judged by what it was.
+func (r *rollout) observed() bool {
+	for _, v := range r.all() {
+		if !v.fresh && v.size > 0 && v.rs.Status.ObservedGeneration < v.rs.Generation {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *rollout) isRolling() bool {

@@ -26,7 +26,8 @@ func newStatus(in Input, counted pods) (appsv1.ReplicaSetStatus, time.Duration) 
 		}
 		status.ReadyReplicas++
 		wait := since.Add(time.Duration(rs.Spec.MinReadySeconds) * time.Second).Sub(in.Now)
-		if rs.Spec.MinReadySeconds == 0 || wait <= 0 {
+		// A pod that is ready since a moment to come was ready before the clock was set back.
+		if rs.Spec.MinReadySeconds == 0 || wait <= 0 || since.After(in.Now) {
 			status.AvailableReplicas++
 		} else if next == 0 || wait < next {
 			next = wait
