@@ -57,13 +57,13 @@ const (
 
 // Fault is something wrong in a file.
 type Fault struct {
-	File      string   `json:"file"`
-	Line      int      `json:"line,omitempty"`   // from 1; 0 when the whole file is meant
-	Column    int      `json:"column,omitempty"` // from 1; 0 when unknown
-	Severity  Severity `json:"severity"`
-	Object    string   `json:"object,omitempty"` // KIND/NAME when it could be read
-	Field     string   `json:"field,omitempty"`  // spec.template.spec.containers[0].image
-	Text      string   `json:"text"`
+	File     string   `json:"file"`
+	Line     int      `json:"line,omitempty"`   // from 1; 0 when the whole file is meant
+	Column   int      `json:"column,omitempty"` // from 1; 0 when unknown
+	Severity Severity `json:"severity"`
+	Object   string   `json:"object,omitempty"` // KIND/NAME when it could be read
+	Field    string   `json:"field,omitempty"`  // spec.template.spec.containers[0].image
+	Text     string   `json:"text"`
 	// Remedy is what to do about it, "" when the text says it.
 	Remedy string `json:"remedy,omitempty"`
 }

@@ -1,0 +1,126 @@
+// Package dir watches a directory of manifests and gives a new snapshot a moment after any file in it has settled, however it was saved.
+//
+// One goroutine owns everything. It sleeps in one inotify instance (directories are watched, never files), and any event only means:
+// look again. A file is taken when nobody has it open for writing; what looks like damage (fewer objects, new faults, a vanished file)
+// has to stay for a moment first. Names that editors, Git and backups leave behind are not manifests.
+package dir
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"berth/manifests"
+)
+
+// Options of a Source. The zero value is what the product uses.
+type Options struct {
+	// Clock is the real one unless a test sets another.
+	Clock clock.WithTicker
+	// Parsers is how many files are decoded at once when many changed: 2 by default.
+	Parsers int
+	// Poll is how often the directory is read where the kernel cannot tell of changes: 5 s by default.
+	Poll time.Duration
+}
+
+// Source is a directory of manifests.
+type Source struct {
+	path    string
+	clock   clock.WithTicker
+	parsers int
+	poll    time.Duration
+}
+
+var _ manifests.Source = (*Source)(nil)
+
+// New returns the source of a directory. The directory need not exist yet.
+func New(path string, o Options) *Source {
+	s := &Source{path: path, clock: o.Clock, parsers: o.Parsers, poll: o.Poll}
+	if abs, err := filepath.Abs(path); err == nil {
+		s.path = abs
+	}
+	if s.clock == nil {
+		s.clock = clock.RealClock{}
+	}
+	if s.parsers <= 0 {
+		s.parsers = 2
+	}
+	if s.poll <= 0 {
+		s.poll = 5 * time.Second
+	}
+	return s
+}
+
+// Path is the absolute path of the directory.
+func (s *Source) Path() string { return s.path }
+
+// quiet is how long the source says nothing after a snapshot: a checkout of 500 files gives a handful of snapshots, a single save one at
+// once.
+const quiet = 150 * time.Millisecond
+
+// fullPass is how often everything is compared with the disk although no event said so: events get lost when another file system is
+// mounted over the directory, and the kernel says nothing.
+const fullPass = 10 * time.Minute
+
+// Run implements manifests.Source. It returns when ctx ends, with nil, or when the machine cannot watch at all.
+func (s *Source) Run(ctx context.Context, emit func(manifests.Snapshot)) error {
+	w, err := newWatcher()
+	if err != nil {
+		w = nil // no instance to be had: polling is slower, and said in a warning
+	}
+	l := newLoop(s, w, err, emit)
+	if w != nil {
+		defer w.close()
+	}
+	l.rescan()
+	l.settle()
+	for {
+		l.publish()
+		if err := l.wait(ctx); err != nil {
+			return nil //nolint:nilerr // the end of ctx is the normal end
+		}
+		l.settle()
+	}
+}
+
+// Check reads files and directories for `berth validate`: every named file is a world of its own, a directory is one. The paths of the
+// faults begin with the path as it was given.
+func Check(paths []string) ([]manifests.Fault, error) {
+	var all []manifests.Fault
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return all, fmt.Errorf("cannot read %q: %w", p, err)
+		}
+		snap := checkFile(p)
+		if info.IsDir() {
+			snap = checkDir(p)
+		}
+		all = append(all, snap.Faults...)
+	}
+	return all, nil
+}
+
+func checkFile(path string) manifests.Snapshot {
+	data, st := readFile(path)
+	if st.err != nil {
+		return manifests.Snapshot{Faults: []manifests.Fault{{File: path, Severity: manifests.Error, Text: st.err.Error()}}}
+	}
+	return manifests.Merge(path, []manifests.Decoded{manifests.Decode(path, data)}, nil)
+}
+
+func checkDir(path string) manifests.Snapshot {
+	l := newLoop(New(path, Options{}), nil, nil, func(manifests.Snapshot) {})
+	l.once = true
+	l.rescan()
+	l.settle()
+	snap := l.snapshot()
+	for i := range snap.Faults {
+		snap.Faults[i].File = filepath.Join(path, filepath.FromSlash(snap.Faults[i].File))
+	}
+	return snap
+}

@@ -1,0 +1,253 @@
+package dir
+
+import (
+	"context"
+	"crypto/sha256"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"berth/manifests"
+)
+
+// loop is the state of a running source. One goroutine owns it.
+type loop struct {
+	src     *Source
+	w       *watcher // nil: polling
+	emit    func(manifests.Snapshot)
+	once    bool // read as it is, nothing will come after
+	files   map[string]*file
+	dirty   map[string]bool  // files to look at
+	pending map[string]*file // files to look at again at a time of their own
+	tree    tree
+	polling string // why events cannot be relied on, "" when they can
+
+	changed   bool // since the last snapshot
+	started   bool
+	last      time.Time // of the last snapshot
+	publishAt time.Time
+	heldSince time.Time // a Git operation holds the snapshot back
+	passAt    time.Time
+}
+
+// file is a manifest file and what is known about it.
+type file struct {
+	stamp   stamp
+	hash    [sha256.Size]byte
+	loaded  bool // hash and decoded are of a settled content
+	decoded manifests.Decoded
+	keys    map[manifests.Key]bool // what it declared when it could last be read as a whole
+
+	due       time.Time // look again then
+	tries     int
+	candidate [sha256.Size]byte // content that must stay for a moment before it counts
+	trial     time.Time         // since when it is there
+	goneSince time.Time
+}
+
+// How long something that looks like damage (a vanished file, fewer objects, new faults) must stay before it counts: editors that move
+// the old file away first, and programs that write in several goes, are done by then.
+const damageDelay = 100 * time.Millisecond
+
+// leaselessDelay is how long a file must be unchanged where the kernel cannot say whether it is still open for writing.
+const leaselessDelay = 300 * time.Millisecond
+
+// busyDelays are the times after which a file that somebody has open is looked at again. After that only its close counts.
+var busyDelays = [...]time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond} //nolint:gochecknoglobals // a constant table
+
+func newLoop(s *Source, w *watcher, werr error, emit func(manifests.Snapshot)) *loop {
+	l := &loop{src: s, w: w, emit: emit, files: map[string]*file{}, dirty: map[string]bool{}, pending: map[string]*file{}}
+	if w == nil && werr != nil {
+		l.polling = watchProblem(werr)
+	}
+	return l
+}
+
+// wait sleeps until an event, a due look or the end of ctx, and takes in the events.
+func (l *loop) wait(ctx context.Context) error {
+	now := l.src.clock.Now()
+	timer := l.src.clock.NewTimer(max(l.next().Sub(now), 0))
+	defer timer.Stop()
+	var events chan []event
+	if l.w != nil {
+		events = l.w.events
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case batch := <-events:
+		l.take(batch)
+	case <-timer.C():
+		if !l.src.clock.Now().Before(l.passAt) {
+			l.rescan()
+		}
+	}
+	for range 64 { // what came meanwhile belongs to the same look, within reason
+		select {
+		case batch := <-events:
+			l.take(batch)
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
+// next is when something is due.
+func (l *loop) next() time.Time {
+	at := l.passAt
+	if l.changed && !l.publishAt.IsZero() && l.publishAt.Before(at) {
+		at = l.publishAt
+	}
+	for _, f := range l.pending {
+		if f.due.Before(at) {
+			at = f.due
+		}
+	}
+	return at
+}
+
+// take turns events into things to look at.
+func (l *loop) take(batch []event) {
+	all := false
+	for _, e := range batch {
+		if e.overflow {
+			all = true
+			continue
+		}
+		at, known := l.w.byID[e.id]
+		if !known {
+			continue
+		}
+		all = l.takeOne(at, e) || all
+	}
+	if all {
+		l.rescan()
+	}
+}
+
+// takeOne handles one event and reports whether the whole tree needs a look.
+func (l *loop) takeOne(at string, e event) bool {
+	if e.mask&selfGone != 0 {
+		l.w.drop(e.id)
+		return true
+	}
+	rel, inside := l.tree.rel(at)
+	if !inside {
+		return l.tree.anchors[filepath.Join(at, e.name)]
+	}
+	name := join(rel, e.name)
+	switch {
+	case strings.HasPrefix(e.name, ".."), l.tree.linkDirs[at]:
+		return true // a ..data swap, or a change where links lead
+	case isHidden(e.name):
+		return false
+	case e.mask&isDir != 0:
+		return true
+	}
+	info, err := os.Lstat(filepath.Join(at, e.name))
+	if err == nil && info.Mode()&os.ModeSymlink != 0 || l.tree.links[name] {
+		return true // where a link leads is a question for the walk
+	}
+	if isManifest(e.name) {
+		l.dirty[name] = true
+	}
+	return false
+}
+
+// settle looks at the files that are due and takes over what has settled.
+func (l *loop) settle() {
+	now := l.src.clock.Now()
+	for name, f := range l.pending {
+		if !now.Before(f.due) {
+			l.dirty[name] = true
+		}
+	}
+	if len(l.dirty) == 0 {
+		return
+	}
+	names := slices.Sorted(maps.Keys(l.dirty))
+	clear(l.dirty)
+	for i, look := range l.inspectAll(names) {
+		l.judge(names[i], look, now)
+		if f := l.files[names[i]]; f != nil && !f.due.IsZero() {
+			l.pending[names[i]] = f
+		} else {
+			delete(l.pending, names[i])
+		}
+	}
+}
+
+// publish emits a snapshot when something changed, the source was quiet, and no Git operation is halfway through the tree.
+func (l *loop) publish() {
+	if l.started && !l.changed {
+		return
+	}
+	now := l.src.clock.Now()
+	if l.started && now.Sub(l.last) < quiet {
+		l.publishAt = l.last.Add(quiet)
+		return
+	}
+	if l.started && l.gitBusy(now) {
+		l.publishAt = now.Add(busyDelays[0])
+		return
+	}
+	l.started, l.changed, l.publishAt, l.heldSince = true, false, time.Time{}, time.Time{}
+	l.last = now
+	l.emit(l.snapshot())
+}
+
+// gitPatience is how long a lock of Git's index holds a snapshot back: a checkout of a large tree is done by then, and a lock that a
+// crash left behind must not stop berth for ever.
+const gitPatience = 3 * time.Second
+
+// gitBusy reports whether Git is rewriting the tree: its index is locked, so a snapshot now would mix two commits.
+func (l *loop) gitBusy(now time.Time) bool {
+	if l.tree.gitDir == "" {
+		return false
+	}
+	if _, err := os.Lstat(filepath.Join(l.tree.gitDir, "index.lock")); err != nil {
+		return false
+	}
+	if l.heldSince.IsZero() {
+		l.heldSince = now
+	}
+	return now.Sub(l.heldSince) < gitPatience
+}
+
+// snapshot is the picture as it is known now.
+func (l *loop) snapshot() manifests.Snapshot {
+	if l.tree.fault != nil {
+		return manifests.Snapshot{Source: l.src.path, Faults: []manifests.Fault{*l.tree.fault}, Incomplete: []string{"/"}}
+	}
+	decoded := make([]manifests.Decoded, 0, len(l.files))
+	var reserved map[manifests.Key]manifests.Origin
+	for name, f := range l.files {
+		decoded = append(decoded, f.decoded)
+		if !f.decoded.Incomplete {
+			continue
+		}
+		for k := range f.keys {
+			if reserved == nil {
+				reserved = map[manifests.Key]manifests.Origin{}
+			}
+			reserved[k] = manifests.Origin{File: name}
+		}
+	}
+	snap := manifests.Merge(l.src.path, decoded, reserved)
+	l.tree.report(&snap)
+	if l.polling != "" {
+		snap.Faults = append(snap.Faults, manifests.Fault{File: ".", Severity: manifests.Warning, Text: l.polling})
+	}
+	return snap
+}
+
+func join(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}

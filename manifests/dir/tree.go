@@ -1,0 +1,295 @@
+package dir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"berth/manifests"
+)
+
+const isDir = syscall.IN_ISDIR
+
+// tree is what the last walk found, besides files.
+type tree struct {
+	root     string // absolute, as given
+	real     string // with its links followed
+	id       stamp  // of the root: another one means another directory
+	fault    *manifests.Fault
+	faults   []manifests.Fault // links, folders
+	partial  []string          // folders that could not be read, ended by a slash
+	links    map[string]bool   // links to folders, below the root
+	linkDirs map[string]bool   // hidden folders that links lead to
+	anchors  map[string]bool   // paths outside whose change means a walk
+	gitDir   string
+	seen     map[string]stamp
+	dirs     map[string]bool // absolute paths that were walked
+}
+
+// rel is the path below the root, with forward slashes, "" for the root.
+func (t *tree) rel(abs string) (string, bool) {
+	if t.linkDirs[abs] {
+		return "", true
+	}
+	if abs == t.root {
+		return "", true
+	}
+	rest, ok := strings.CutPrefix(abs, strings.TrimSuffix(t.root, "/")+"/")
+	return filepath.ToSlash(rest), ok
+}
+
+// report adds what the walk found to a snapshot.
+func (t *tree) report(snap *manifests.Snapshot) {
+	snap.Incomplete = append(snap.Incomplete, t.partial...)
+	slices.Sort(snap.Incomplete)
+	snap.Faults = append(snap.Faults, t.faults...)
+	slices.SortStableFunc(snap.Faults, func(a, b manifests.Fault) int { return strings.Compare(a.File, b.File) })
+}
+
+// rescan walks the tree, watches its folders, and marks every file that may have changed.
+func (l *loop) rescan() {
+	now := l.src.clock.Now()
+	l.passAt = now.Add(fullPass)
+	before := l.tree
+	t := tree{root: l.src.path, links: map[string]bool{}, linkDirs: map[string]bool{}, anchors: map[string]bool{}, seen: map[string]stamp{}, dirs: map[string]bool{}}
+	problem := l.openRoot(&t, before)
+	if problem == "" {
+		l.polling = ""
+		if l.w == nil && !l.once {
+			l.polling = "the kernel gives no watches (fs.inotify.max_user_instances): the directory is read every few seconds instead"
+		}
+		l.walk(&t, "", t.root)
+		if before.id.dev != 0 && before.id.dev != t.id.dev && len(t.seen) == 0 && len(l.files) > 0 {
+			problem = "is empty and on another file system than before: it looks unmounted"
+			t.id = before.id
+		}
+	}
+	if problem != "" {
+		l.lose(&t, before, problem)
+		return
+	}
+	if before.fault != nil || !slices.EqualFunc(before.faults, t.faults, func(a, b manifests.Fault) bool { return a == b }) || !slices.Equal(before.partial, t.partial) {
+		l.changed = true
+	}
+	l.tree = t
+	l.unwatch(before.dirs)
+	l.mark()
+	if l.polling != "" {
+		l.passAt = now.Add(l.src.poll)
+	}
+}
+
+// mark compares the walk with what is known.
+func (l *loop) mark() {
+	now := l.src.clock.Now()
+	for name, st := range l.tree.seen {
+		if f := l.files[name]; f == nil || !f.loaded || f.stamp != st || st.racy(now) {
+			l.dirty[name] = true
+		}
+	}
+	for name := range l.files {
+		if _, ok := l.tree.seen[name]; !ok && !l.tree.hides(name) {
+			l.dirty[name] = true // gone, or no longer to be read: the look tells
+		}
+	}
+}
+
+// hides reports whether a file lies in a folder that cannot be read now.
+func (t *tree) hides(name string) bool {
+	return slices.ContainsFunc(t.partial, func(dir string) bool { return strings.HasPrefix(name, dir) })
+}
+
+// unwatch forgets folders that are gone.
+func (l *loop) unwatch(before map[string]bool) {
+	if l.w == nil {
+		return
+	}
+	for dir := range before {
+		if !l.tree.dirs[dir] {
+			if id, ok := l.w.byPath[dir]; ok {
+				l.w.drop(id)
+			}
+		}
+	}
+}
+
+// openRoot checks the directory itself and watches it. It returns what is wrong with it, "" when it can be read.
+func (l *loop) openRoot(t *tree, before tree) string {
+	if link, err := os.Lstat(t.root); err == nil && link.Mode()&os.ModeSymlink != 0 {
+		l.anchor(t, t.root) // a swapped link says nothing to the watch on its target
+	}
+	info, err := os.Stat(t.root)
+	switch {
+	case err != nil:
+		return plainError(err).Error()
+	case !info.IsDir():
+		return "is not a directory"
+	}
+	t.id = stampOf(info)
+	if t.real, err = filepath.EvalSymlinks(t.root); err != nil {
+		return plainError(err).Error()
+	}
+	if l.w != nil && before.id.ino != 0 && (before.id.ino != t.id.ino || before.id.dev != t.id.dev) {
+		l.w.remove(t.root) // the watches are on the directory that had the name
+	}
+	if f, err := os.Open(t.root); err != nil {
+		return plainError(err).Error()
+	} else {
+		_ = f.Close()
+	}
+	t.gitDir = gitDir(t.real)
+	return ""
+}
+
+// gitDir is the .git folder that dir belongs to, "" when there is none.
+func gitDir(dir string) string {
+	for {
+		at := filepath.Join(dir, ".git")
+		if info, err := os.Stat(at); err == nil && info.IsDir() {
+			return at
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			return ""
+		}
+		dir = up
+	}
+}
+
+// lose notes that the source as a whole cannot be read. Nothing is forgotten: what it declared may still be wanted.
+func (l *loop) lose(t *tree, before tree, problem string) {
+	fault := &manifests.Fault{File: ".", Severity: manifests.Error, Text: "SourceUnavailable: " + t.root + " " + problem,
+		Remedy: "everything stays as it is until the directory is back"}
+	if before.fault == nil || *before.fault != *fault {
+		l.changed = true
+	}
+	if t.id.dev == 0 {
+		t.id = before.id
+	}
+	t.fault = fault
+	l.anchor(t, t.root)
+	l.tree = *t
+	clear(l.dirty)
+	clear(l.pending)
+	if l.w == nil || l.polling != "" {
+		l.passAt = l.src.clock.Now().Add(l.src.poll)
+	}
+}
+
+// anchor watches the nearest folder above path that exists, for the next step down the path.
+func (l *loop) anchor(t *tree, path string) {
+	if l.w == nil {
+		return
+	}
+	for child := path; ; {
+		dir := filepath.Dir(child)
+		if err := l.w.add(dir); err == nil {
+			t.anchors[child] = true
+			if _, err := os.Lstat(child); err == nil && child != path {
+				continue // it came while we looked: go down again
+			}
+			t.dirs[dir] = true
+			return
+		} else if isExhausted(err) {
+			l.polling = watchProblem(err)
+			return
+		}
+		if dir == child {
+			return
+		}
+		child = dir
+	}
+}
+
+// walk reads one folder: first the watch, then the list, so that nothing falls between.
+func (l *loop) walk(t *tree, rel, abs string) {
+	t.dirs[abs] = true
+	if l.w != nil {
+		if err := l.w.add(abs); isExhausted(err) {
+			l.polling = watchProblem(err)
+		}
+	}
+	entries, err := os.ReadDir(abs)
+	if err != nil && errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		t.partial = append(t.partial, join(rel, "")+"/")
+		t.faults = append(t.faults, manifests.Fault{File: rel + "/", Severity: manifests.Error, Text: plainError(err).Error()})
+		return
+	}
+	for _, e := range entries {
+		name, path := join(rel, e.Name()), filepath.Join(abs, e.Name())
+		switch {
+		case isHidden(e.Name()):
+		case e.IsDir():
+			l.walk(t, name, path)
+		case e.Type()&os.ModeSymlink != 0:
+			l.follow(t, name, path)
+		case isManifest(e.Name()):
+			t.note(name, path)
+		}
+	}
+}
+
+func (t *tree) note(name, path string) {
+	if info, err := os.Stat(path); err == nil {
+		t.seen[name] = stampOf(info)
+	}
+}
+
+// follow decides about a link: outside is not ours, inside is read at its own place, unless that place is hidden.
+func (l *loop) follow(t *tree, name, path string) {
+	wanted := isManifest(name[strings.LastIndexByte(name, '/')+1:])
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		if wanted {
+			t.faults = append(t.faults, manifests.Fault{File: name, Severity: manifests.Warning, Text: fmt.Sprintf("is a link that leads nowhere: %v", plainError(err))})
+			t.partial = append(t.partial, name)
+		}
+		return
+	}
+	info, err := os.Stat(target)
+	if err != nil || !info.IsDir() && !wanted {
+		return
+	}
+	inside, err := filepath.Rel(t.real, target)
+	if err != nil || inside == ".." || strings.HasPrefix(inside, "../") {
+		t.faults = append(t.faults, manifests.Fault{File: name, Severity: manifests.Warning, Text: "is a link that leaves the directory: it is not followed",
+			Remedy: "put the file itself here"})
+		return
+	}
+	if !slices.ContainsFunc(strings.Split(inside, "/"), isHidden) && (info.IsDir() || isManifest(filepath.Base(inside))) {
+		return // it is read where it lies
+	}
+	if info.IsDir() {
+		t.links[name] = true
+		l.walk(t, name, path)
+		return
+	}
+	at := filepath.Dir(target)
+	if l.w != nil && at != t.real {
+		if err := l.w.add(at); err == nil {
+			t.linkDirs[at], t.dirs[at] = true, true
+		}
+	}
+	t.seen[name] = stampOf(info)
+}
+
+// isExhausted reports that the kernel has no more watches, or does not watch this file system.
+func isExhausted(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
+func watchProblem(err error) string {
+	sysctl := "fs.inotify.max_user_instances"
+	if errors.Is(err, syscall.ENOSPC) {
+		sysctl = "fs.inotify.max_user_watches"
+	}
+	return fmt.Sprintf("%v: raise the sysctl %s; until then the directory is read every few seconds", err, sysctl)
+}

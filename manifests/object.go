@@ -1,0 +1,357 @@
+package manifests
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// objectReader reads one object of a file.
+type objectReader struct {
+	*fileReader
+	root    *node
+	kind    kind
+	name    string // KIND/NAME
+	key     Key
+	faults  []Fault
+	blocked bool
+}
+
+// readObject reads an object of the given version and kind. prefix is the field path of the object in its file, for items of a List.
+func (r *fileReader) readObject(root *node, prefix, apiVersion, kindName string) {
+	o := &objectReader{fileReader: r, root: root, name: kindName}
+	if n := root.value("metadata").str("name"); n != "" {
+		o.name += "/" + n
+	}
+	obj, ok := o.read(apiVersion, kindName)
+	for _, f := range o.faults {
+		f.Object = o.name
+		if prefix != "" {
+			f.Object = prefix + " " + f.Object
+		}
+		r.d.Faults = append(r.d.Faults, f)
+	}
+	switch {
+	case ok && !o.blocked:
+		r.d.Objects = append(r.d.Objects, obj)
+	case o.blocked:
+		r.d.Incomplete = true
+		if o.key.Kind != "" && o.key.Name != "" {
+			r.d.Blocked = append(r.d.Blocked, o.key)
+		}
+	}
+}
+
+func (o *objectReader) error(line, col int, field, text, remedy string) {
+	o.faults = append(o.faults, Fault{Line: line, Column: col, Severity: Error, Field: field, Text: text, Remedy: remedy})
+	o.blocked = true
+}
+
+func (o *objectReader) warn(line, col int, field, text, remedy string) {
+	o.faults = append(o.faults, Fault{Line: line, Column: col, Severity: Warning, Field: field, Text: text, Remedy: remedy})
+}
+
+func (o *objectReader) read(apiVersion, kindName string) (Object, bool) {
+	gvk, ok := o.identify(apiVersion, kindName)
+	if !ok {
+		return Object{}, false
+	}
+	line, col := o.firstLine()
+	from := gvk
+	if as, removed := o.catalog.removed[gvk]; removed {
+		line, col, _ := o.root.find("apiVersion")
+		o.warn(line, col, "apiVersion", fmt.Sprintf("%s is no longer served since Kubernetes 1.36 or before: read as %s", apiVersion, as.GroupVersion()),
+			"write apiVersion: "+as.GroupVersion().String())
+		gvk = as
+	}
+	o.kind = o.catalog.served[gvk]
+	o.key = o.guessKey(gvk)
+	if o.kind.idle {
+		o.warn(line, col, "", "is accepted, and berth does nothing with a "+gvk.Kind, "")
+	}
+	if o.kind.opaque {
+		o.checkOpaque()
+		return Object{}, false
+	}
+	typed, ok := o.decode(from, gvk)
+	if !ok {
+		o.blocked = true
+		return Object{}, false
+	}
+	return o.finish(typed, gvk)
+}
+
+// identify finds out what kind of object this is. It reports false when there is nothing more to read.
+func (o *objectReader) identify(apiVersion, kindName string) (schema.GroupVersionKind, bool) {
+	none := schema.GroupVersionKind{}
+	for _, name := range []string{"apiVersion", "kind"} {
+		if e := o.root.get(name); e != nil && e.value.shape != stringShape && e.value.shape != nullShape {
+			o.error(e.value.line, e.value.col, name, "must be a string, not "+e.value.describe(), "")
+			return none, false
+		}
+	}
+	line, col := o.firstLine()
+	switch {
+	case apiVersion == "" && kindName == "":
+		o.name = ""
+		o.error(line, col, "", "is not a Kubernetes object: apiVersion and kind are missing", "")
+		return none, false
+	case kindName == "":
+		o.name = ""
+		o.error(line, col, "kind", "is missing", "")
+		return none, false
+	case apiVersion == "":
+		o.error(line, col, "apiVersion", "is missing", o.catalog.similar(schema.GroupVersionKind{Kind: kindName}))
+		return none, false
+	}
+	gv, err := schema.ParseGroupVersion(apiVersion)
+	if err != nil {
+		line, col, _ := o.root.find("apiVersion")
+		o.error(line, col, "apiVersion", fmt.Sprintf("%q is no API version", shorten(apiVersion, 60)), "")
+		return none, false
+	}
+	gvk := gv.WithKind(kindName)
+	_, served := o.catalog.served[gvk]
+	_, removed := o.catalog.removed[gvk]
+	switch {
+	case served || removed:
+		return gvk, true
+	case o.catalog.groups[gvk.Group]:
+		line, col, _ := o.root.find("kind")
+		if gvk.Group != "" && !o.catalog.hasVersion(gv) {
+			line, col, _ = o.root.find("apiVersion")
+		}
+		o.error(line, col, "", fmt.Sprintf("there is no kind %q in apiVersion %q", shorten(kindName, 60), shorten(apiVersion, 60)), o.catalog.similar(gvk))
+	default:
+		o.warn(line, col, "", fmt.Sprintf("belongs to the API group %q, which Kubernetes itself does not have: berth ignores it", gvk.Group), "")
+	}
+	return none, false
+}
+
+func (c *catalog) hasVersion(gv schema.GroupVersion) bool {
+	for gvk := range c.served {
+		if gvk.GroupVersion() == gv {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *objectReader) firstLine() (line, col int) {
+	if len(o.root.fields) > 0 {
+		return o.root.fields[0].line, o.root.fields[0].col
+	}
+	return o.root.line, o.root.col
+}
+
+// guessKey reads the key off the tree, so that a faulty object still has one.
+func (o *objectReader) guessKey(gvk schema.GroupVersionKind) Key {
+	meta := o.root.value("metadata")
+	k := Key{Group: gvk.Group, Kind: gvk.Kind, Name: meta.str("name"), Namespace: meta.str("namespace")}
+	switch {
+	case o.kind.cluster:
+		k.Namespace = ""
+	case k.Namespace == "":
+		k.Namespace = metav1.NamespaceDefault
+	}
+	return k
+}
+
+// checkOpaque looks at the little that all objects have in common.
+func (o *objectReader) checkOpaque() {
+	if o.key.Name == "" && o.root.value("metadata").str("generateName") == "" {
+		line, col, _ := o.root.find("metadata.name")
+		o.error(line, col, "metadata.name", "Required value: name or generateName is required", "")
+	}
+}
+
+// decode compares the tree with the types and fills an object of the version gvk.
+func (o *objectReader) decode(from, gvk schema.GroupVersionKind) (kruntime.Object, bool) {
+	from = o.rewriteAutoscaler(from)
+	typed, err := Scheme().New(from)
+	if err != nil {
+		line, col := o.firstLine()
+		o.error(line, col, "", fmt.Sprintf("cannot be read as %s: %v", from, err), "")
+		return nil, false
+	}
+	r := typedReader{table: o.table, root: reflect.TypeOf(typed).Elem(), ignore: setByServer}
+	r.line, r.col = o.root.line, o.root.col
+	fits := r.read(o.root, r.root, "")
+	for _, f := range r.faults {
+		o.error(f.Line, f.Column, f.Field, f.Text, f.Remedy)
+	}
+	if !fits {
+		return nil, false
+	}
+	if err := utiljson.Unmarshal(r.out, typed); err != nil {
+		line, col := o.firstLine()
+		o.error(line, col, "", fmt.Sprintf("cannot be decoded: %v", err), "")
+		return nil, false
+	}
+	if typed, err = modernize(typed, from, gvk); err != nil {
+		line, col := o.firstLine()
+		o.error(line, col, "", fmt.Sprintf("cannot be read as %s: %v", gvk.GroupVersion(), err), "")
+		return nil, false
+	}
+	o.prepare(typed)
+	o.validate(typed, r.bad)
+	return typed, true
+}
+
+// setByServer names the fields that the server sets and that a file, often one that was read from a server, has no say in.
+func setByServer(path string) bool {
+	switch path {
+	case "status", "metadata.uid", "metadata.resourceVersion", "metadata.generation", "metadata.creationTimestamp", "metadata.managedFields",
+		"metadata.selfLink", "metadata.deletionTimestamp", "metadata.deletionGracePeriodSeconds":
+		return true
+	}
+	return false
+}
+
+// prepare fills in defaults and the namespace.
+func (o *objectReader) prepare(typed kruntime.Object) {
+	acc, err := meta.Accessor(typed)
+	if err != nil {
+		return
+	}
+	switch {
+	case o.kind.cluster:
+		acc.SetNamespace("")
+	case acc.GetNamespace() == "":
+		acc.SetNamespace(metav1.NamespaceDefault)
+	}
+	if acc.GetName() == "" && acc.GetGenerateName() != "" {
+		acc.SetName(acc.GetGenerateName() + o.stableSuffix())
+		o.key.Name = acc.GetName()
+	}
+	Scheme().Default(typed)
+}
+
+// stableSuffix stands for the random letters that a server appends to generateName: here every reading must give the same name, so they
+// come from the object's place.
+func (o *objectReader) stableSuffix() string {
+	const letters = "bcdfghjklmnpqrstvwxz2456789" // no vowels: no words
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d\x00%s\x00%d", o.d.File, o.doc, o.key.Kind, len(o.d.Objects)))
+	out := make([]byte, 5)
+	for i := range out {
+		out[i] = letters[int(sum[i])%len(letters)]
+	}
+	return string(out)
+}
+
+// validate runs the API server's validation. Faults below or above a value that was left out for its type say nothing new.
+func (o *objectReader) validate(typed kruntime.Object, bad []string) {
+	internal, err := Scheme().ConvertToVersion(typed, schema.GroupVersion{Group: o.kind.group, Version: kruntime.APIVersionInternal})
+	if err != nil {
+		line, col := o.firstLine()
+		o.error(line, col, "", fmt.Sprintf("cannot be converted: %v", err), "")
+		return
+	}
+	if internal == typed {
+		internal = typed.DeepCopyObject()
+	}
+	errs := admit(internal)
+	if acc, err := meta.Accessor(internal); err == nil && len(errs) == 0 {
+		for _, text := range path.IsValidPathSegmentName(acc.GetName()) {
+			errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), acc.GetName(), text))
+		}
+	}
+	seen := map[string]bool{}
+	for _, e := range errs {
+		if !overlaps(e.Field, bad) && !seen[e.Error()] {
+			seen[e.Error()] = true
+			o.invalid(e)
+		}
+	}
+	if len(errs) > 0 {
+		return
+	}
+	for _, w := range advise(context.Background(), internal) { //nolint // the warnings take a context and do not use it
+		o.serverWarning(w)
+	}
+}
+
+func overlaps(path string, bad []string) bool {
+	for _, b := range bad {
+		if path == b || strings.HasPrefix(path, b+".") || strings.HasPrefix(path, b+"[") || strings.HasPrefix(b, path+".") || strings.HasPrefix(b, path+"[") {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *objectReader) invalid(e *field.Error) {
+	line, col := o.placeOf(e.Field)
+	o.error(line, col, e.Field, shorten(e.ErrorBody(), 600), remedyFor(e))
+}
+
+// placeOf finds a field of a message in the tree. A few fields are named after what the server makes of them.
+func (o *objectReader) placeOf(path string) (line, col int) {
+	line, col, whole := o.root.find(path)
+	if alias, ok := strings.CutPrefix(path, "spec.clusterIPs"); ok && !whole && o.root.value("spec").get("clusterIP") != nil {
+		_ = alias
+		line, col, _ = o.root.find("spec.clusterIP")
+	}
+	return line, col
+}
+
+// remedyFor proposes the supported value that was probably meant.
+func remedyFor(e *field.Error) string {
+	if e.Type != field.ErrorTypeNotSupported {
+		return ""
+	}
+	var names []string
+	for i, part := range strings.Split(e.Detail, `"`) {
+		if i%2 == 1 {
+			names = append(names, part)
+		}
+	}
+	if near := nearest(fmt.Sprint(e.BadValue), names); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return ""
+}
+
+// serverWarning places a warning, PATH: text, in the file.
+func (o *objectReader) serverWarning(w string) {
+	path, text, ok := strings.Cut(w, ": ")
+	if !ok || strings.ContainsAny(path, " \"") {
+		path, text = "", w
+	}
+	line, col := o.firstLine()
+	if path != "" {
+		line, col = o.placeOf(path)
+	}
+	o.warn(line, col, path, text, "")
+}
+
+// finish makes the object of the snapshot.
+func (o *objectReader) finish(typed kruntime.Object, gvk schema.GroupVersionKind) (Object, bool) {
+	typed.GetObjectKind().SetGroupVersionKind(gvk)
+	acc, err := meta.Accessor(typed)
+	if err != nil || o.blocked {
+		return Object{}, false
+	}
+	o.key = Key{Group: gvk.Group, Kind: gvk.Kind, Namespace: acc.GetNamespace(), Name: acc.GetName()}
+	text, err := json.Marshal(typed)
+	if err != nil {
+		line, col := o.firstLine()
+		o.error(line, col, "", fmt.Sprintf("cannot be encoded: %v", err), "")
+		return Object{}, false
+	}
+	sum := sha256.Sum256(text)
+	line, _ := o.firstLine()
+	return Object{Key: o.key, GVK: gvk, Origin: Origin{File: o.d.File, Line: line, Doc: o.doc}, Object: typed, Hash: hex.EncodeToString(sum[:])}, true
+}

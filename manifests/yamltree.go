@@ -1,0 +1,251 @@
+package manifests
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+// yamlTree parses one YAML document. offset is added to every line. The notes are about keys that stand twice.
+func yamlTree(text []byte, offset int) (root *node, notes []Fault, fault *Fault) {
+	var doc yaml.Node
+	err := decodeYAML(text, &doc)
+	if errors.Is(err, io.EOF) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, syntaxFault(text, err, offset)
+	}
+	b := treeBuilder{offset: offset, done: map[*yaml.Node]*node{}}
+	root, err = b.build(&doc, 0)
+	if err != nil {
+		f := &Fault{Line: b.line + offset, Column: b.col, Text: err.Error()}
+		return nil, nil, f
+	}
+	if err := b.checkAliases(root); err != nil {
+		return nil, nil, &Fault{Line: offset + 1, Text: err.Error(), Remedy: "write the values out instead of *aliases of *aliases"}
+	}
+	return root, b.notes, nil
+}
+
+// decodeYAML turns the parser's panics on odd input into errors.
+func decodeYAML(text []byte, into *yaml.Node) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("yaml: %v", r)
+		}
+	}()
+	return yaml.NewDecoder(bytes.NewReader(text)).Decode(into)
+}
+
+var yamlErrorLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): `)
+
+// syntaxFault gives a parser's error the line it means.
+func syntaxFault(text []byte, err error, offset int) *Fault {
+	f := &Fault{Remedy: "look for a wrong indent, a missing colon or an open quote on this line or the one before"}
+	msg := strings.TrimPrefix(err.Error(), "yaml: ")
+	if better := kubectlError(text); better != "" {
+		msg = better
+	}
+	if m := yamlErrorLine.FindStringSubmatch(msg); m != nil {
+		f.Line, _ = strconv.Atoi(m[1])
+		msg = msg[len(m[0]):]
+	} else if at, why := unreadableAt(text); at >= 0 {
+		f.Line, f.Column = position(text, at)
+		msg, f.Remedy = why, "save the file as plain UTF-8 text"
+	}
+	if name, ok := strings.CutPrefix(msg, "unknown anchor '"); ok {
+		name, _, _ = strings.Cut(name, "'")
+		if at := bytes.Index(text, []byte("*"+name)); at >= 0 {
+			f.Line, f.Column = position(text, at)
+		}
+		f.Remedy = "an anchor must stand above its use, in the same document"
+	}
+	if f.Line > 0 {
+		f.Line += offset
+	}
+	f.Text = "cannot be read as YAML: " + msg
+	return f
+}
+
+// kubectlError is what the parser of kubectl says of a text: it points at the line where it stumbled, the one used here at the line where
+// the construct began. "" when it has nothing to say.
+func kubectlError(text []byte) string {
+	const enough = 1 << 20 // a second reading of a huge file is not worth a better line
+	if len(text) > enough {
+		return ""
+	}
+	_, err := sigsyaml.YAMLToJSON(text)
+	if err == nil {
+		return ""
+	}
+	_, msg, ok := strings.Cut(err.Error(), "yaml: ")
+	if !ok || strings.HasPrefix(msg, "unmarshal errors") {
+		return ""
+	}
+	return msg
+}
+
+type treeBuilder struct {
+	offset    int
+	done      map[*yaml.Node]*node // nil while a node is being built: an alias to it would be endless
+	literal   int                  // nodes as written
+	line, col int                  // of the last error
+	notes     []Fault
+}
+
+func (b *treeBuilder) fail(y *yaml.Node, format string, args ...any) error {
+	b.line, b.col = y.Line, y.Column
+	return fmt.Errorf(format, args...)
+}
+
+func (b *treeBuilder) build(y *yaml.Node, depth int) (*node, error) {
+	if depth > maxDepth {
+		return nil, b.fail(y, "is nested deeper than %d levels", maxDepth)
+	}
+	switch y.Kind {
+	case yaml.DocumentNode:
+		if len(y.Content) == 0 {
+			return &node{shape: nullShape, line: 1 + b.offset, col: 1, size: 1, depth: 1}, nil
+		}
+		return b.build(y.Content[0], depth)
+	case yaml.AliasNode:
+		n, started := b.done[y.Alias]
+		if n == nil && started {
+			return nil, b.fail(y, "anchor %q contains itself", y.Value)
+		}
+		if n == nil {
+			return b.build(y.Alias, depth)
+		}
+		return n, nil
+	}
+	b.literal++
+	if y.Anchor != "" {
+		b.done[y] = nil
+	}
+	n, err := b.buildPlain(y, depth)
+	if err != nil {
+		return nil, err
+	}
+	n.line += b.offset
+	n.measure()
+	if y.Anchor != "" {
+		b.done[y] = n
+	}
+	return n, nil
+}
+
+func (b *treeBuilder) buildPlain(y *yaml.Node, depth int) (*node, error) {
+	switch y.Kind {
+	case yaml.ScalarNode:
+		n, err := readScalar(y)
+		if err != nil {
+			return nil, b.fail(y, "%w", err)
+		}
+		return n, nil
+	case yaml.SequenceNode:
+		n := &node{shape: listShape, line: y.Line, col: y.Column, items: make([]*node, 0, len(y.Content))}
+		for _, c := range y.Content {
+			item, err := b.build(c, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			n.items = append(n.items, item)
+		}
+		return n, nil
+	default:
+		n := &node{shape: mapShape, line: y.Line, col: y.Column, fields: make([]entry, 0, len(y.Content)/2)}
+		return n, b.buildMap(y, n, depth)
+	}
+}
+
+func (b *treeBuilder) buildMap(y *yaml.Node, n *node, depth int) error {
+	for i := 0; i+1 < len(y.Content); i += 2 {
+		k, v := y.Content[i], y.Content[i+1]
+		if k.Kind == yaml.ScalarNode && k.Value == "<<" && (k.Tag == "!!merge" || k.Style == 0) {
+			if err := b.merge(n, v, depth); err != nil {
+				return err
+			}
+			continue
+		}
+		key, err := b.build(k, depth+1)
+		if err != nil {
+			return err
+		}
+		name, err := keyName(key)
+		if err != nil {
+			return b.fail(k, "%w", err)
+		}
+		val, err := b.build(v, depth+1)
+		if err != nil {
+			return err
+		}
+		e := entry{name: name, line: k.Line + b.offset, col: k.Column, value: val}
+		if old := n.set(e); old != nil && !b.merged(y, old) {
+			b.notes = append(b.notes, Fault{Line: e.line, Column: e.col, Severity: Warning, Field: name,
+				Text: fmt.Sprintf("key %q stands twice, on lines %d and %d: the last one counts", shorten(name, 60), old.line, e.line), Remedy: "remove one"})
+		}
+	}
+	return nil
+}
+
+// merged reports whether an entry came in by a merge key: overriding such a one is what merge keys are for.
+func (b *treeBuilder) merged(y *yaml.Node, e *entry) bool {
+	for i := 0; i+1 < len(y.Content); i += 2 {
+		if k := y.Content[i]; k.Line+b.offset == e.line && k.Column == e.col {
+			return false
+		}
+	}
+	return true
+}
+
+// merge puts the fields of a map, or of each map of a list (the first wins), into n. Like the Kubernetes reader it replaces what stands
+// above it in the same map; what stands below replaces it.
+func (b *treeBuilder) merge(n *node, y *yaml.Node, depth int) error {
+	from, err := b.build(y, depth+1)
+	if err != nil {
+		return err
+	}
+	sources := []*node{from}
+	if from.shape == listShape {
+		sources = from.items
+	}
+	for i := len(sources) - 1; i >= 0; i-- {
+		if sources[i].shape != mapShape {
+			return b.fail(y, "only maps can be merged with <<")
+		}
+		for _, e := range sources[i].fields {
+			n.set(e)
+		}
+	}
+	return nil
+}
+
+// checkAliases refuses documents that are small on disk and huge when every alias is followed.
+func (b *treeBuilder) checkAliases(root *node) error {
+	const (
+		harmless = 400_000   // nodes that cost nothing worth mentioning
+		huge     = 4_000_000 // from here on at most a tenth may come from aliases
+	)
+	if root.size <= harmless {
+		if root.size > 100_000 && root.size > 100*b.literal {
+			return errors.New("document contains excessive aliasing")
+		}
+		return nil
+	}
+	allowed := 0.10
+	if root.size < huge {
+		allowed = 0.99 - 0.89*float64(root.size-harmless)/float64(huge-harmless)
+	}
+	if float64(root.size-2*b.literal)/float64(root.size) > allowed {
+		return errors.New("document contains excessive aliasing")
+	}
+	return nil
+}
