@@ -3,95 +3,300 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"berth/runtime/keeper/wire"
 )
 
-var errUnbuilt = errors.New("not built yet")
-
 // Client is a connection to a keeper. It is safe for concurrent use.
-type Client struct{}
+type Client struct {
+	conn *net.UnixConn
+	info Info
+	done chan struct{}
+
+	mu      sync.Mutex
+	last    uint64
+	waiting map[uint64]*call
+	execs   map[uint64]*Process
+	handle  func(Exit)
+	gone    bool
+}
+
+// call is a request that waits for its answer.
+type call struct {
+	kind    wire.Kind
+	replies chan reply // one, but for List
+}
+
+type reply struct {
+	packet []byte
+	file   *os.File
+	err    error
+}
 
 // Dial connects to the keeper that serves runDir; ErrNoKeeper when there is none.
-func Dial(ctx context.Context, runDir string) (*Client, error) { return nil, errUnbuilt }
+func Dial(ctx context.Context, runDir string) (*Client, error) {
+	conn, err := dialSocket(runDir)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{conn: conn, done: make(chan struct{}), waiting: map[uint64]*call{}, execs: map[uint64]*Process{}}
+	go c.read()
+	var hello wire.Hello
+	file, err := c.do(ctx, wire.HelloKind, &wire.Hello{Version: wire.Version}, nil, &hello)
+	closeFile(file)
+	if err == nil && hello.Version < wire.MinVersion {
+		err = fmt.Errorf("cannot speak version %d of the keeper's protocol", hello.Version)
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	c.info = Info{Version: hello.Version, PID: hello.PID, Build: hello.Build, StartedAt: time.Unix(0, hello.StartedAt)}
+	return c, nil
+}
 
-// Spawn starts `binary keeper --run-dir runDir` in a session of its own, detached from the caller's terminal, and returns when it serves.
-// When one serves already, that is not an error.
-func Spawn(ctx context.Context, binary, runDir string, opts SpawnOptions) error { return errUnbuilt }
+// dialSocket goes through a descriptor of the directory when the path is longer than a socket address.
+func dialSocket(runDir string) (*net.UnixConn, error) {
+	path := filepath.Join(runDir, wire.SocketName)
+	if len(path) > 100 {
+		dir, err := os.Open(runDir)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, ErrNoKeeper
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot open run directory: %w", err)
+		}
+		defer dir.Close()
+		path = "/proc/self/fd/" + strconv.Itoa(int(dir.Fd())) + "/" + wire.SocketName
+	}
+	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Net: "unixpacket", Name: path})
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, ErrNoKeeper
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to the keeper: %w", err)
+	}
+	return conn, nil
+}
 
 // Info is what the keeper said when the connection was made.
-func (c *Client) Info() Info { return Info{} }
+func (c *Client) Info() Info { return c.info }
 
 // Done is closed when the connection is gone: closed, or the keeper died.
-func (c *Client) Done() <-chan struct{} { return nil }
+func (c *Client) Done() <-chan struct{} { return c.done }
 
 // Close ends the connection. Processes of Exec that still run are killed.
-func (c *Client) Close() error { return errUnbuilt }
+func (c *Client) Close() error { return c.conn.Close() }
 
-// Subscribe calls handle for every end of a container from now on, one at a time. handle must not block and must not use the client.
-func (c *Client) Subscribe(ctx context.Context, handle func(Exit)) error { return errUnbuilt }
-
-// Sandbox makes a sandbox. ErrExists when there is one of this id; a *StepError when its program failed.
-func (c *Client) Sandbox(ctx context.Context, r SandboxRequest) (Sandbox, error) {
-	return Sandbox{}, errUnbuilt
+// do sends a request and waits for the answer. files go along; the file of the answer, if any, is the caller's to close.
+func (c *Client) do(ctx context.Context, kind wire.Kind, m wire.Message, files []int, answer wire.Message) (*os.File, error) {
+	id, w, err := c.begin(kind, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer c.forget(id)
+	if err := c.send(kind, id, m, files); err != nil {
+		return nil, err
+	}
+	return c.await(ctx, w, answer)
 }
 
-// SandboxNetNS returns the network namespace of a sandbox; the caller closes it.
-func (c *Client) SandboxNetNS(ctx context.Context, id string) (*os.File, error) {
-	return nil, errUnbuilt
+// begin registers a request; p, when given, receives the end of the process it makes.
+func (c *Client) begin(kind wire.Kind, p *Process) (uint64, *call, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return 0, nil, ErrKeeperGone
+	}
+	c.last++
+	w := &call{kind, make(chan reply, 1)}
+	if kind == wire.ListKind {
+		w.replies = make(chan reply, 1024) // of 32 elements each
+	}
+	c.waiting[c.last] = w
+	if p != nil {
+		p.id = c.last
+		c.execs[c.last] = p
+	}
+	return c.last, w, nil
 }
 
-// ForgetSandbox drops a sandbox's namespaces and kills its KeepAlive process. ErrNotFound when there is none.
-func (c *Client) ForgetSandbox(ctx context.Context, id string) error { return errUnbuilt }
-
-// Start starts a container and returns when its program has been executed. A *StepError says which step failed.
-func (c *Client) Start(ctx context.Context, r StartRequest) (Started, error) {
-	return Started{}, errUnbuilt
+func (c *Client) forget(id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.waiting, id)
 }
 
-// Exec runs a further process in a container. It belongs to this connection: when that ends, the process is killed.
-func (c *Client) Exec(ctx context.Context, r ExecRequest) (*Process, error) { return nil, errUnbuilt }
-
-// Signal sends a signal to a container's first process. ErrNotFound for an unknown id; an ended container is not an error.
-func (c *Client) Signal(ctx context.Context, id string, sig syscall.Signal) error { return errUnbuilt }
-
-// Forget drops an ended container: its FIFOs are closed and removed. ErrNotFound for an unknown id, ErrBusy while it runs.
-func (c *Client) Forget(ctx context.Context, id string) error { return errUnbuilt }
-
-// List returns all that the keeper holds.
-func (c *Client) List(ctx context.Context) (State, error) { return State{}, errUnbuilt }
-
-// Adopt takes over a running process. ErrNotFound when it is gone (or its number belongs to another process by now).
-func (c *Client) Adopt(ctx context.Context, r AdoptRequest) error { return errUnbuilt }
-
-// Mount mounts a tmpfs at a directory below the run directory (made when missing), in the keeper's own mount namespace, where every
-// container's own begins. options are those of mount -o: "size=65536k,mode=1777".
-func (c *Client) Mount(ctx context.Context, path, options string) error { return errUnbuilt }
-
-// Unmount detaches what Mount mounted. It is not an error when nothing is mounted there.
-func (c *Client) Unmount(ctx context.Context, path string) error { return errUnbuilt }
-
-// JoinCgroups makes the keeper write itself to these `cgroup.procs` files.
-func (c *Client) JoinCgroups(ctx context.Context, files []string) error { return errUnbuilt }
-
-// Upgrade makes the keeper execute another binary in place. Its pid, children and containers stay; the connection ends: dial again.
-func (c *Client) Upgrade(ctx context.Context, binary string) error { return errUnbuilt }
-
-// Shutdown ends the keeper. ErrBusy while containers run, unless forced: then they are killed first.
-func (c *Client) Shutdown(ctx context.Context, force bool) error { return errUnbuilt }
-
-// Process is a process of Exec.
-type Process struct {
-	PID int
-	// PTY is the master of its terminal, nil without TTY. The caller closes it.
-	PTY *os.File
+func (c *Client) send(kind wire.Kind, id uint64, m wire.Message, files []int) error {
+	var oob []byte
+	if len(files) > 0 {
+		oob = unix.UnixRights(files...)
+	}
+	p := wire.Encode(kind, id, m)
+	if len(p) > wire.MaxPacket {
+		return fmt.Errorf("cannot ask the keeper: request of %d bytes is too long", len(p))
+	}
+	if _, _, err := c.conn.WriteMsgUnix(p, oob, nil); err != nil {
+		return fmt.Errorf("%w: %v", ErrKeeperGone, err)
+	}
+	return nil
 }
 
-// Wait returns how the process ended. ErrKeeperGone when that cannot be known any more.
-func (p *Process) Wait(ctx context.Context) (ExitStatus, error) { return ExitStatus{}, errUnbuilt }
+func (c *Client) await(ctx context.Context, w *call, answer wire.Message) (*os.File, error) {
+	select {
+	case r := <-w.replies:
+		if r.err == nil && answer != nil {
+			wire.Decode(r.packet, answer)
+		}
+		return r.file, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-c.done:
+		select {
+		case r := <-w.replies: // it came just before the end
+			if r.err == nil && answer != nil {
+				wire.Decode(r.packet, answer)
+			}
+			return r.file, r.err
+		default:
+			return nil, ErrKeeperGone
+		}
+	}
+}
 
-// Signal sends a signal to the process. An ended process is not an error.
-func (p *Process) Signal(ctx context.Context, sig syscall.Signal) error { return errUnbuilt }
+// read takes packets until the connection ends.
+func (c *Client) read() {
+	buf := make([]byte, wire.MaxPacket+1)
+	oob := make([]byte, unix.CmsgSpace(4*16))
+	for {
+		n, oobn, _, _, err := c.conn.ReadMsgUnix(buf, oob)
+		if err != nil || n == 0 {
+			break
+		}
+		file := received(oob[:oobn])
+		kind, id, ok := wire.Header(buf[:n])
+		if !ok {
+			closeFile(file)
+			break
+		}
+		c.dispatch(kind, id, append([]byte(nil), buf[:n]...), file)
+	}
+	c.conn.Close()
+	c.mu.Lock()
+	c.gone = true
+	execs := c.execs
+	c.execs = nil
+	c.mu.Unlock()
+	close(c.done)
+	for _, p := range execs {
+		close(p.done)
+	}
+}
 
-// ReadExit reads the exit record that a keeper left in a file. An error that is fs.ErrNotExist means that there is none yet.
-func ReadExit(path string) (Exit, error) { return Exit{}, errUnbuilt }
+// received is the descriptor that came with a packet; nil for none.
+func received(oob []byte) *os.File {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil
+	}
+	var file *os.File
+	for i := range msgs {
+		fds, err := unix.ParseUnixRights(&msgs[i])
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			unix.CloseOnExec(fd)
+			if file != nil {
+				unix.Close(fd)
+				continue
+			}
+			file = os.NewFile(uintptr(fd), "from-keeper")
+		}
+	}
+	return file
+}
+
+func closeFile(f *os.File) {
+	if f != nil {
+		f.Close()
+	}
+}
+
+func (c *Client) dispatch(kind wire.Kind, id uint64, packet []byte, file *os.File) {
+	switch kind {
+	case wire.ExitEventKind:
+		c.mu.Lock()
+		handle := c.handle
+		c.mu.Unlock()
+		if handle != nil {
+			handle(decodeExit(packet))
+		}
+		closeFile(file)
+		return
+	case wire.ExecExitKind:
+		c.execEnded(packet)
+		closeFile(file)
+		return
+	}
+	c.mu.Lock()
+	w := c.waiting[id]
+	c.mu.Unlock()
+	r := reply{packet: packet, file: file}
+	switch {
+	case w == nil: // nobody waits any more
+		closeFile(file)
+		return
+	case kind == wire.FailureKind:
+		r.err = failure(packet)
+	case kind != w.kind|wire.Reply:
+		r.err = errors.New("cannot understand the keeper's answer")
+	}
+	select {
+	case w.replies <- r:
+	default:
+		closeFile(file)
+	}
+}
+
+func decodeExit(packet []byte) Exit {
+	var m wire.Exit
+	wire.Decode(packet, &m)
+	return exitOf(&m)
+}
+
+func exitOf(m *wire.Exit) Exit {
+	return Exit{ID: m.ID, PID: m.PID, ExitStatus: ExitStatus{Known: m.Known, Status: syscall.WaitStatus(m.Status), At: time.Unix(0, m.At)}}
+}
+
+// failure makes an error of the keeper's word.
+func failure(packet []byte) error {
+	var m wire.Failure
+	wire.Decode(packet, &m)
+	switch m.Code {
+	case wire.CodeNotFound:
+		return fmt.Errorf("%s: %w", m.Text, ErrNotFound)
+	case wire.CodeExists:
+		return fmt.Errorf("%s: %w", m.Text, ErrExists)
+	case wire.CodeBusy:
+		return fmt.Errorf("%s: %w", m.Text, ErrBusy)
+	case wire.CodeStep:
+		return &StepError{Step: int(m.Step) - 1, Name: m.Text, Errno: syscall.Errno(m.Errno), Signal: syscall.Signal(m.Signal), TimedOut: m.TimedOut}
+	case wire.CodeErrno:
+		if m.Errno != 0 {
+			return fmt.Errorf("cannot %s: %w", m.Text, syscall.Errno(m.Errno))
+		}
+		return fmt.Errorf("cannot %s", m.Text)
+	}
+	return fmt.Errorf("cannot ask the keeper: %s", m.Text)
+}

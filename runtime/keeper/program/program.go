@@ -70,7 +70,8 @@ func Slot(i int) Arg { return Arg{kindSlot, uint64(i)} }
 // Reg is the result that an earlier step saved.
 func Reg(i int) Arg { return Arg{kindReg, uint64(i)} }
 
-// Step is one system call. The zero value of the optional fields means: any error ends the program.
+// Step is one system call. A read that meets the end of the file counts as failed with EPIPE: that is how a child at its gate learns that
+// the keeper is gone. The zero value of the optional fields means: any error ends the program.
 type Step struct {
 	NR   uintptr
 	Args [6]Arg
@@ -82,12 +83,18 @@ type Step struct {
 	SaveTo uint8
 }
 
+// reloc is a word of the data that becomes an address or a descriptor when the program is placed.
+type reloc struct {
+	at   uint32
+	kind kind
+}
+
 // Builder collects steps and data. The zero value is ready.
 type Builder struct {
 	steps   []Step
 	names   []string
 	data    []byte
-	relocs  []uint32
+	relocs  []reloc
 	strings map[string]uint32
 }
 
@@ -130,15 +137,15 @@ func (b *Builder) String(s string) Arg {
 // Bytes is the address of a copy of p, aligned to 8 bytes. The child may write there.
 func (b *Builder) Bytes(p []byte) Arg { return Arg{kindData, uint64(b.put(p, 8))} }
 
-// Words is the address of an array of 8-byte words, addresses among them.
+// Words is the address of an array of 8-byte words, addresses and descriptors among them. A register cannot be: NRStore puts it there.
 func (b *Builder) Words(words ...Arg) Arg {
 	p := make([]byte, 8*len(words))
 	off := b.put(p, 8)
 	for i, w := range words {
 		at := off + uint32(8*i)
 		binary.LittleEndian.PutUint64(b.data[at:], w.value)
-		if w.kind == kindData {
-			b.relocs = append(b.relocs, at)
+		if w.kind == kindData || w.kind == kindSlot {
+			b.relocs = append(b.relocs, reloc{at, w.kind})
 		}
 	}
 	return Arg{kindData, uint64(off)}

@@ -1,0 +1,269 @@
+package keeper
+
+import (
+	"syscall"
+	"time"
+
+	"berth/runtime/keeper/program"
+	"berth/runtime/keeper/wire"
+)
+
+// container is one attempt of a container: the process, its output and what is known of its end.
+type container struct {
+	id, sandbox string
+	exitPath    string
+	log         wire.Log
+	startedAt   time.Time
+
+	// Guarded by the keeper's lock.
+	process *process // nil while it is being made
+	ended   bool     // the exit has been recorded and told
+	exit    wire.Exit
+	pty     int // master of its terminal; -1 for none
+
+	output *output // used on the loop only
+}
+
+func (r *request) start() {
+	var m wire.Start
+	wire.Decode(r.packet, &m)
+	started, fail := r.k.startContainer(r, &m)
+	if fail != nil {
+		r.fail(fail)
+		return
+	}
+	r.reply(&started.reply, -1)
+	// Only now may its end be told: an answer never comes after the event.
+	started.c.process.whenEnded(func() { r.k.loop.post(func() { r.k.finish(started.c) }) })
+}
+
+type startedContainer struct {
+	c     *container
+	reply wire.Started
+}
+
+func (k *keeper) startContainer(r *request, m *wire.Start) (_ startedContainer, fail *wire.Failure) {
+	prog, files, fail := r.program(&m.Program)
+	if fail != nil {
+		return startedContainer{}, fail
+	}
+	if fail := k.checkStart(m, prog); fail != nil {
+		return startedContainer{}, fail
+	}
+	c := &container{id: m.ID, sandbox: m.Sandbox, exitPath: m.ExitPath, log: m.Log, pty: -1}
+	box, fail := k.reserve(c)
+	if fail != nil {
+		return startedContainer{}, fail
+	}
+	defer func() {
+		if fail != nil {
+			k.loop.call(func() { c.output.close() })
+			k.mu.Lock()
+			delete(k.containers, c.id)
+			k.mu.Unlock()
+			removeFIFOs(&c.log)
+		}
+	}()
+	out, ends, fail := k.openOutput(c)
+	defer closeAll(ends)
+	if fail != nil {
+		return startedContainer{}, fail
+	}
+	c.output = out
+	s := k.borrow(files)
+	defer k.giveBack(s)
+	for i, fd := range ends {
+		s.slots[program.SlotStdout+i] = int32(fd)
+	}
+	pidns := box.fill(&s.slots)
+	made, fail := k.spawn(s, &birth{
+		flags: uintptr(m.Flags), cgroup: m.CgroupDir, pidns: pidns, opening: k.opening, program: prog, executes: true, tty: m.TTY, timeout: timeout(m.Timeout),
+	})
+	if fail != nil {
+		return startedContainer{}, fail
+	}
+	now := time.Now()
+	k.mu.Lock()
+	c.process, c.startedAt, c.pty = made.process, now, made.pty
+	k.mu.Unlock()
+	if made.pty >= 0 {
+		k.loop.call(func() { out.addPTY(made.pty) })
+	}
+	return startedContainer{c, wire.Started{PID: made.pid, Ticks: made.ticks, At: now.UnixNano()}}, nil
+}
+
+func (k *keeper) checkStart(m *wire.Start, prog program.Program) *wire.Failure {
+	switch {
+	case !validID(m.ID):
+		return invalid("id " + quote(m.ID) + " is not one")
+	case prog.Len() == 0:
+		return invalid("a container needs a program")
+	case m.ExitPath != "" && !below(k.runDir, m.ExitPath):
+		return invalid("exit file " + quote(m.ExitPath) + " is not below the run directory")
+	case m.TTY && (m.Log.Stdout != "" || m.Log.Stderr != ""):
+		return invalid("a container with a terminal has no FIFOs")
+	}
+	for _, p := range []string{m.Log.Stdout, m.Log.Stderr} {
+		if p != "" && !below(k.runDir, p) {
+			return invalid("FIFO " + quote(p) + " is not below the run directory")
+		}
+	}
+	return nil
+}
+
+// reserve takes the id, and the sandbox that the container goes into.
+func (k *keeper) reserve(c *container) (*sandbox, *wire.Failure) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.containers[c.id] != nil {
+		return nil, &wire.Failure{Code: wire.CodeExists, Text: "container " + c.id}
+	}
+	box := k.sandboxes[c.sandbox]
+	if c.sandbox != "" && (box == nil || !box.ready) {
+		return nil, &wire.Failure{Code: wire.CodeNotFound, Text: "sandbox " + c.sandbox}
+	}
+	k.containers[c.id] = c
+	return box, nil
+}
+
+// finish follows the end of a container's process: the rest of its output, the record, the event. Loop only.
+func (k *keeper) finish(c *container) {
+	if c.ended {
+		return
+	}
+	c.output.drain()
+	e := c.process.exit(c.id)
+	if err := writeExit(c.exitPath, e); err != nil {
+		complain("cannot record the exit of "+c.id, err)
+	}
+	k.mu.Lock()
+	c.ended, c.exit = true, e
+	conns := make([]*conn, 0, len(k.conns))
+	for conn := range k.conns {
+		conns = append(conns, conn)
+	}
+	k.mu.Unlock()
+	c.process.release()
+	for _, conn := range conns {
+		conn.mu.Lock()
+		wants := conn.subscribed
+		conn.mu.Unlock()
+		if wants {
+			conn.send(wire.ExitEventKind, 0, &e, -1, syscall.MSG_DONTWAIT)
+		}
+	}
+}
+
+// writeExit leaves the record of an exit in a file, whole or not at all.
+func writeExit(path string, e wire.Exit) error {
+	if path == "" {
+		return nil
+	}
+	tmp := path + ".tmp"
+	fd, err := open(tmp, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	record := wire.AppendExit(nil, e)
+	n, err := syscall.Write(fd, record)
+	syscall.Close(fd)
+	if err == nil && n != len(record) {
+		err = syscall.ENOSPC
+	}
+	if err != nil {
+		syscall.Unlink(tmp)
+		return err
+	}
+	return syscall.Rename(tmp, path)
+}
+
+// find is a container that has been made; nil when there is none of this id.
+func (k *keeper) find(id string) *container {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	c := k.containers[id]
+	if c == nil || c.process == nil {
+		return nil
+	}
+	return c
+}
+
+func (r *request) signal() {
+	var m wire.Signal
+	wire.Decode(r.packet, &m)
+	var p *process
+	if m.Exec != 0 {
+		r.conn.mu.Lock()
+		p = r.conn.execs[m.Exec]
+		r.conn.mu.Unlock()
+	} else if c := r.k.find(m.ID); c != nil {
+		p = c.process
+	} else {
+		r.fail(&wire.Failure{Code: wire.CodeNotFound, Text: "container " + m.ID})
+		return
+	}
+	if p == nil {
+		r.reply(nil, -1) // the process of an exec that has ended
+		return
+	}
+	if err := p.signal(m.Signal); err != nil {
+		r.fail(errnoFailure("signal the process", err))
+		return
+	}
+	r.reply(nil, -1)
+}
+
+// pty gives a copy of the master of a container's terminal, for writing and resizing.
+func (r *request) pty() {
+	var m wire.ID
+	wire.Decode(r.packet, &m)
+	c := r.k.find(m.ID)
+	if c == nil || c.pty < 0 {
+		r.fail(&wire.Failure{Code: wire.CodeNotFound, Text: "terminal of container " + m.ID})
+		return
+	}
+	r.k.mu.Lock()
+	fd, err := -1, error(syscall.EBADF)
+	if c.pty >= 0 {
+		fd, err = dup(c.pty)
+	}
+	r.k.mu.Unlock()
+	if err != nil {
+		r.fail(errnoFailure("copy the terminal", err))
+		return
+	}
+	defer syscall.Close(fd)
+	r.reply(nil, fd)
+}
+
+func (r *request) forget() {
+	var m wire.ID
+	wire.Decode(r.packet, &m)
+	k := r.k
+	k.mu.Lock()
+	c := k.containers[m.ID]
+	ended := c != nil && c.ended
+	if ended {
+		delete(k.containers, m.ID)
+		closeFD(&c.pty)
+	}
+	k.mu.Unlock()
+	switch {
+	case c == nil:
+		r.fail(&wire.Failure{Code: wire.CodeNotFound, Text: "container " + m.ID})
+	case !ended:
+		r.fail(&wire.Failure{Code: wire.CodeBusy, Text: "container " + m.ID})
+	default:
+		k.loop.call(func() { c.output.close() })
+		removeFIFOs(&c.log)
+		r.reply(nil, -1)
+	}
+}
+
+func removeFIFOs(l *wire.Log) {
+	for _, p := range []string{l.Stdout, l.Stderr} {
+		if p != "" {
+			syscall.Unlink(p)
+		}
+	}
+}

@@ -1,0 +1,16 @@
+package keeper
+
+// System calls that package syscall does not know.
+const (
+	sysSetns           = 308
+	sysMemfdCreate     = 319
+	sysExecveat        = 322
+	sysPidfdSendSignal = 424
+	sysOpenTree        = 428
+	sysPidfdOpen       = 434
+	sysCloseRange      = 436
+	sysOpenat2         = 437
+	sysPidfdGetfd      = 438
+	sysMountSetattr    = 442
+	sysPrlimit         = 302
+)

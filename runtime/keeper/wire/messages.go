@@ -1,0 +1,345 @@
+package wire
+
+// Hello opens a connection, both ways.
+type Hello struct {
+	Version   int
+	PID       int
+	Build     string
+	StartedAt int64 // Unix nanoseconds
+}
+
+// Fields implements Message.
+func (m *Hello) Fields(c *Coder) {
+	c.Int(&m.Version)
+	c.Int(&m.PID)
+	c.String(&m.Build)
+	c.I64(&m.StartedAt)
+}
+
+// Code sorts failures.
+type Code = uint32
+
+// The codes of Failure.
+const (
+	CodeInvalid  Code = iota + 1 // the request makes no sense; Text says why
+	CodeNotFound                 // no such id
+	CodeExists
+	CodeBusy
+	CodeErrno // Text says what was tried
+	CodeStep  // a child failed at Step
+)
+
+// Failure is the reply to what could not be done.
+type Failure struct {
+	Code  Code
+	Errno uint32
+	Text  string
+	// Step is 1 + the index in the program; 0 for a step of the keeper, which Text names.
+	Step     uint32
+	Signal   uint32
+	TimedOut bool
+}
+
+// Fields implements Message.
+func (m *Failure) Fields(c *Coder) {
+	c.U32(&m.Code)
+	c.U32(&m.Errno)
+	c.String(&m.Text)
+	c.U32(&m.Step)
+	c.U32(&m.Signal)
+	c.Bool(&m.TimedOut)
+}
+
+// Program is the program of a request. When it is Large, it is the memfd behind the Files descriptors.
+type Program struct {
+	Inline []byte
+	Large  bool
+	Files  int
+}
+
+func (m *Program) fields(c *Coder) {
+	c.Bytes(&m.Inline)
+	c.Bool(&m.Large)
+	c.Int(&m.Files)
+}
+
+// Sandbox asks for a sandbox.
+type Sandbox struct {
+	ID             string
+	Flags          uint64
+	UIDMap, GIDMap string
+	Program        Program
+	KeepAlive      bool
+	CgroupDir      string
+	Timeout        int64 // nanoseconds
+}
+
+// Fields implements Message.
+func (m *Sandbox) Fields(c *Coder) {
+	c.String(&m.ID)
+	c.U64(&m.Flags)
+	c.String(&m.UIDMap)
+	c.String(&m.GIDMap)
+	c.nested(m.Program.fields)
+	c.Bool(&m.KeepAlive)
+	c.String(&m.CgroupDir)
+	c.I64(&m.Timeout)
+}
+
+// SandboxMade is the reply to Sandbox; the network namespace comes along when there is one.
+type SandboxMade struct {
+	PID   int
+	Ticks uint64
+}
+
+// Fields implements Message.
+func (m *SandboxMade) Fields(c *Coder) {
+	c.Int(&m.PID)
+	c.U64(&m.Ticks)
+}
+
+// ID is a request about one thing.
+type ID struct {
+	ID string
+}
+
+// Fields implements Message.
+func (m *ID) Fields(c *Coder) { c.String(&m.ID) }
+
+// Log is where a container's output goes.
+type Log struct {
+	Stdout, Stderr string
+	Owner          uint32
+	Path           string
+	Size           int64
+	Files          int
+}
+
+func (m *Log) fields(c *Coder) {
+	c.String(&m.Stdout)
+	c.String(&m.Stderr)
+	c.U32(&m.Owner)
+	c.String(&m.Path)
+	c.I64(&m.Size)
+	c.Int(&m.Files)
+}
+
+// Start asks for a container.
+type Start struct {
+	ID, Sandbox string
+	Flags       uint64
+	CgroupDir   string
+	Program     Program
+	Log         Log
+	ExitPath    string
+	TTY         bool
+	Timeout     int64
+}
+
+// Fields implements Message.
+func (m *Start) Fields(c *Coder) {
+	c.String(&m.ID)
+	c.String(&m.Sandbox)
+	c.U64(&m.Flags)
+	c.String(&m.CgroupDir)
+	c.nested(m.Program.fields)
+	c.nested(m.Log.fields)
+	c.String(&m.ExitPath)
+	c.Bool(&m.TTY)
+	c.I64(&m.Timeout)
+}
+
+// Started is the reply to Start and Exec.
+type Started struct {
+	PID   int
+	Ticks uint64
+	At    int64
+}
+
+// Fields implements Message.
+func (m *Started) Fields(c *Coder) {
+	c.Int(&m.PID)
+	c.U64(&m.Ticks)
+	c.I64(&m.At)
+}
+
+// Exec asks for a process in a container. Its id is that of the request.
+type Exec struct {
+	Container string
+	Flags     uint64
+	CgroupDir string
+	Program   Program
+	TTY       bool
+	TTYOwner  uint32
+	Timeout   int64
+}
+
+// Fields implements Message.
+func (m *Exec) Fields(c *Coder) {
+	c.String(&m.Container)
+	c.U64(&m.Flags)
+	c.String(&m.CgroupDir)
+	c.nested(m.Program.fields)
+	c.Bool(&m.TTY)
+	c.U32(&m.TTYOwner)
+	c.I64(&m.Timeout)
+}
+
+// Signal asks for a signal to a container, or to a process of Exec on the same connection.
+type Signal struct {
+	ID     string
+	Exec   uint64
+	Signal uint32
+}
+
+// Fields implements Message.
+func (m *Signal) Fields(c *Coder) {
+	c.String(&m.ID)
+	c.U64(&m.Exec)
+	c.U32(&m.Signal)
+}
+
+// Exit is how a process ended: the event, and part of a record. Exec is the request that started it.
+type Exit struct {
+	ID     string
+	Exec   uint64
+	PID    int
+	Known  bool
+	Status uint32
+	At     int64
+}
+
+// Fields implements Message.
+func (m *Exit) Fields(c *Coder) {
+	c.String(&m.ID)
+	c.U64(&m.Exec)
+	c.Int(&m.PID)
+	c.Bool(&m.Known)
+	c.U32(&m.Status)
+	c.I64(&m.At)
+}
+
+// Container is one element of List.
+type Container struct {
+	ID, Sandbox string
+	PID         int
+	Ticks       uint64
+	StartedAt   int64
+	Ended       bool
+	Exit        Exit
+	Dropped     uint64
+}
+
+// SandboxState is one element of List.
+type SandboxState struct {
+	ID    string
+	Flags uint64
+	PID   int
+	Ticks uint64
+}
+
+// List is one packet of the reply to ListKind; More tells that another follows.
+type List struct {
+	More       bool
+	Containers []Container
+	Sandboxes  []SandboxState
+}
+
+// Fields implements Message.
+func (m *List) Fields(c *Coder) {
+	c.Bool(&m.More)
+	n, s := len(m.Containers), len(m.Sandboxes)
+	c.Int(&n)
+	c.Int(&s)
+	if c.reading {
+		m.Containers, m.Sandboxes = nil, nil
+		for ; n > 0 && c.more(); n-- {
+			m.Containers = append(m.Containers, Container{})
+			c.nested(m.Containers[len(m.Containers)-1].fields)
+		}
+		for ; s > 0 && c.more(); s-- {
+			m.Sandboxes = append(m.Sandboxes, SandboxState{})
+			c.nested(m.Sandboxes[len(m.Sandboxes)-1].fields)
+		}
+		return
+	}
+	for i := range m.Containers {
+		c.nested(m.Containers[i].fields)
+	}
+	for i := range m.Sandboxes {
+		c.nested(m.Sandboxes[i].fields)
+	}
+}
+
+func (m *Container) fields(c *Coder) {
+	c.String(&m.ID)
+	c.String(&m.Sandbox)
+	c.Int(&m.PID)
+	c.U64(&m.Ticks)
+	c.I64(&m.StartedAt)
+	c.Bool(&m.Ended)
+	c.nested(m.Exit.Fields)
+	c.U64(&m.Dropped)
+}
+
+func (m *SandboxState) fields(c *Coder) {
+	c.String(&m.ID)
+	c.U64(&m.Flags)
+	c.Int(&m.PID)
+	c.U64(&m.Ticks)
+}
+
+// Adopt hands over a running process.
+type Adopt struct {
+	ID           string
+	PID          int
+	Ticks        uint64
+	StartedAt    int64
+	Sandbox      string
+	SandboxFlags uint64
+	SandboxPID   int
+	SandboxTicks uint64
+	Log          Log
+	ExitPath     string
+}
+
+// Fields implements Message.
+func (m *Adopt) Fields(c *Coder) {
+	c.String(&m.ID)
+	c.Int(&m.PID)
+	c.U64(&m.Ticks)
+	c.I64(&m.StartedAt)
+	c.String(&m.Sandbox)
+	c.U64(&m.SandboxFlags)
+	c.Int(&m.SandboxPID)
+	c.U64(&m.SandboxTicks)
+	c.nested(m.Log.fields)
+	c.String(&m.ExitPath)
+}
+
+// Mount asks for a tmpfs at Path, or (Unmount) for its end.
+type Mount struct {
+	Path, Options string
+}
+
+// Fields implements Message.
+func (m *Mount) Fields(c *Coder) {
+	c.String(&m.Path)
+	c.String(&m.Options)
+}
+
+// Join lists `cgroup.procs` files.
+type Join struct {
+	Files []string
+}
+
+// Fields implements Message.
+func (m *Join) Fields(c *Coder) { c.Strings(&m.Files) }
+
+// Shutdown ends the keeper.
+type Shutdown struct {
+	Force bool
+}
+
+// Fields implements Message.
+func (m *Shutdown) Fields(c *Coder) { c.Bool(&m.Force) }
