@@ -36,6 +36,7 @@ type Pod struct {
 	IP         string      `json:"ip"`
 	Reason     string      `json:"reason"`
 	Message    string      `json:"message"`
+	Ending     bool        `json:"ending"`
 	Containers []Container `json:"containers"`
 }
 
@@ -47,6 +48,9 @@ type Container struct {
 	PID      int    `json:"pid"`
 	Restarts int    `json:"restarts"`
 	ExitCode int    `json:"exitCode"`
+	// LastReason is why the last attempt ended.
+	LastReason string `json:"lastReason"`
+	Message    string `json:"message"`
 }
 
 // Fault is something wrong in a file.
@@ -54,6 +58,7 @@ type Fault struct {
 	File     string `json:"file"`
 	Line     int    `json:"line"`
 	Severity string `json:"severity"`
+	Field    string `json:"field"`
 	Text     string `json:"text"`
 }
 

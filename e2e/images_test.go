@@ -1,0 +1,40 @@
+package e2e
+
+import (
+	"path/filepath"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"berth/e2e/harness"
+	"berth/e2e/images"
+)
+
+// variant is the test program's image with another digest.
+func variant(t *testing.T, tag string) v1.Image {
+	t.Helper()
+	set, err := images.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := set.Image(images.Tool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if img, err = images.Config(img, func(c *v1.Config) { c.Env = append(c.Env, "VARIANT="+tag) }); err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// loadVariant loads such an image from an OCI layout and returns its reference.
+func loadVariant(t *testing.T, b *harness.Berth, tag string) string {
+	t.Helper()
+	ref := "localhost/e2e/tool:" + tag
+	dir := filepath.Join(t.TempDir(), "layout")
+	if err := images.SaveLayout(dir, ref, variant(t, tag)); err != nil {
+		t.Fatal(err)
+	}
+	b.Must("image", "load", dir)
+	return ref
+}
