@@ -52,7 +52,7 @@ func (s *Store) storeOnce(ctx context.Context, src *source, refs []Reference) (_
 		return runtime.Image{}, err
 	}
 	if len(missing) > 0 {
-		if err := s.makeRoom(); err != nil {
+		if err := s.makeRoom(sizes(missing)); err != nil {
 			return runtime.Image{}, err
 		}
 	}
@@ -72,6 +72,14 @@ func (s *Store) storeOnce(ctx context.Context, src *source, refs []Reference) (_
 	}
 	s.unwant(src.id)
 	return img, nil
+}
+
+// sizes is the sum of the blobs, which is the least that their files take.
+func sizes(layers []layerSource) (sum uint64) {
+	for _, l := range layers {
+		sum += uint64(l.size)
+	}
+	return sum
 }
 
 // missing returns the layers that the store has not.

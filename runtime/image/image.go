@@ -59,7 +59,7 @@ type Store struct {
 	layers  map[string]*stagedLayer
 }
 
-// var _ runtime.Images = (*Store)(nil)
+var _ runtime.Images = (*Store)(nil)
 
 // Open opens the store, makes it if there is none, and removes what processes that died in the middle of their work have left.
 func Open(opts Options) (*Store, error) {

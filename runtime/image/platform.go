@@ -6,6 +6,8 @@ import (
 	"strings"
 )
 
+const hostArch = goruntime.GOARCH
+
 // platform is what an image is made for.
 type platform struct {
 	OS           string `json:"os"`
@@ -38,14 +40,14 @@ func choose(parts []descriptor) (descriptor, error) {
 		case d.Platform == nil && bestScore == 0 && best < 0:
 			best = i
 		case d.Platform != nil:
-			score = d.Platform.score(goruntime.GOARCH)
+			score = d.Platform.score(hostArch)
 		}
 		if score > bestScore {
 			best, bestScore = i, score
 		}
 	}
 	if best < 0 {
-		return descriptor{}, fmt.Errorf("%w image: nothing in it is for linux/%s, only for %s", ErrInvalid, goruntime.GOARCH, offers(parts))
+		return descriptor{}, fmt.Errorf("%w image: nothing in it is for linux/%s, only for %s", ErrInvalid, hostArch, offers(parts))
 	}
 	return parts[best], nil
 }

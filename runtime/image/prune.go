@@ -168,15 +168,15 @@ func (ix *index) byAge() []string {
 }
 
 // makeRoom removes unused images, the one that was asked for longest ago first, until the rule for free space is met. An image that
-// was asked for a moment ago stays.
-func (s *Store) makeRoom() error {
-	err := s.checkSpace()
+// was asked for a moment ago stays. The need is what will certainly be written: the room must be there afterwards.
+func (s *Store) makeRoom(need uint64) error {
+	err := s.checkSpace(need)
 	if !errors.Is(err, runtime.ErrDiskFull) {
 		return err
 	}
 	s.dropShelved()
 	for s.opts.InUse != nil {
-		if err = s.checkSpace(); !errors.Is(err, runtime.ErrDiskFull) {
+		if err = s.checkSpace(need); !errors.Is(err, runtime.ErrDiskFull) {
 			return err
 		}
 		pruned, rerr := s.remove(context.Background(), s.oldestUnused) //nolint:forbidigo // room is made for everyone, not for one caller
@@ -184,7 +184,7 @@ func (s *Store) makeRoom() error {
 			return errors.Join(err, rerr)
 		}
 	}
-	return s.checkSpace()
+	return s.checkSpace(need)
 }
 
 func (s *Store) oldestUnused(ix *index) []string {

@@ -23,13 +23,15 @@ func (s *Store) disk() (Disk, error) {
 	return Disk{Total: st.Blocks * uint64(st.Bsize), Free: st.Bavail * uint64(st.Bsize)}, nil
 }
 
-// checkSpace returns runtime.ErrDiskFull when the rule is not met.
-func (s *Store) checkSpace() error {
+// checkSpace returns runtime.ErrDiskFull when the rule is not met once need more bytes are written.
+func (s *Store) checkSpace(need uint64) error {
 	d, err := s.disk()
 	if err != nil {
 		return err
 	}
-	if s.opts.Enough(d) {
+	after := d
+	after.Free -= min(need, d.Free)
+	if s.opts.Enough(after) {
 		return nil
 	}
 	return fmt.Errorf("%w: %s of %s are free in %q", runtime.ErrDiskFull, humanBytes(d.Free), humanBytes(d.Total), s.opts.StateDir)

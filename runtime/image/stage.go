@@ -181,7 +181,7 @@ func (s *Store) watchSpace(ctx context.Context) func(int64) error {
 			return nil
 		}
 		bytes, calls = 0, 0
-		return s.checkSpace()
+		return s.checkSpace(0)
 	}
 }
 
