@@ -1,0 +1,179 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"berth/runtime"
+	"berth/runtime/keeper/client"
+)
+
+// connect starts a keeper when none serves, and listens to it.
+func (r *Runtime) connect(ctx context.Context) error {
+	err := client.Spawn(ctx, r.opts.Binary, r.dirs.run, client.SpawnOptions{CgroupFiles: r.cgroups.KeeperFiles()})
+	if err != nil {
+		return fmt.Errorf("cannot start the keeper: %w", err)
+	}
+	k, err := client.Dial(ctx, r.dirs.run)
+	if err != nil {
+		return fmt.Errorf("cannot reach the keeper: %w", err)
+	}
+	if err := k.Subscribe(ctx, r.ended); err != nil {
+		_ = k.Close()
+		return fmt.Errorf("cannot listen to the keeper: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.keeper = k
+	return nil
+}
+
+// reconnectPause is how long a keeper that does not come up is left alone: long enough not to burn a core, short enough to be no outage.
+const reconnectPause = time.Second
+
+// watchKeeper replaces a keeper that has died, until ctx is done. Containers do not notice.
+func (r *Runtime) watchKeeper(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.client().Done():
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err := r.reconnect(ctx); err != nil {
+			r.opts.Report(err)
+			pause := time.NewTimer(reconnectPause)
+			select {
+			case <-ctx.Done():
+			case <-pause.C:
+			}
+			pause.Stop()
+		}
+	}
+}
+
+func (r *Runtime) reconnect(ctx context.Context) error {
+	if err := r.connect(ctx); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	pods := make([]*pod, 0, len(r.pods))
+	for _, p := range r.pods {
+		pods = append(pods, p)
+	}
+	r.mu.Unlock()
+	var errs []error
+	for _, p := range pods {
+		p.op.Lock()
+		errs = append(errs, r.takeBack(ctx, p))
+		p.op.Unlock()
+		r.events.tell(p.uid)
+	}
+	return errors.Join(errs...)
+}
+
+// takeBack brings one recorded pod and what the keeper holds of it together. p.op is held.
+func (r *Runtime) takeBack(ctx context.Context, p *pod) error {
+	state, err := r.client().List(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot look at the keeper: %w", err)
+	}
+	held := map[string]client.Container{}
+	for _, c := range state.Containers {
+		held[c.ID] = c
+	}
+	r.mu.Lock()
+	containers := append([]*container{}, p.containers...)
+	r.mu.Unlock()
+	var errs []error
+	for _, c := range containers {
+		if c.State == runtime.Exited {
+			continue
+		}
+		k, ok := held[c.keeperID(p.uid)]
+		errs = append(errs, r.takeBackContainer(ctx, p, c, k, ok))
+	}
+	return errors.Join(append(errs, r.takeBackSandbox(ctx, p))...)
+}
+
+// takeBackContainer decides what has become of a container that was started, or about to be.
+func (r *Runtime) takeBackContainer(ctx context.Context, p *pod, c *container, k client.Container, held bool) error {
+	if held {
+		if err := r.confirm(p, c, k); err != nil || !k.Ended {
+			return err
+		}
+		return r.recordEnd(p, c, k.Exit)
+	}
+	if exit, err := client.ReadExit(r.dirs.exit(p.uid, c.at())); err == nil {
+		return r.recordEnd(p, c, exit.ExitStatus)
+	}
+	if c.State == runtime.Created {
+		// Recorded, never confirmed, unknown to the keeper: whatever there is of it is half-made.
+		return r.undoHalf(ctx, p, c)
+	}
+	if r.lives(p.uid, c.containerRecord) {
+		err := r.client().Adopt(ctx, client.AdoptRequest{
+			ID: c.keeperID(p.uid), PID: c.PID, StartTicks: c.StartTicks, StartedAt: c.StartedAt,
+			Sandbox: sandboxID(p), SandboxFlags: sandboxFlags(p.Config), SandboxPID: p.InitPID, SandboxTicks: p.InitTicks,
+			Log: r.log(p.uid, p.sandboxRecord, c), ExitPath: r.dirs.exit(p.uid, c.at()),
+		})
+		if err == nil || !errors.Is(err, client.ErrNotFound) {
+			return err
+		}
+	}
+	return r.recordEnd(p, c, client.ExitStatus{})
+}
+
+// confirm completes the record of a container that a controller has started and not lived to confirm.
+func (r *Runtime) confirm(p *pod, c *container, k client.Container) error {
+	r.mu.Lock()
+	confirmed := c.State == runtime.Running
+	c.State, c.PID, c.StartTicks, c.StartedAt = runtime.Running, k.PID, k.StartTicks, k.StartedAt
+	rec := c.containerRecord
+	r.mu.Unlock()
+	if confirmed {
+		return nil
+	}
+	return writeRecord(r.dirs.record(p.uid, c.at()), rec)
+}
+
+func (r *Runtime) undoHalf(ctx context.Context, p *pod, c *container) error {
+	if err := r.cgroups.Group(p.uid, c.Config.Name).Kill(); err != nil {
+		return err
+	}
+	return r.forget(ctx, p, c)
+}
+
+// sandboxID is the pod's sandbox as the keeper knows it; "" when the pod has no namespaces of its own.
+func sandboxID(p *pod) string {
+	if sandboxFlags(p.Config) == 0 {
+		return ""
+	}
+	return p.uid
+}
+
+// takeBackSandbox looks whether the pod's namespaces are still held, now that its containers are taken back.
+func (r *Runtime) takeBackSandbox(ctx context.Context, p *pod) error {
+	alive := sandboxID(p) == ""
+	if !alive {
+		state, err := r.client().List(ctx)
+		if err != nil {
+			return fmt.Errorf("cannot look at the keeper: %w", err)
+		}
+		for _, s := range state.Sandboxes {
+			alive = alive || s.ID == p.uid
+		}
+	}
+	r.mu.Lock()
+	p.alive = alive
+	ready, cfg, base := p.Ready, p.Config, p.IDBase
+	r.mu.Unlock()
+	if !alive || !ready {
+		return nil
+	}
+	return r.remountMemory(ctx, cfg, base)
+}

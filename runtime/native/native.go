@@ -1,0 +1,217 @@
+// Package native is berth's own runtime: sandboxes and containers made of namespaces, cgroups and overlay mounts.
+//
+// It prepares and the keeper acts. What a container needs is laid out here as a list of system calls (a program), with the volumes
+// opened as mount trees that exist as descriptors only; the keeper clones a child that runs the list and becomes the container. So a
+// container outlives this process, and nothing of it is ever mounted on the machine itself.
+//
+// Everything is recorded before it is done, below the run directory, one directory per pod. What is on the machine without a record, or
+// in a record without being on the machine, is the trace of a crash: Open takes back what lives and removes the rest.
+package native
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"berth/runtime"
+	"berth/runtime/cgroup"
+	"berth/runtime/internal/sys"
+	"berth/runtime/keeper/client"
+)
+
+var (
+	_ runtime.Pods       = (*Runtime)(nil)
+	_ runtime.Containers = (*Runtime)(nil)
+	_ runtime.Executor   = (*Runtime)(nil)
+	_ runtime.Events     = (*Runtime)(nil)
+)
+
+// Network gives pods their addresses. A pod's interface lives as long as its network namespace.
+type Network interface {
+	Allocate(uid string) (netip.Addr, error)
+	Reserve(uid string, addr netip.Addr) error
+	Release(uid string)
+	Attach(ctx context.Context, netns *os.File, uid string, addr netip.Addr) error
+}
+
+// Images finds unpacked images.
+type Images interface {
+	Image(ctx context.Context, ref string) (runtime.Image, error)
+}
+
+// Options of Open. StateDir, RunDir, Binary, Images and Cgroups are required.
+type Options struct {
+	// StateDir holds writable layers, volumes and logs; RunDir what a reboot may forget. Both are absolute.
+	StateDir, RunDir string
+	// Binary is started as the keeper when none serves RunDir.
+	Binary string
+	Images Images
+	// Network is nil for pods with nothing but a loopback interface.
+	Network Network
+	Cgroups *cgroup.Tree
+	// Now is the clock; nil for the machine's.
+	Now func() time.Time
+	// Report is told what went wrong where nobody waits for an answer; nil for nobody.
+	Report func(error)
+}
+
+// Runtime runs pods on this machine. It is safe for concurrent use.
+type Runtime struct {
+	opts Options
+	dirs layout
+
+	cgroups   *cgroup.Tree
+	hierarchy []hierarchy
+	openFiles uint64
+
+	// stop ends the background work, of which work waits for all.
+	stop context.CancelFunc
+	work sync.WaitGroup
+
+	events hub
+	ends   endQueue
+
+	mu sync.Mutex // guards what follows
+	// keeper is replaced when it dies.
+	keeper *client.Client
+	pods   map[string]*pod
+	// making holds pods that have no record yet.
+	making map[string]*pod
+	// ids are the ranges of user namespaces in use, by their first id.
+	ids map[uint32]string
+}
+
+// Open makes itself ready to run pods and takes back those that an earlier controller has left: what lives goes on, what has ended
+// meanwhile is found ended, and the traces of a crash are removed. ctx is for opening only.
+func Open(ctx context.Context, opts Options) (*Runtime, error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Report == nil {
+		opts.Report = func(error) {}
+	}
+	r := &Runtime{
+		opts: opts, dirs: layout{state: opts.StateDir, run: opts.RunDir}, cgroups: opts.Cgroups,
+		pods: map[string]*pod{}, making: map[string]*pod{}, ids: map[uint32]string{}, events: newHub(), ends: newEndQueue(),
+	}
+	if err := r.prepare(); err != nil {
+		return nil, err
+	}
+	if err := r.connect(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.adopt(ctx); err != nil {
+		_ = r.keeper.Close()
+		return nil, err
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	r.stop = stop
+	r.work.Go(func() { r.recordEnds(background) })
+	r.work.Go(func() { r.watchKeeper(background) })
+	return r, nil
+}
+
+// prepare makes the directories and looks at the machine.
+func (r *Runtime) prepare() error {
+	err := makeDirs(r.dirs.run, r.dirs.root(), r.dirs.runPods(), r.dirs.state, r.dirs.statePods(), r.dirs.containers(), r.dirs.logs())
+	if err != nil {
+		return err
+	}
+	if err := r.forgetOtherBoot(); err != nil {
+		return err
+	}
+	if r.hierarchy, err = readHierarchies(); err != nil {
+		return err
+	}
+	if r.openFiles, err = sys.OpenFilesLimit(); err != nil {
+		return fmt.Errorf("cannot look up limits: %w", err)
+	}
+	if err := r.cgroups.Ensure(); err != nil {
+		return fmt.Errorf("cannot prepare cgroups: %w", err)
+	}
+	return nil
+}
+
+// forgetOtherBoot drops all records when they are of another boot of the machine: none of their processes exists.
+func (r *Runtime) forgetOtherBoot() error {
+	boot, err := sys.BootID()
+	if err != nil {
+		return fmt.Errorf("cannot identify this boot: %w", err)
+	}
+	recorded, err := os.ReadFile(r.dirs.bootID())
+	if err == nil && string(recorded) == boot {
+		return nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot identify recorded boot: %w", err)
+	}
+	if err := removeTree(r.dirs.runPods()); err != nil {
+		return err
+	}
+	if err := makeDirs(r.dirs.runPods()); err != nil {
+		return err
+	}
+	if err := os.WriteFile(r.dirs.bootID(), []byte(boot), 0o600); err != nil {
+		return fmt.Errorf("cannot record this boot: %w", err)
+	}
+	return nil
+}
+
+// Close ends the background work and the connection to the keeper. Pods go on.
+func (r *Runtime) Close() error {
+	r.stop()
+	r.mu.Lock()
+	k := r.keeper
+	r.mu.Unlock()
+	err := k.Close()
+	r.work.Wait()
+	return err
+}
+
+// List implements runtime.Pods.
+func (r *Runtime) List(context.Context) ([]runtime.PodStatus, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]runtime.PodStatus, 0, len(r.pods))
+	for _, p := range r.pods {
+		list = append(list, p.status())
+	}
+	slices.SortFunc(list, func(a, b runtime.PodStatus) int { return strings.Compare(a.UID, b.UID) })
+	return list, nil
+}
+
+// Status implements runtime.Pods.
+func (r *Runtime) Status(_ context.Context, uid string) (runtime.PodStatus, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.pods[uid]
+	if p == nil {
+		return runtime.PodStatus{}, notFound("pod %s", uid)
+	}
+	return p.status(), nil
+}
+
+// pod returns a pod to act on, or nil.
+func (r *Runtime) pod(uid string) *pod {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pods[uid]
+}
+
+func (r *Runtime) client() *client.Client {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.keeper
+}
+
+// hostDevices lists the machine's device nodes, for privileged containers.
+func hostDevices() []specs.LinuxDevice { return listDevices("/dev") }

@@ -1,0 +1,212 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"berth/runtime"
+	"berth/runtime/keeper/client"
+)
+
+// RemoveContainer implements runtime.Containers.
+func (r *Runtime) RemoveContainer(ctx context.Context, uid, name string, attempt uint32) error {
+	p := r.pod(uid)
+	if p == nil {
+		return nil
+	}
+	p.op.Lock()
+	defer p.op.Unlock()
+	r.mu.Lock()
+	c := p.find(name, attempt)
+	r.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	if c.State != runtime.Exited {
+		return fmt.Errorf("cannot remove container %q of pod %s: it has not ended", name, uid)
+	}
+	if err := r.forget(ctx, p, c); err != nil {
+		return fmt.Errorf("cannot remove container %q of pod %s: %w", name, uid, err)
+	}
+	r.events.tell(uid)
+	return nil
+}
+
+// forget removes an ended attempt: first what it has on the machine, last its record. p.op is held.
+func (r *Runtime) forget(ctx context.Context, p *pod, c *container) error {
+	err := unlessGone(r.client().Forget(ctx, c.keeperID(p.uid)))
+	if err == nil && r.ownsGroup(p, c) {
+		err = r.cgroups.Group(p.uid, c.Config.Name).Remove(ctx)
+	}
+	if err == nil {
+		err = removeTree(r.dirs.container(p.uid, c.at()))
+	}
+	if err == nil {
+		err = r.pruneLogs(p, c)
+	}
+	if err == nil {
+		err = r.removeRecords(p.uid, c.at())
+	}
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	p.drop(c)
+	r.mu.Unlock()
+	return nil
+}
+
+// ownsGroup tells whether the group of the container's name is this attempt's: a later one has replaced it.
+func (r *Runtime) ownsGroup(p *pod, c *container) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return p.newest(c.Config.Name) == c
+}
+
+func (r *Runtime) removeRecords(uid, at string) error {
+	var errs []error
+	for _, f := range []string{r.dirs.fifo(uid, at, "out"), r.dirs.fifo(uid, at, "err"), r.dirs.exit(uid, at), r.dirs.record(uid, at) + tempSuffix, r.dirs.record(uid, at)} {
+		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// keptLogs is how many attempts' logs stay: the newest, and the one before for `logs --previous`.
+const keptLogs = 2
+
+// pruneLogs removes the logs of attempts so old that nobody can ask for them.
+func (r *Runtime) pruneLogs(p *pod, c *container) error {
+	dir := r.dirs.podLogs(p.Config.Namespace, p.Config.Name, p.uid) + "/" + c.Config.Name
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	attempts := map[uint64][]string{}
+	for _, e := range entries {
+		number, _, _ := strings.Cut(e.Name(), ".")
+		if n, err := strconv.ParseUint(number, 10, 32); err == nil {
+			attempts[n] = append(attempts[n], e.Name())
+		}
+	}
+	numbers := make([]uint64, 0, len(attempts))
+	for n := range attempts {
+		numbers = append(numbers, n)
+	}
+	slices.Sort(numbers)
+	for _, n := range numbers[:max(0, len(numbers)-keptLogs)] {
+		for _, name := range attempts[n] {
+			if err := os.Remove(dir + "/" + name); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// RemoveSandbox implements runtime.Pods.
+func (r *Runtime) RemoveSandbox(ctx context.Context, uid string) error {
+	if err := checkUID(uid); err != nil {
+		return err
+	}
+	p := r.pod(uid)
+	if p == nil {
+		return nil
+	}
+	p.op.Lock()
+	defer p.op.Unlock()
+	if err := r.remove(ctx, p); err != nil {
+		return fmt.Errorf("cannot remove sandbox %s: %w", uid, err)
+	}
+	r.events.tell(uid)
+	return nil
+}
+
+// remove takes down all of a pod but its logs. The record goes last, so that whatever stops it half-way is taken up again. p.op is held.
+func (r *Runtime) remove(ctx context.Context, p *pod) error {
+	r.mu.Lock()
+	p.removing = true
+	running := p.running()
+	containers := slices.Clone(p.containers)
+	volumes := p.Config.Volumes
+	shared := p.Config.ShareMemory
+	r.mu.Unlock()
+	if err := r.cgroups.KillPod(p.uid); err != nil {
+		return err
+	}
+	for _, c := range running {
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for _, c := range containers {
+		if err := unlessGone(r.client().Forget(ctx, c.keeperID(p.uid))); err != nil {
+			return err
+		}
+	}
+	if err := r.dropNamespaces(ctx, p); err != nil {
+		return err
+	}
+	if err := r.unmountMemory(ctx, p.uid, volumes, shared); err != nil {
+		return err
+	}
+	if err := r.cgroups.RemovePod(ctx, p.uid); err != nil {
+		return err
+	}
+	return r.erase(p.uid)
+}
+
+func (r *Runtime) unmountMemory(ctx context.Context, uid string, volumes []runtime.Volume, shared bool) error {
+	var paths []string
+	for _, v := range volumes {
+		if v.EmptyDir != nil && v.EmptyDir.Memory {
+			paths = append(paths, r.memoryPath(uid, v.Name))
+		}
+	}
+	if shared {
+		paths = append(paths, r.dirs.shm(uid))
+	}
+	for _, p := range paths {
+		if err := unlessGone(r.client().Unmount(ctx, p)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unlessGone drops the errors that mean there is nothing left to undo: unknown to the keeper, or the keeper died and all it held with it.
+func unlessGone(err error) error {
+	if errors.Is(err, client.ErrNotFound) || errors.Is(err, client.ErrKeeperGone) {
+		return nil
+	}
+	return err
+}
+
+// erase removes the directories of a pod, gives back its address and ids, and drops it.
+func (r *Runtime) erase(uid string) error {
+	for _, dir := range []string{r.dirs.podLayers(uid), r.dirs.statePod(uid), r.dirs.runPod(uid)} {
+		if err := removeTree(dir); err != nil {
+			return err
+		}
+	}
+	if r.opts.Network != nil {
+		r.opts.Network.Release(uid)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.releaseIDs(uid)
+	delete(r.pods, uid)
+	delete(r.making, uid)
+	return nil
+}

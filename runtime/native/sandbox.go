@@ -1,0 +1,302 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"berth/runtime"
+	"berth/runtime/keeper/client"
+	"berth/runtime/volume"
+)
+
+// RunSandbox implements runtime.Pods. For a sandbox that stands it only brings the files of its volumes up to date.
+func (r *Runtime) RunSandbox(ctx context.Context, cfg runtime.SandboxConfig) (runtime.SandboxStatus, error) {
+	if err := checkSandbox(cfg); err != nil {
+		return runtime.SandboxStatus{}, err
+	}
+	p := r.ensurePod(cfg.UID)
+	p.op.Lock()
+	defer p.op.Unlock()
+	st, err := r.runSandbox(ctx, p, cfg)
+	if err != nil {
+		return runtime.SandboxStatus{}, fmt.Errorf("cannot run sandbox %s: %w", cfg.UID, err)
+	}
+	return st, nil
+}
+
+// ensurePod returns the pod's entry. A new one has no record yet; it is not listed until it has.
+func (r *Runtime) ensurePod(uid string) *pod {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.pods[uid]; p != nil {
+		return p
+	}
+	if p := r.making[uid]; p != nil {
+		return p
+	}
+	p := newPod(uid)
+	r.making[uid] = p
+	return p
+}
+
+func (r *Runtime) runSandbox(ctx context.Context, p *pod, cfg runtime.SandboxConfig) (runtime.SandboxStatus, error) {
+	r.mu.Lock()
+	st, known := p.sandboxStatus(), p.CreatedAt
+	base := p.IDBase
+	r.mu.Unlock()
+	if st.Ready {
+		return st, r.writeFiles(cfg, base)
+	}
+	rec := sandboxRecord{Config: withoutFiles(cfg), CreatedAt: r.opts.Now()}
+	if !known.IsZero() {
+		rec.Attempt = st.Attempt + 1
+		rec.IDBase = base // what the pod's containers have written belongs to these ids
+	}
+	if cfg.UserNamespace && rec.IDBase == 0 {
+		var err error
+		if rec.IDBase, err = r.allocateIDs(cfg.UID); err != nil {
+			return st, err
+		}
+	}
+	if err := r.makeSandbox(ctx, p, cfg, rec); err != nil {
+		// What was made of it goes again, but for what an earlier attempt of this pod had made.
+		if known.IsZero() {
+			err = errors.Join(err, r.remove(context.WithoutCancel(ctx), p))
+		} else {
+			err = errors.Join(err, r.dropNamespaces(context.WithoutCancel(ctx), p))
+		}
+		return runtime.SandboxStatus{}, err
+	}
+	r.events.tell(cfg.UID)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return p.sandboxStatus(), nil
+}
+
+// makeSandbox records, acts, and confirms.
+func (r *Runtime) makeSandbox(ctx context.Context, p *pod, cfg runtime.SandboxConfig, rec sandboxRecord) error {
+	uid := cfg.UID
+	if err := makeDirs(r.dirs.runPod(uid)); err != nil {
+		return err
+	}
+	if r.opts.Network != nil && !cfg.HostNetwork {
+		addr, err := r.opts.Network.Allocate(uid)
+		if err != nil {
+			return err
+		}
+		rec.IP = addr.String()
+	}
+	if err := r.record(p, rec); err != nil {
+		return err
+	}
+	if err := r.cgroups.CreatePod(uid, cfg.PidsLimit); err != nil {
+		return err
+	}
+	if err := r.makeNamespaces(ctx, p, cfg, &rec); err != nil {
+		return err
+	}
+	if err := r.makeVolumes(ctx, cfg, rec.IDBase); err != nil {
+		return err
+	}
+	if err := r.writeEtc(cfg, rec); err != nil {
+		return err
+	}
+	rec.Ready = true
+	return r.record(p, rec)
+}
+
+// record writes the sandbox's record and makes the pod visible.
+func (r *Runtime) record(p *pod, rec sandboxRecord) error {
+	if err := writeRecord(r.dirs.sandbox(p.uid), rec); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.sandboxRecord = rec
+	delete(r.making, p.uid)
+	r.pods[p.uid] = p
+	return nil
+}
+
+func (r *Runtime) makeNamespaces(ctx context.Context, p *pod, cfg runtime.SandboxConfig, rec *sandboxRecord) error {
+	if err := r.dropNamespaces(ctx, p); err != nil {
+		return err
+	}
+	flags := sandboxFlags(cfg)
+	if flags != 0 {
+		if err := r.askSandbox(ctx, cfg, rec, flags); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.alive = true
+	return nil
+}
+
+func (r *Runtime) askSandbox(ctx context.Context, cfg runtime.SandboxConfig, rec *sandboxRecord, flags uintptr) error {
+	hostname, err := r.hostname(cfg)
+	if err != nil {
+		return err
+	}
+	prog, err := compileSandbox(cfg, hostname)
+	if err != nil {
+		return err
+	}
+	req := client.SandboxRequest{ID: cfg.UID, Flags: flags, Program: prog, KeepAlive: cfg.SharePID && !cfg.HostPID}
+	if rec.IDBase != 0 {
+		req.UIDMap = fmt.Sprintf("0 %d %d\n", rec.IDBase, idRangeSize)
+		req.GIDMap = req.UIDMap
+	}
+	made, err := r.client().Sandbox(ctx, req)
+	if err != nil {
+		return err
+	}
+	rec.InitPID, rec.InitTicks = made.PID, made.StartTicks
+	if made.NetNS == nil {
+		return nil
+	}
+	defer func() { _ = made.NetNS.Close() }()
+	if r.opts.Network == nil {
+		return nil
+	}
+	addr, err := parseAddr(rec.IP)
+	if err != nil {
+		return err
+	}
+	return r.opts.Network.Attach(ctx, made.NetNS, cfg.UID, addr)
+}
+
+// sandboxFlags are the namespaces that the pod has of its own.
+func sandboxFlags(cfg runtime.SandboxConfig) uintptr {
+	var flags uintptr
+	if !cfg.HostNetwork {
+		flags |= unix.CLONE_NEWNET | unix.CLONE_NEWUTS
+	}
+	if !cfg.HostIPC {
+		flags |= unix.CLONE_NEWIPC
+	}
+	if cfg.UserNamespace {
+		flags |= unix.CLONE_NEWUSER
+	}
+	if cfg.SharePID && !cfg.HostPID {
+		flags |= unix.CLONE_NEWPID
+	}
+	return flags
+}
+
+// dropNamespaces makes the keeper forget the sandbox of this pod, if it holds one.
+func (r *Runtime) dropNamespaces(ctx context.Context, p *pod) error {
+	r.mu.Lock()
+	p.alive = false
+	r.mu.Unlock()
+	return unlessGone(r.client().ForgetSandbox(ctx, p.uid))
+}
+
+// hostname is the name the pod's containers find: with the machine's network also the machine's name.
+func (r *Runtime) hostname(cfg runtime.SandboxConfig) (string, error) {
+	if cfg.HostNetwork {
+		return os.Hostname()
+	}
+	return firstOf(cfg.Hostname, cfg.Name, cfg.UID), nil
+}
+
+func (r *Runtime) makeVolumes(ctx context.Context, cfg runtime.SandboxConfig, base uint32) error {
+	if err := makeDirs(r.dirs.volumes(cfg.UID), r.dirs.files(cfg.UID)); err != nil {
+		return err
+	}
+	owner := volume.Owner{Root: base, FSGroup: cfg.FSGroup}
+	for _, v := range cfg.Volumes {
+		if v.EmptyDir == nil || v.EmptyDir.Memory {
+			continue
+		}
+		if err := volume.MakeEmptyDir(filepath.Join(r.dirs.volumes(cfg.UID), v.Name), owner); err != nil {
+			return err
+		}
+	}
+	if err := r.remountMemory(ctx, cfg, base); err != nil {
+		return err
+	}
+	return r.writeFiles(cfg, base)
+}
+
+// remountMemory mounts what the pod keeps in memory where it is not mounted yet.
+func (r *Runtime) remountMemory(ctx context.Context, cfg runtime.SandboxConfig, base uint32) error {
+	owner := volume.Owner{Root: base, FSGroup: cfg.FSGroup}
+	for _, v := range cfg.Volumes {
+		if v.EmptyDir == nil || !v.EmptyDir.Memory {
+			continue
+		}
+		options := fmt.Sprintf("mode=%o,uid=%d,gid=%d", owner.EmptyDirMode(), owner.Root, owner.Group())
+		if v.EmptyDir.SizeLimit > 0 {
+			options += fmt.Sprintf(",size=%d", v.EmptyDir.SizeLimit)
+		}
+		if err := r.mountMemory(ctx, r.memoryPath(cfg.UID, v.Name), options); err != nil {
+			return err
+		}
+	}
+	if !cfg.ShareMemory || cfg.HostIPC {
+		return nil
+	}
+	return r.mountMemory(ctx, r.dirs.shm(cfg.UID), fmt.Sprintf("mode=1777,size=%dk", shmSize>>10))
+}
+
+// mountMemory mounts a tmpfs in the keeper's mount namespace. One that an earlier attempt has left there keeps its content.
+func (r *Runtime) mountMemory(ctx context.Context, path, options string) error {
+	if err := r.client().Mount(ctx, path, options); err != nil && !errors.Is(err, client.ErrExists) {
+		return fmt.Errorf("cannot mount %s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+func (r *Runtime) memoryPath(uid, volume string) string { return filepath.Join(r.dirs.memory(uid), volume) }
+
+func (r *Runtime) writeFiles(cfg runtime.SandboxConfig, base uint32) error {
+	owner := volume.Owner{Root: base, FSGroup: cfg.FSGroup}
+	for _, v := range cfg.Volumes {
+		if v.Files == nil {
+			continue
+		}
+		if err := volume.WriteFiles(filepath.Join(r.dirs.files(cfg.UID), v.Name), v.Files.Entries, owner); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withoutFiles is what is recorded of a configuration: the content of Files is on disk anyway.
+func withoutFiles(cfg runtime.SandboxConfig) runtime.SandboxConfig {
+	cfg.Volumes = slices.Clone(cfg.Volumes)
+	for i, v := range cfg.Volumes {
+		if v.Files != nil {
+			cfg.Volumes[i].Files = &runtime.Files{}
+		}
+	}
+	return cfg
+}
+
+func checkSandbox(cfg runtime.SandboxConfig) error {
+	if err := checkUID(cfg.UID); err != nil {
+		return err
+	}
+	for _, n := range []string{cfg.Namespace, cfg.Name} {
+		if n != "" && !objectPattern.MatchString(n) {
+			return fmt.Errorf("cannot use %q as the name of a pod or namespace", n)
+		}
+	}
+	for _, v := range cfg.Volumes {
+		if err := checkName("volume", v.Name); err != nil {
+			return err
+		}
+	}
+	if cfg.UserNamespace && (cfg.HostNetwork || cfg.HostPID || cfg.HostIPC) {
+		return fmt.Errorf("cannot give pod %s a user namespace beside namespaces of the machine: %w", cfg.UID, runtime.ErrNotSupported)
+	}
+	return checkSysctls(cfg)
+}
