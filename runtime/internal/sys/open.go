@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -59,25 +60,28 @@ func openInRoot(root *FD, path string, flags int, resolve uint64) (*FD, error) {
 	}
 }
 
-// MkdirAllInRoot makes the missing directories of path below root and opens the last. Each component is resolved inside root.
-func MkdirAllInRoot(root *FD, path string, mode uint32) (*FD, error) {
+// Owner is whom new files belong to, in the machine's own ids.
+type Owner struct {
+	UID, GID int
+}
+
+// MkdirAllInRoot makes the missing directories of path below root, with exactly this mode and owner, and opens the last.
+// Each component is resolved inside root.
+func MkdirAllInRoot(root *FD, path string, mode uint32, owner Owner) (*FD, error) {
 	clean := filepath.Clean("/" + path)
 	for {
 		fd, err := OpenInRoot(root, clean)
-		if err == nil {
-			return fd, nil
+		if err == nil || !errors.Is(err, unix.ENOENT) {
+			return fd, err
 		}
-		if !errors.Is(err, unix.ENOENT) {
-			return nil, err
-		}
-		if err := mkdirFirstMissing(root, clean, mode); err != nil {
+		if err := mkdirFirstMissing(root, clean, mode, owner); err != nil {
 			return nil, err
 		}
 	}
 }
 
 // mkdirFirstMissing makes the topmost missing component of clean.
-func mkdirFirstMissing(root *FD, clean string, mode uint32) error {
+func mkdirFirstMissing(root *FD, clean string, mode uint32, owner Owner) error {
 	parent, err := OpenInRoot(root, "/")
 	if err != nil {
 		return err
@@ -88,11 +92,7 @@ func mkdirFirstMissing(root *FD, clean string, mode uint32) error {
 		done += "/" + name
 		next, err := OpenInRoot(root, done)
 		if errors.Is(err, unix.ENOENT) {
-			if err := unix.Mkdirat(parent.Int(), name, mode); err != nil {
-				// EEXIST: a dangling symbolic link, or somebody was faster; only the first would never end.
-				return &os.PathError{Op: "mkdir", Path: done, Err: err}
-			}
-			return nil
+			return mkdirat(parent, name, mode, owner)
 		}
 		if err != nil {
 			return err
@@ -101,4 +101,27 @@ func mkdirFirstMissing(root *FD, clean string, mode uint32) error {
 		parent = next
 	}
 	return nil
+}
+
+// mkdirat makes one directory. EEXIST is an error: it means a dangling symbolic link, or that somebody else is at work in there.
+// Mode and owner are set through a descriptor, so that a name swapped for a link meanwhile is never followed.
+func mkdirat(parent *FD, name string, mode uint32, owner Owner) error {
+	if err := unix.Mkdirat(parent.Int(), name, 0o700); err != nil {
+		return &os.PathError{Op: "mkdir", Path: name, Err: err}
+	}
+	fd, err := open(parent.Int(), name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = fd.Close() }()
+	return fd.Own(mode, owner)
+}
+
+// Own sets mode and owner of what f is open on, whatever its name leads to by now.
+func (f *FD) Own(mode uint32, owner Owner) error {
+	if err := unix.Fchownat(f.Int(), "", owner.UID, owner.GID, unix.AT_EMPTY_PATH); err != nil {
+		return os.NewSyscallError("fchownat", err)
+	}
+	// chmod comes last: chown clears the setgid bit. fchmod does not take O_PATH descriptors; the link of procfs leads to the very inode.
+	return os.NewSyscallError("chmod", unix.Fchmodat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(f.Int()), mode, 0))
 }

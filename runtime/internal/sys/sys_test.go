@@ -59,13 +59,13 @@ func TestMkdirAllInRoot(t *testing.T) {
 	must(t, err)
 	defer func() { _ = root.Close() }()
 
-	fd, err := MkdirAllInRoot(root, "inside/a/b", 0o755)
+	fd, err := MkdirAllInRoot(root, "inside/a/b", 0o2775, Owner{os.Getuid(), os.Getgid()})
 	must(t, err)
 	_ = fd.Close()
-	if _, err := os.Stat(filepath.Join(dir, "real/a/b")); err != nil {
-		t.Error(err)
+	if info, err := os.Stat(filepath.Join(dir, "real/a/b")); err != nil || info.Mode() != os.ModeDir|os.ModeSetgid|0o775 {
+		t.Errorf("made %v, %v", info.Mode(), err)
 	}
-	if _, err := MkdirAllInRoot(root, "link/a", 0o755); err == nil {
+	if _, err := MkdirAllInRoot(root, "link/a", 0o755, Owner{}); err == nil {
 		t.Error("a directory was made behind a link that leads out")
 	}
 	if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
