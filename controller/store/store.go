@@ -62,6 +62,8 @@ type Item struct {
 // Change names an object that was made, changed or removed, and its controller, if it has one.
 type Change struct {
 	Key, Owner reconcile.Key
+	UID        types.UID
+	Deleted    bool
 }
 
 // Options of a store. The zero value keeps everything in memory.
@@ -310,7 +312,7 @@ func (s *Store) Delete(key reconcile.Key, uid types.UID) {
 	s.version++
 	watchers := s.watchers
 	s.mu.Unlock()
-	tell(watchers, &it)
+	tell(watchers, &it, true)
 }
 
 // commit writes an item to the journal if it must be, then makes it visible, then tells. The order is what survival rests on.
@@ -334,7 +336,7 @@ func (s *Store) commit(it *Item, write bool) {
 	s.remember(it)
 	watchers := s.watchers
 	s.mu.Unlock()
-	tell(watchers, it)
+	tell(watchers, it, false)
 }
 
 // versioned sets the resource version, on a copy when the object is in the store already.
@@ -379,8 +381,8 @@ func (s *Store) check(obj Object) {
 	}
 }
 
-func tell(watchers []func(Change), it *Item) {
-	c := Change{Key: it.Key}
+func tell(watchers []func(Change), it *Item, deleted bool) {
+	c := Change{Key: it.Key, UID: it.Object.GetUID(), Deleted: deleted}
 	if owner := metav1.GetControllerOfNoCopy(it.Object); owner != nil {
 		c.Owner = reconcile.Key{Kind: owner.Kind, Namespace: it.Key.Namespace, Name: owner.Name}
 	}

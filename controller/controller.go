@@ -1,0 +1,307 @@
+// Package controller is the one place where things happen. It keeps the wish of a source and the facts of the machine, lets the planners
+// compare them, and executes what they plan, again and again until nothing is left to do.
+//
+//	source ──snapshot──► ingest ──► store ──key──► queue ──► worker: gather → Plan → execute ──► store, runtime
+//	runtime ──event────► observe ──────────key──────┘                                               │
+//	      └──────────────────────────────── level-triggered: every effect comes back as a key ◄─────┘
+//
+// It may be killed at any moment. Wishes and ReplicaSets are in the journal of its store before anything acts on them; a Pod is carried by
+// its sandbox. What has neither is planned again.
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	"berth/controller/queue"
+	"berth/controller/store"
+	"berth/manifests"
+	"berth/reconcile"
+	"berth/reconcile/pod"
+	"berth/runtime"
+)
+
+// Judgements about time.
+const (
+	// DefaultPruneDelay is how long an object must be absent: longer than an editor or `git checkout` needs to write it again.
+	DefaultPruneDelay = 2 * time.Second
+	// secondLook is the first full look after the start: it finds what happened between listing the machine and listening to it.
+	secondLook = 5 * time.Second
+	// fullEvery is how often everything is looked at without a reason.
+	fullEvery = 10 * time.Minute
+	// firstSnapshot is how long workers wait for the source at start: what runs must be looked after also when a directory hangs.
+	firstSnapshot = 2 * time.Second
+	// stopWait is how long Run waits for passes under way when it is to end; the promise is 5 s in all.
+	stopWait = 4 * time.Second
+	// ownerPause collects what happens to the pods of one owner before the owner is looked at: a pass over n pods costs n.
+	ownerPause = 5 * time.Millisecond
+	// eventsPause is the pause before listening to the runtime again after it broke off.
+	eventsPause = time.Second
+	// defaultWorkers is the number of passes at a time. Starts of containers wait for the kernel more than they compute.
+	defaultWorkers = 4
+)
+
+// Options of a controller. Pods, Containers, Events, Images are required.
+type Options struct {
+	Pods       runtime.Pods
+	Containers runtime.Containers
+	Events     runtime.Events
+	Images     runtime.Images
+	// Source gives the wish; nil to work with the last good objects only.
+	Source manifests.Source
+	// StateDir is where last good objects and revisions outlive a reboot, in the folder objects; "" for in memory only.
+	StateDir string
+	Clock    clock.WithDelayedExecution
+	// Log is also put into the context of everything that runs.
+	Log logr.Logger
+	// PruneDelay is how long an object must be absent from the source; 0 means DefaultPruneDelay.
+	PruneDelay time.Duration
+	// AllowPrune consents to all removals: no fuse.
+	AllowPrune bool
+	// Workers is the number of passes at a time; 0 means 4.
+	Workers int
+	// Node is the machine as pods see it.
+	Node pod.Node
+	// NewUID makes the UIDs of objects; random ones by default.
+	NewUID func() types.UID
+	// Nonce makes the names of pods; random by default.
+	Nonce func() uint64
+	// Guard makes the store panic when a planner changes an object in place. For tests.
+	Guard bool
+}
+
+// Controller makes the wish of a source true on a runtime.
+type Controller struct {
+	opts     Options
+	store    *store.Store
+	queue    *queue.Queue
+	ingest   *ingest
+	observed *observed
+	images   *images
+	events   *events
+	memory   *memory
+	lost     *lost
+	notify   *notifier
+	started  time.Time
+
+	pulls sync.WaitGroup
+
+	mu       sync.Mutex
+	ready    bool // workers run: adoption and the first snapshot are done
+	warnings []string
+}
+
+// New opens the state and returns a controller that does nothing yet. Damage of the state is a warning in the status, never an error; an
+// error means that the state directory cannot be used at all.
+func New(opts Options) (*Controller, error) {
+	opts = withDefaults(opts)
+	c := &Controller{opts: opts, started: opts.Clock.Now(), notify: newNotifier()}
+	var dir string
+	if opts.StateDir != "" {
+		dir = filepath.Join(opts.StateDir, "objects")
+	}
+	s, err := store.Open(store.Options{Dir: dir, Clock: opts.Clock, NewUID: opts.NewUID, New: newObject, Warn: c.warn, Guard: opts.Guard})
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the state: %w", err)
+	}
+	c.store = s
+	c.queue = queue.New(opts.Clock)
+	c.events = newEvents(opts.Clock, c.notify)
+	c.observed = newObserved(opts.Pods)
+	c.memory = newMemory()
+	c.lost = newLost()
+	c.images = newImages(opts.Images, opts.Clock, &c.pulls, c.queue.Add, c.notify)
+	c.ingest = newIngest(c)
+	s.Watch(c.changed)
+	return c, nil
+}
+
+func withDefaults(o Options) Options {
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
+	if o.PruneDelay == 0 {
+		o.PruneDelay = DefaultPruneDelay
+	}
+	if o.Workers == 0 {
+		o.Workers = defaultWorkers
+	}
+	if o.Nonce == nil {
+		o.Nonce = randomNonce
+	}
+	if o.Log.GetSink() == nil {
+		o.Log = logr.Discard()
+	}
+	return o
+}
+
+// Run works until ctx ends, and returns within 5 s after that. Everything that runs goes on running. It may be called once.
+//
+// The order at start keeps promises: the runtime is listened to before it is listed; pods are adopted before the first snapshot is read, and
+// no worker decides anything before both are known.
+func (c *Controller) Run(ctx context.Context) error {
+	ctx = logr.NewContext(ctx, c.opts.Log)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer func() { _ = c.store.Close() }()
+	var group sync.WaitGroup
+	heard := make(chan runtime.Event, 1024)
+	group.Go(func() { c.listen(ctx, heard) })
+	if err := c.adopt(ctx); err != nil {
+		cancel(err)
+		group.Wait()
+		return err
+	}
+	group.Go(func() { c.observe(ctx, heard) })
+	first := make(chan struct{})
+	group.Go(func() {
+		if err := c.follow(ctx, first); err != nil && ctx.Err() == nil {
+			cancel(err)
+		}
+	})
+	c.await(ctx, first)
+	c.enqueueAll()
+	c.setReady()
+	for range c.opts.Workers {
+		group.Go(func() { c.work(ctx) })
+	}
+	group.Go(func() { c.lookAtEverything(ctx) })
+	<-ctx.Done()
+	c.queue.Close()
+	c.ingest.stop()
+	group.Go(c.pulls.Wait)
+	c.waitFor(&group)
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// follow applies the snapshots of the source; first is closed after the first of them.
+func (c *Controller) follow(ctx context.Context, first chan struct{}) error {
+	if c.opts.Source == nil {
+		close(first)
+		return nil
+	}
+	var once sync.Once
+	err := c.opts.Source.Run(ctx, func(s manifests.Snapshot) {
+		c.ingest.apply(s)
+		once.Do(func() { close(first) })
+	})
+	if err != nil {
+		return fmt.Errorf("cannot follow the manifests: %w", err)
+	}
+	return nil
+}
+
+func (c *Controller) await(ctx context.Context, first <-chan struct{}) {
+	t := c.opts.Clock.NewTimer(firstSnapshot)
+	defer t.Stop()
+	select {
+	case <-first:
+	case <-t.C():
+		c.opts.Log.Info("no manifests yet: going on with what was good last")
+	case <-ctx.Done():
+	}
+}
+
+// lookAtEverything is the only thing that happens without a reason.
+func (c *Controller) lookAtEverything(ctx context.Context) {
+	for pause := secondLook; ; pause = fullEvery {
+		t := c.opts.Clock.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C():
+			c.lookAgain(ctx)
+			c.enqueueAll()
+		}
+	}
+}
+
+func (c *Controller) waitFor(group *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() { group.Wait(); close(done) }()
+	t := c.opts.Clock.NewTimer(stopWait)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C():
+		c.opts.Log.Info("ending although work is under way; it is taken up again at the next start")
+	}
+}
+
+// enqueueAll makes every object due.
+func (c *Controller) enqueueAll() {
+	for _, kind := range []string{reconcile.KindPod, reconcile.KindReplicaSet, reconcile.KindDeployment, reconcile.KindBarePod} {
+		for _, it := range c.store.List(kind) {
+			c.queue.Add(it.Key)
+		}
+	}
+}
+
+// changed makes due what a change in the store concerns. It is called from the writer's goroutine and only names keys.
+func (c *Controller) changed(ch store.Change) {
+	if planned(ch.Key.Kind) {
+		c.queue.Add(ch.Key)
+	}
+	switch {
+	case ch.Owner.Kind != "":
+		c.queue.AddAfter(ch.Owner, ownerPause)
+	case ch.Key.Kind == reconcile.KindPod:
+		c.queue.Add(reconcile.Key{Kind: reconcile.KindBarePod, Namespace: ch.Key.Namespace, Name: ch.Key.Name})
+	}
+	if ch.Deleted {
+		for _, it := range c.store.OwnedBy(ch.UID) {
+			c.queue.Add(it.Key)
+		}
+	}
+	if ch.Deleted && ch.Key.Kind == reconcile.KindPod {
+		c.memory.forget(ch.UID)
+		c.observed.forget(string(ch.UID))
+	}
+	c.notify.notify()
+}
+
+func planned(kind string) bool {
+	switch kind {
+	case reconcile.KindPod, reconcile.KindReplicaSet, reconcile.KindDeployment, reconcile.KindBarePod:
+		return true
+	}
+	return false
+}
+
+func (c *Controller) warn(text string) {
+	c.opts.Log.Info(text)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.warnings) < maxWarnings {
+		c.warnings = append(c.warnings, text)
+	}
+}
+
+func (c *Controller) setReady() {
+	c.mu.Lock()
+	c.ready = true
+	c.mu.Unlock()
+	c.notify.notify()
+}
+
+func newObject(gvk schema.GroupVersionKind) (kruntime.Object, error) {
+	obj, err := manifests.Scheme().New(gvk)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a %s: %w", gvk, err)
+	}
+	return obj, nil
+}

@@ -1,0 +1,356 @@
+package controller
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+
+	"berth/manifests"
+	"berth/runtime/runtimetest"
+)
+
+type kobject = kruntime.Object
+
+func mustJSON(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(data)
+}
+
+func TestASavedFileBecomesPods(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 3))
+		s := w.settle()
+		w.wantRunning(3)
+		if len(s.Workloads) != 1 || s.Workloads[0].Ready != 3 || !s.Workloads[0].Done || s.Workloads[0].File != "web.yaml:1" {
+			t.Errorf("status: %s", table(s))
+		}
+		if p := s.Pods[0]; p.Reason != "Running" || p.IP == "" || p.Containers[0].PID == 0 || p.Owner != "Deployment/web" {
+			t.Errorf("pod row: %+v", p)
+		}
+		if got := w.fake.Pulled(); !slices.Equal(got, []string{"web:1"}) {
+			t.Errorf("pulled %v, want web:1 once", got)
+		}
+	})
+}
+
+func TestScale(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		for _, n := range []int32{0, 3, 30, 1, 0} {
+			w.write(web("web", "web:1", n))
+			w.settle()
+			w.wantRunning(int(n))
+		}
+		if left := w.fake.Pods(); len(left) != 0 {
+			t.Errorf("sandboxes are left: %v", left)
+		}
+	})
+}
+
+func TestAnotherImageRollsOut(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 4))
+		w.settle()
+		old := w.running()
+		w.write(web("web", "web:2", 4))
+		s := w.settle()
+		w.wantRunning(4)
+		for _, name := range w.running() {
+			if slices.Contains(old, name) {
+				t.Errorf("pod %s of the old image still runs", name)
+			}
+		}
+		if s.Workloads[0].Updated != 4 {
+			t.Errorf("status: %s", table(s))
+		}
+	})
+}
+
+func TestAKilledReplicaComesBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 2))
+		w.settle()
+		p := w.fake.Pods()[0]
+		if !w.fake.Crash(p.UID, "main") {
+			t.Fatal("nothing to crash")
+		}
+		w.pass(time.Minute)
+		s := w.settle()
+		w.wantRunning(2)
+		if got := s.Pods[0].Restarts + s.Pods[1].Restarts; got != 1 {
+			t.Errorf("%d restarts, want 1", got)
+		}
+		w.fake.LoseSandbox(p.UID)
+		w.pass(time.Minute)
+		w.settle()
+		w.wantRunning(2)
+	})
+}
+
+func TestBarePod(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(barePod("one", "app:1"))
+		w.settle()
+		w.wantRunning(1)
+		first := w.fake.Pods()[0].UID
+		w.write(barePod("one", "app:2"))
+		w.settle()
+		w.wantRunning(1)
+		if w.fake.Pods()[0].UID == first {
+			t.Error("the pod was not made anew for another image")
+		}
+		w.write()
+		w.pass(time.Minute)
+		w.settle()
+		w.wantRunning(0)
+	})
+}
+
+func TestUnchangedWorldDoesNothing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 3), barePod("one", "app:1"))
+		w.settle()
+		w.pass(time.Minute)
+		version, calls, size := w.c.store.Version(), len(w.fake.Calls()), dirSize(t, w.dir)
+		w.write(web("web", "web:1", 3), barePod("one", "app:1"))
+		w.c.enqueueAll()
+		w.fake.Overflow()
+		w.pass(time.Hour)
+		if v := w.c.store.Version(); v != version {
+			t.Errorf("%d changes of the store without a reason", v-version)
+		}
+		if c := w.fake.Calls(); len(c) != calls {
+			t.Errorf("effects without a reason: %v", c[calls:])
+		}
+		if s := dirSize(t, w.dir); s != size {
+			t.Errorf("the state grew from %d to %d bytes", size, s)
+		}
+	})
+}
+
+func TestQuietMinutesAreQuiet(t *testing.T) {
+	inWorld(t, func(w *world) {
+		passes := 0
+		w.start()
+		w.write(web("web", "web:1", 3))
+		w.settle()
+		w.pass(time.Minute)
+		changes, cancel := w.c.Changes()
+		defer cancel()
+		<-changes
+		for began := time.Now(); time.Since(began) < 8*time.Minute; {
+			select {
+			case <-changes:
+				passes++
+			case <-time.After(8 * time.Minute):
+			}
+		}
+		if passes > 0 {
+			t.Errorf("%d passes in eight quiet minutes", passes)
+		}
+	})
+}
+
+func TestImmutableSelector(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 2))
+		w.settle()
+		before := w.pids()
+		o := web("web", "web:1", 2, func(d *deploymentType) {
+			d.Spec.Selector.MatchLabels["tier"] = "x"
+			d.Spec.Template.Labels["tier"] = "x"
+		})
+		w.write(o)
+		s := w.settle()
+		if diff := cmp.Diff(before, w.pids()); diff != "" {
+			t.Errorf("pods changed (-before +after):\n%s", diff)
+		}
+		if len(s.Faults) != 1 || s.Faults[0].Field != "spec.selector" || s.Faults[0].Remedy == "" || s.Faults[0].File != "web.yaml" {
+			t.Errorf("faults: %v", s.Faults)
+		}
+		w.write(web("web", "web:1", 3))
+		if s := w.settle(); len(s.Faults) != 0 {
+			t.Errorf("faults after the selector is as before: %v", s.Faults)
+		}
+		w.wantRunning(3)
+	})
+}
+
+func TestPullsThatFail(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.fake.OnPull("bad:1", runtimetest.PullFault{Err: fmt.Errorf("manifest unknown")})
+		w.start()
+		w.write(web("web", "web:1", 2), web("bad", "bad:1", 2))
+		s := w.settle()
+		w.wantRunning(2)
+		i := slices.IndexFunc(s.Workloads, func(x Workload) bool { return x.Name == "bad" })
+		if s.Workloads[i].Done || s.Workloads[i].Problem == "" {
+			t.Errorf("status: %s", table(s))
+		}
+		w.pass(time.Hour)
+		if n := len(w.fake.Calls()); n > 60 {
+			t.Errorf("%d calls in an hour: no back-off", n)
+		}
+		w.fake.OnPull("bad:1", runtimetest.PullFault{})
+		w.pass(10 * time.Minute)
+		w.settle()
+		w.wantRunning(4)
+	})
+}
+
+func TestSlowPullsWaitInLine(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var objects []manifests.Object
+		for i := range 5 {
+			ref := fmt.Sprintf("slow:%d", i)
+			w.fake.OnPull(ref, runtimetest.PullFault{Delay: 10 * time.Second})
+			objects = append(objects, web(fmt.Sprintf("d%d", i), ref, 2))
+		}
+		w.start()
+		w.write(objects...)
+		w.pass(time.Second)
+		s := w.c.Status()
+		if started := slices.DeleteFunc(slices.Clone(s.Pulls), func(p PullStatus) bool { return p.Total == 0 }); len(s.Pulls) != 5 || len(started) != 3 || s.Converged {
+			t.Errorf("pulls: %+v, converged %t", s.Pulls, s.Converged)
+		}
+		w.pass(14 * time.Second)
+		if got := len(w.fake.Pulled()); got != 3 {
+			t.Errorf("%d pulls have ended after 15 s, want 3", got)
+		}
+		w.settle()
+		w.wantRunning(10)
+		if got := w.fake.Pulled(); len(got) != 5 {
+			t.Errorf("pulled %v, want each once", got)
+		}
+	})
+}
+
+func TestStartErrorsAreTriedAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		failures := 3
+		w.fake.OnStart(func(string, containerConfig) error {
+			if failures--; failures >= 0 {
+				return &startError{Reason: "StartError", Step: "mount overlay", Err: fmt.Errorf("no space left on device")}
+			}
+			return nil
+		})
+		w.start()
+		w.write(web("web", "web:1", 1))
+		w.pass(5 * time.Minute)
+		w.settle()
+		w.wantRunning(1)
+		if !slices.ContainsFunc(w.c.Events(0), func(e Event) bool { return e.Reason == "Failed" && e.Type == "Warning" }) {
+			t.Errorf("no event tells of it: %+v", w.c.Events(0))
+		}
+	})
+}
+
+func TestSandboxErrorsAreTriedAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		failures := 3
+		w.fake.OnSandbox(func(sandboxConfig) error {
+			if failures--; failures >= 0 {
+				return fmt.Errorf("no address left")
+			}
+			return nil
+		})
+		w.start()
+		w.write(web("web", "web:1", 1))
+		w.pass(time.Minute)
+		w.settle()
+		w.wantRunning(1)
+	})
+}
+
+func TestDown(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 3), barePod("deaf", "app:1", "stubborn"))
+		w.settle()
+		var steps []int
+		began := time.Now()
+		if err := w.c.Down(w.t.Context(), func(left int) { steps = append(steps, left) }); err != nil {
+			t.Fatalf("Down: %v", err)
+		}
+		if left := w.fake.Pods(); len(left) != 0 {
+			t.Errorf("left: %v", left)
+		}
+		if took := time.Since(began); took < 30*time.Second || took > 35*time.Second {
+			t.Errorf("Down took %s; a pod ignores SIGTERM for its 30 s", took)
+		}
+		if steps[0] != 4 || steps[len(steps)-1] != 0 {
+			t.Errorf("progress: %v", steps)
+		}
+		w.write()
+		w.restart()
+		if s := w.settle(); len(s.Workloads) != 0 || len(s.Waiting) != 0 {
+			t.Errorf("something is remembered: %s", table(s))
+		}
+	})
+}
+
+func TestRestartFindsEverything(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 5), barePod("one", "app:1"))
+		w.settle()
+		before, uids := w.pids(), uidsOf(w)
+		for range 3 {
+			w.restart()
+			w.settle()
+			w.pass(time.Minute)
+			if diff := cmp.Diff(before, w.pids()); diff != "" {
+				t.Fatalf("processes changed (-before +after):\n%s", diff)
+			}
+		}
+		if diff := cmp.Diff(uids, uidsOf(w)); diff != "" {
+			t.Errorf("pods changed:\n%s", diff)
+		}
+	})
+}
+
+func uidsOf(w *world) []string {
+	var uids []string
+	for _, p := range w.fake.Pods() {
+		uids = append(uids, p.UID)
+	}
+	slices.Sort(uids)
+	return uids
+}
+
+func TestRebootBringsEverythingBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 3))
+		w.settle()
+		w.fake.Crash(w.fake.Pods()[0].UID, "main")
+		w.pass(time.Minute)
+		w.settle()
+		old := slices.Collect(maps.Keys(w.pids()))
+		w.fake.Reboot()
+		w.snapshot(manifests.Snapshot{Incomplete: []string{"/"}}) // and the directory is not mounted yet
+		w.restart()
+		s := w.settle()
+		w.wantRunning(3)
+		for _, p := range s.Pods {
+			if p.Restarts != 0 || slices.Contains(old, p.Name) {
+				t.Errorf("pod %s came back with %d restarts", p.Name, p.Restarts)
+			}
+		}
+	})
+}

@@ -1,0 +1,304 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"berth/controller/store"
+	"berth/reconcile"
+	"berth/runtime"
+)
+
+// annotationRevision is the only annotation of a Deployment that is not its file's.
+const annotationRevision = "deployment.kubernetes.io/revision"
+
+// execute does one action. again means that the rest of the plan rests on what has just turned out otherwise: plan anew. Every case may be
+// executed twice.
+func (c *Controller) execute(ctx context.Context, action reconcile.Action) (again bool, err error) {
+	switch a := action.(type) {
+	case reconcile.CreateReplicaSet:
+		return c.createReplicaSet(a)
+	case reconcile.UpdateReplicaSet:
+		return false, c.updateReplicaSet(a)
+	case reconcile.DeleteReplicaSet:
+		c.store.Delete(a.Key, a.UID)
+	case reconcile.CreatePod:
+		return c.createPod(a)
+	case reconcile.DeletePod:
+		return false, c.deletePod(a)
+	case reconcile.UpdateStatus:
+		return false, c.updateStatus(a)
+	case reconcile.SetRevision:
+		return false, c.setRevision(a)
+	case reconcile.RecordEvent:
+		c.events.add(a)
+	case reconcile.PullImage:
+		c.images.pull(ctx, a, c.credentials(a))
+	case reconcile.RunSandbox:
+		return c.runSandbox(ctx, a)
+	case reconcile.StartContainer:
+		return c.startContainer(ctx, a)
+	case reconcile.SignalContainer:
+		return c.signalContainer(ctx, a)
+	case reconcile.KillContainer:
+		return false, c.onMachine(a.Pod, a.UID, c.opts.Containers.KillContainer(ctx, string(a.UID), a.Container))
+	case reconcile.RemoveContainer:
+		return false, c.onMachine(a.Pod, a.UID, c.opts.Containers.RemoveContainer(ctx, string(a.UID), a.Container, a.Attempt))
+	case reconcile.RemoveSandbox:
+		return false, c.onMachine(a.Pod, a.UID, c.opts.Pods.RemoveSandbox(ctx, string(a.UID)))
+	case reconcile.ForgetPod:
+		c.store.Delete(a.Pod, a.UID)
+	default:
+		return false, fmt.Errorf("cannot execute %T: %w", action, errTerminal)
+	}
+	return false, nil
+}
+
+// onMachine makes a pod due again after an effect: the machine is asked what came of it. What is gone is as good as ended.
+func (c *Controller) onMachine(key reconcile.Key, uid types.UID, err error) error {
+	c.observed.mark(string(uid))
+	if err != nil && !errors.Is(err, runtime.ErrNotFound) {
+		return err
+	}
+	c.queue.Add(key)
+	return nil
+}
+
+func (c *Controller) createReplicaSet(a reconcile.CreateReplicaSet) (again bool, err error) {
+	rs := a.ReplicaSet.DeepCopy()
+	key := reconcile.Key{Kind: reconcile.KindReplicaSet, Namespace: rs.Namespace, Name: rs.Name}
+	rs.UID = c.lost.take(key)
+	err = c.store.Create(key, rs, nil)
+	if errors.Is(err, store.ErrExists) {
+		there, ok := store.Get[*appsv1.ReplicaSet](c.store, key)
+		if ok && sameController(there, rs) {
+			return true, nil
+		}
+		return false, fmt.Errorf("cannot create %s: the name is taken by one of another owner", key)
+	}
+	return false, err
+}
+
+func (c *Controller) updateReplicaSet(a reconcile.UpdateReplicaSet) error {
+	err := c.store.Update(a.Key, func(it store.Item) (store.Item, error) {
+		rs, ok := it.Object.(*appsv1.ReplicaSet)
+		if !ok || rs.UID != a.UID {
+			return it, nil
+		}
+		n := *rs
+		n.Spec.Replicas = &a.Replicas
+		n.Spec.MinReadySeconds = a.MinReadySeconds
+		n.Annotations = a.Annotations
+		it.Object = &n
+		return it, nil
+	})
+	return ignoreGone(err)
+}
+
+func (c *Controller) createPod(a reconcile.CreatePod) (again bool, err error) {
+	p := a.Pod
+	key := reconcile.Key{Kind: reconcile.KindPod, Namespace: p.Namespace, Name: p.Name}
+	err = c.store.Create(key, p, nil)
+	if errors.Is(err, store.ErrExists) {
+		if there, ok := store.Get[*corev1.Pod](c.store, key); ok && sameController(there, p) {
+			return false, nil
+		}
+		return false, fmt.Errorf("cannot create %s: the name is taken", key)
+	}
+	return false, err
+}
+
+// deletePod begins a graceful end, or shortens one. The order is in the journal before anybody sees it: a new controller goes on with it.
+func (c *Controller) deletePod(a reconcile.DeletePod) error {
+	p, ok := store.Get[*corev1.Pod](c.store, a.Key)
+	if !ok || p.UID != a.UID {
+		return nil
+	}
+	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
+	if s := p.Spec.TerminationGracePeriodSeconds; s != nil {
+		grace = *s
+	}
+	if a.Grace != nil {
+		grace = *a.Grace
+	}
+	at := metav1.NewTime(c.opts.Clock.Now().Add(time.Duration(grace) * time.Second))
+	if p.DeletionTimestamp != nil && !at.Before(p.DeletionTimestamp) {
+		return nil
+	}
+	c.store.SetEnding(p.UID, store.Ending{At: at.Time, Grace: grace})
+	return ignoreGone(c.store.Update(a.Key, func(it store.Item) (store.Item, error) {
+		old, ok := it.Object.(*corev1.Pod)
+		if !ok || old.UID != a.UID {
+			return it, nil
+		}
+		it.Object = ending(old, at, grace)
+		return it, nil
+	}))
+}
+
+// ending is a Pod with the order to end.
+func ending(p *corev1.Pod, at metav1.Time, grace int64) *corev1.Pod {
+	n := *p
+	n.DeletionTimestamp, n.DeletionGracePeriodSeconds = &at, &grace
+	return &n
+}
+
+func (c *Controller) updateStatus(a reconcile.UpdateStatus) error {
+	obj, ok := a.Object.(store.Object)
+	if !ok {
+		return fmt.Errorf("cannot update the status of a %T: %w", a.Object, errTerminal)
+	}
+	kind := ""
+	switch a.Object.(type) {
+	case *appsv1.Deployment:
+		kind = reconcile.KindDeployment
+	case *appsv1.ReplicaSet:
+		kind = reconcile.KindReplicaSet
+	case *corev1.Pod:
+		kind = reconcile.KindPod
+	default:
+		return fmt.Errorf("cannot update the status of a %T: %w", a.Object, errTerminal)
+	}
+	key := reconcile.Key{Kind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
+	return ignoreGone(c.store.Update(key, func(it store.Item) (store.Item, error) {
+		if it.Object.GetUID() == obj.GetUID() {
+			it.Object = withStatus(it.Object, obj)
+		}
+		return it, nil
+	}))
+}
+
+// withStatus is old with the status of n, or old itself when that is the same.
+func withStatus(old, n store.Object) store.Object {
+	switch o := old.(type) {
+	case *appsv1.Deployment:
+		d, ok := n.(*appsv1.Deployment)
+		if !ok || apiequality.Semantic.DeepEqual(o.Status, d.Status) && o.Annotations[annotationRevision] == d.Annotations[annotationRevision] {
+			return old
+		}
+		c := *o
+		c.Status = d.Status
+		c.Annotations = withAnnotation(o.Annotations, annotationRevision, d.Annotations[annotationRevision])
+		return &c
+	case *appsv1.ReplicaSet:
+		rs, ok := n.(*appsv1.ReplicaSet)
+		if !ok || apiequality.Semantic.DeepEqual(o.Status, rs.Status) {
+			return old
+		}
+		c := *o
+		c.Status = rs.Status
+		return &c
+	case *corev1.Pod:
+		p, ok := n.(*corev1.Pod)
+		if !ok || apiequality.Semantic.DeepEqual(o.Status, p.Status) {
+			return old
+		}
+		c := *o
+		c.Status = p.Status
+		return &c
+	}
+	return old
+}
+
+func withAnnotation(old map[string]string, key, value string) map[string]string {
+	if old[key] == value {
+		return old
+	}
+	n := make(map[string]string, len(old)+1)
+	for k, v := range old {
+		n[k] = v
+	}
+	n[key] = value
+	return n
+}
+
+func (c *Controller) setRevision(a reconcile.SetRevision) error {
+	return ignoreGone(c.store.Update(a.Key, func(it store.Item) (store.Item, error) {
+		d, ok := it.Object.(*appsv1.Deployment)
+		if !ok || d.Annotations[annotationRevision] == a.Revision {
+			return it, nil
+		}
+		n := *d
+		n.Annotations = withAnnotation(d.Annotations, annotationRevision, a.Revision)
+		it.Object = &n
+		return it, nil
+	}))
+}
+
+func (c *Controller) runSandbox(ctx context.Context, a reconcile.RunSandbox) (again bool, err error) {
+	uid := types.UID(a.Config.UID)
+	_, err = c.opts.Pods.RunSandbox(ctx, a.Config)
+	c.observed.mark(a.Config.UID)
+	if err != nil {
+		c.events.add(reconcile.RecordEvent{Key: a.Pod, UID: uid, Warning: true, Reason: "FailedCreatePodSandBox", Message: firstLine(err)})
+		return false, err
+	}
+	c.queue.Add(a.Pod)
+	return false, nil
+}
+
+// startContainer starts a container. A start that failed is an outcome: it is remembered, and the planner decides when to try again.
+func (c *Controller) startContainer(ctx context.Context, a reconcile.StartContainer) (again bool, err error) {
+	_, err = c.opts.Containers.StartContainer(ctx, string(a.UID), a.Config)
+	c.observed.mark(string(a.UID))
+	switch {
+	case err == nil:
+		c.memory.started(a.UID, a.Config.Name)
+		c.queue.Add(a.Pod)
+		return false, nil
+	case ctx.Err() != nil:
+		return false, err
+	case errors.Is(err, runtime.ErrSandboxGone):
+		return true, nil
+	}
+	if errors.Is(err, runtime.ErrNotFound) {
+		c.images.expire(a.Config.Image)
+	}
+	reason := runtime.ReasonCreateError
+	var start *runtime.StartError
+	if errors.As(err, &start) {
+		reason = start.Reason
+	}
+	c.memory.failed(a.UID, a.Config.Name, reconcile.StartFailure{
+		Attempt: a.Config.Attempt, Backoff: a.Config.Backoff, SpecHash: a.Config.SpecHash,
+		Reason: reason, Message: err.Error(), At: c.opts.Clock.Now(),
+	})
+	c.events.add(reconcile.RecordEvent{
+		Key: a.Pod, UID: a.UID, Warning: true, Reason: "Failed",
+		Message: fmt.Sprintf("Error: container %q: %s", a.Config.Name, firstLine(err)),
+	})
+	return true, nil
+}
+
+func (c *Controller) signalContainer(ctx context.Context, a reconcile.SignalContainer) (again bool, err error) {
+	attempt := c.observed.attempt(string(a.UID), a.Container)
+	err = c.opts.Containers.SignalContainer(ctx, string(a.UID), a.Container, a.Signal)
+	if err == nil || errors.Is(err, runtime.ErrNotFound) {
+		c.memory.signalled(a.UID, a.Container, attempt)
+	}
+	return false, c.onMachine(a.Pod, a.UID, err)
+}
+
+func sameController(a, b metav1.Object) bool {
+	x, y := metav1.GetControllerOfNoCopy(a), metav1.GetControllerOfNoCopy(b)
+	if x == nil || y == nil {
+		return x == y
+	}
+	return x.UID == y.UID
+}
+
+// ignoreGone takes a change of what is no more for done.
+func ignoreGone(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,182 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"k8s.io/utils/clock"
+
+	"berth/reconcile"
+	"berth/runtime"
+)
+
+// pullsAtOnce keeps a start of many pods from filling the line with as many downloads.
+const pullsAtOnce = 3
+
+// images knows what this machine has of each image, and pulls what pods ask for: each reference once at a time, three in all.
+type images struct {
+	runtime runtime.Images
+	clock   clock.PassiveClock
+	group   *sync.WaitGroup
+	enqueue func(...reconcile.Key)
+	notify  *notifier
+	slots   chan struct{}
+
+	mu   sync.Mutex // not held while the runtime is asked
+	refs map[string]*imageRef
+}
+
+// imageRef is one reference.
+type imageRef struct {
+	state           reconcile.ImageState
+	known           bool // state.Image is what the runtime has, also when that is nothing
+	waiting         map[reconcile.Key]struct{}
+	complete, total int64
+}
+
+func newImages(r runtime.Images, c clock.PassiveClock, group *sync.WaitGroup, enqueue func(...reconcile.Key), n *notifier) *images {
+	return &images{
+		runtime: r, clock: c, group: group, enqueue: enqueue, notify: n,
+		slots: make(chan struct{}, pullsAtOnce), refs: map[string]*imageRef{},
+	}
+}
+
+// state returns what is known of a reference. The runtime is asked when it is not known to be there; somebody may have loaded it.
+func (im *images) state(ctx context.Context, ref string) (reconcile.ImageState, error) {
+	im.mu.Lock()
+	r := im.ref(ref)
+	if r.known || r.state.Pulling {
+		defer im.mu.Unlock()
+		return r.state, nil
+	}
+	im.mu.Unlock()
+	img, err := im.runtime.Image(ctx, ref)
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	switch {
+	case err == nil:
+		r.state.Image, r.known = &img, true
+	case errors.Is(err, runtime.ErrNotFound):
+		r.state.Image = nil
+	default:
+		return reconcile.ImageState{}, err
+	}
+	return r.state, nil
+}
+
+// pull begins a pull and returns at once. The pods that asked for it become due when it ends.
+func (im *images) pull(ctx context.Context, a reconcile.PullImage, credentials []runtime.Credential) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	r := im.ref(a.Ref)
+	r.waiting[a.Pod] = struct{}{}
+	if r.state.Pulling {
+		return
+	}
+	if r.state.Image != nil && !a.Always {
+		im.wake(r) // it has come meanwhile
+		return
+	}
+	r.state.Pulling, r.complete, r.total = true, 0, 0
+	im.group.Go(func() { im.fetch(ctx, a.Ref, credentials) })
+	im.notify.notify()
+}
+
+func (im *images) fetch(ctx context.Context, ref string, credentials []runtime.Credential) {
+	var img runtime.Image
+	var err error
+	select {
+	case im.slots <- struct{}{}:
+		img, err = im.runtime.Pull(ctx, ref, runtime.PullOptions{Credentials: credentials, Progress: im.progress(ref)})
+		<-im.slots
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	r := im.ref(ref)
+	r.state.Pulling = false
+	switch {
+	case err == nil:
+		r.state.Image, r.known = &img, true
+		r.state.PulledAt, r.state.Failures, r.state.LastError = im.clock.Now(), 0, ""
+	case ctx.Err() != nil: // nobody is there to try again, and it was not the image's fault
+	default:
+		r.state.Failures++
+		r.state.LastFailure, r.state.LastError = im.clock.Now(), firstLine(err)
+	}
+	im.wake(r)
+	im.notify.notify()
+}
+
+// progress passes on how far a pull is, at most once in a hundredth of the way.
+func (im *images) progress(ref string) func(complete, total int64) {
+	return func(complete, total int64) {
+		im.mu.Lock()
+		r := im.ref(ref)
+		step := complete*100/max(total, 1) != r.complete*100/max(r.total, 1) || r.total != total
+		r.complete, r.total = complete, total
+		im.mu.Unlock()
+		if step {
+			im.notify.notify()
+		}
+	}
+}
+
+// wake makes the waiting pods due. im.mu is held; the queue takes no other lock.
+func (im *images) wake(r *imageRef) {
+	for key := range r.waiting {
+		im.enqueue(key)
+	}
+	clear(r.waiting)
+}
+
+func (im *images) ref(ref string) *imageRef {
+	r := im.refs[ref]
+	if r == nil {
+		r = &imageRef{waiting: map[reconcile.Key]struct{}{}}
+		im.refs[ref] = r
+	}
+	return r
+}
+
+// expire makes the next look ask the runtime again.
+func (im *images) expire(ref string) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.ref(ref).known = false
+}
+
+func (im *images) expireAll() {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	for _, r := range im.refs {
+		r.known = false
+	}
+}
+
+// pulling lists the pulls under way, sorted.
+func (im *images) pulling() []PullStatus {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	var list []PullStatus
+	for ref, r := range im.refs {
+		if r.state.Pulling {
+			list = append(list, PullStatus{Image: ref, Complete: r.complete, Total: r.total, Pods: len(r.waiting)})
+		}
+	}
+	slices.SortFunc(list, func(a, b PullStatus) int { return strings.Compare(a.Image, b.Image) })
+	return list
+}
+
+func firstLine(err error) string {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	const longest = 1024 // an error may quote a registry
+	if len(text) > longest {
+		text = strings.ToValidUTF8(text[:longest], "") + "…"
+	}
+	return text
+}

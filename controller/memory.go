@@ -1,0 +1,67 @@
+package controller
+
+import (
+	"maps"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"berth/reconcile"
+)
+
+// memory is what the controller remembers of its own deeds, by pod. Stored values are not changed: readers may keep them.
+type memory struct {
+	mu   sync.Mutex
+	pods map[types.UID]reconcile.PodMemory
+}
+
+func newMemory() *memory { return &memory{pods: map[types.UID]reconcile.PodMemory{}} }
+
+func (m *memory) get(uid types.UID) reconcile.PodMemory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pods[uid]
+}
+
+func (m *memory) forget(uid types.UID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.pods, uid)
+}
+
+func (m *memory) failed(uid types.UID, container string, f reconcile.StartFailure) {
+	m.change(uid, func(p *reconcile.PodMemory) {
+		p.Failed = maps.Clone(p.Failed)
+		if p.Failed == nil {
+			p.Failed = map[string]reconcile.StartFailure{}
+		}
+		p.Failed[container] = f
+	})
+}
+
+func (m *memory) started(uid types.UID, container string) {
+	m.change(uid, func(p *reconcile.PodMemory) {
+		if _, ok := p.Failed[container]; ok {
+			p.Failed = maps.Clone(p.Failed)
+			delete(p.Failed, container)
+		}
+	})
+}
+
+func (m *memory) signalled(uid types.UID, container string, attempt uint32) {
+	m.change(uid, func(p *reconcile.PodMemory) {
+		p.Signalled = maps.Clone(p.Signalled)
+		if p.Signalled == nil {
+			p.Signalled = map[string]uint32{}
+		}
+		p.Signalled[container] = attempt
+	})
+}
+
+func (m *memory) change(uid types.UID, change func(*reconcile.PodMemory)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.pods[uid]
+	change(&p)
+	m.pods[uid] = p
+}
