@@ -259,7 +259,13 @@ func TestPruneDelayAndFuse(t *testing.T) {
 		b.Delete(fmt.Sprintf("d%d.yaml", i))
 	}
 	b.UntilStatus("the removal to wait for consent", func(s harness.Status) error {
-		if len(s.Waiting) < 6 {
+		n := 0
+		for _, w := range s.Waiting {
+			if w.Why == "consent" {
+				n++
+			}
+		}
+		if n != 6 {
 			return fmt.Errorf("%+v", s.Waiting)
 		}
 		return nil

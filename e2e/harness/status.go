@@ -8,12 +8,15 @@ import (
 	"strings"
 )
 
-// Status is what `berth status -o json` says, in the names of the tests. Whatever the product calls its fields is written here only.
+// Status is what `berth status -o json` says. Whatever the product calls its fields is written in this file only.
 type Status struct {
+	Ready     bool       `json:"ready"`
+	Converged bool       `json:"converged"`
 	Workloads []Workload `json:"workloads"`
 	Pods      []Pod      `json:"pods"`
 	Faults    []Fault    `json:"faults"`
 	Waiting   []Waiting  `json:"waiting"`
+	Warnings  []string   `json:"warnings"`
 }
 
 // Workload is a Deployment, ReplicaSet or bare Pod of the files.
@@ -24,6 +27,8 @@ type Workload struct {
 	Desired   int    `json:"desired"`
 	Ready     int    `json:"ready"`
 	Updated   int    `json:"updated"`
+	Done      bool   `json:"done"`
+	Problem   string `json:"problem"`
 }
 
 // Pod is one pod with its containers.
@@ -32,23 +37,27 @@ type Pod struct {
 	Name       string      `json:"name"`
 	UID        string      `json:"uid"`
 	Phase      string      `json:"phase"`
-	Ready      bool        `json:"ready"`
 	IP         string      `json:"ip"`
 	Reason     string      `json:"reason"`
 	Message    string      `json:"message"`
-	Ending     bool        `json:"ending"`
+	ReadyCount int         `json:"ready"`
 	Containers []Container `json:"containers"`
+
+	// Ready and Ending follow from the rest: all containers are ready; the pod is on its way out.
+	Ready, Ending bool `json:"-"`
 }
 
 // Container is the newest attempt of a container.
 type Container struct {
-	Name     string `json:"name"`
-	State    string `json:"state"`
-	Reason   string `json:"reason"`
+	Name  string `json:"name"`
+	Init  bool   `json:"init"`
+	State string `json:"state"`
+	// Reason is the same as State: "Running", or why it is not.
+	Reason   string `json:"-"`
 	PID      int    `json:"pid"`
 	Restarts int    `json:"restarts"`
-	ExitCode int    `json:"exitCode"`
-	// LastReason is why the last attempt ended.
+	// ExitCode and LastReason tell how the last attempt ended, Message what there is to say.
+	ExitCode   int    `json:"exitCode"`
 	LastReason string `json:"lastReason"`
 	Message    string `json:"message"`
 }
@@ -58,6 +67,7 @@ type Fault struct {
 	File     string `json:"file"`
 	Line     int    `json:"line"`
 	Severity string `json:"severity"`
+	Object   string `json:"object"`
 	Field    string `json:"field"`
 	Text     string `json:"text"`
 }
@@ -66,7 +76,23 @@ type Fault struct {
 type Waiting struct {
 	Object string `json:"object"`
 	File   string `json:"file"`
-	Reason string `json:"reason"`
+	Why    string `json:"why"`
+}
+
+func (s *Status) complete() {
+	for i := range s.Pods {
+		p := &s.Pods[i]
+		want := 0
+		for k := range p.Containers {
+			c := &p.Containers[k]
+			c.Reason = c.State
+			if !c.Init {
+				want++
+			}
+		}
+		p.Ending = p.Reason == "Terminating"
+		p.Ready = p.ReadyCount == want && want > 0 && p.Phase == "Running"
+	}
 }
 
 // Look asks for the status once.
@@ -80,6 +106,7 @@ func (b *Berth) Look() (Status, error) {
 	if err := json.Unmarshal(out, &s); err != nil {
 		return Status{}, fmt.Errorf("berth status -o json: %w: %s", err, out)
 	}
+	s.complete()
 	return s, nil
 }
 

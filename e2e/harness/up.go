@@ -38,7 +38,10 @@ func (b *Berth) Up(args ...string) *Up {
 		if u.Ended() {
 			return fmt.Errorf("it has ended: %s", u.Output())
 		}
-		_, err := b.Look()
+		s, err := b.Look()
+		if err == nil && !s.Ready {
+			err = fmt.Errorf("it has not read its files yet")
+		}
 		return err
 	})
 	return u
