@@ -3,6 +3,7 @@ package manifests
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -105,7 +106,14 @@ func (r *fileReader) readJSON(text []byte) bool {
 	if len(trimmed) == 0 || trimmed[0] != '{' && trimmed[0] != '[' {
 		return false
 	}
+	if n := values(text); n > maxValues {
+		return false // says so
+	}
 	roots, notes, err := jsonTrees(text)
+	if errors.Is(err, errTooDeep) {
+		r.block(Fault{Line: 1, Text: err.Error()})
+		return true
+	}
 	if err != nil {
 		return false
 	}

@@ -28,6 +28,8 @@ func jsonTrees(text []byte) ([]*node, []Fault, error) {
 	}
 }
 
+var errTooDeep = fmt.Errorf("is nested deeper than %d levels", maxDepth)
+
 type jsonParser struct {
 	text []byte
 	dec  *json.Decoder
@@ -64,7 +66,7 @@ func (p *jsonParser) value(depth int) (*node, error) {
 
 func (p *jsonParser) valueFrom(t json.Token, line, col, depth int) (n *node, err error) {
 	if depth > maxDepth {
-		return nil, fmt.Errorf("line %d: is nested deeper than %d levels", line, maxDepth)
+		return nil, errTooDeep
 	}
 	n = &node{line: line, col: col}
 	switch v := t.(type) {

@@ -5,6 +5,9 @@ package manifests
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
 
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -91,7 +94,23 @@ func (f Fault) String() string {
 	if f.Remedy != "" {
 		s += "; " + f.Remedy
 	}
-	return s
+	return printable(s)
+}
+
+// printable keeps a line one line, and terminals from being painted by what a file holds or is called.
+func printable(s string) string {
+	if strings.IndexFunc(s, unicode.IsControl) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // Snapshot is one consistent picture of a source.

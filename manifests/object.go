@@ -293,15 +293,17 @@ func overlaps(path string, bad []string) bool {
 }
 
 func (o *objectReader) invalid(e *field.Error) {
+	if e.Field == "" || e.Field == "[]" { // the size of a ConfigMap or Secret
+		e.Field = "data"
+	}
 	line, col := o.placeOf(e.Field)
-	o.error(line, col, e.Field, shorten(e.ErrorBody(), 600), remedyFor(e))
+	o.error(line, col, shorten(e.Field, 300), shorten(e.ErrorBody(), 600), remedyFor(e))
 }
 
 // placeOf finds a field of a message in the tree. A few fields are named after what the server makes of them.
 func (o *objectReader) placeOf(path string) (line, col int) {
 	line, col, whole := o.root.find(path)
-	if alias, ok := strings.CutPrefix(path, "spec.clusterIPs"); ok && !whole && o.root.value("spec").get("clusterIP") != nil {
-		_ = alias
+	if !whole && strings.HasPrefix(path, "spec.clusterIPs") && o.root.value("spec").get("clusterIP") != nil {
 		line, col, _ = o.root.find("spec.clusterIP")
 	}
 	return line, col

@@ -15,10 +15,17 @@ import (
 
 // yamlTree parses one YAML document. offset is added to every line. The notes are about keys that stand twice.
 func yamlTree(text []byte, offset int) (root *node, notes []Fault, fault *Fault) {
+	if n := values(text); n > maxValues {
+		return nil, nil, &Fault{Line: offset + 1, Text: fmt.Sprintf("holds about %d values: more than %d in one document are not read", n, maxValues),
+			Remedy: "split it into several files"}
+	}
 	var doc yaml.Node
 	err := decodeYAML(text, &doc)
 	if errors.Is(err, io.EOF) {
-		return nil, nil, nil
+		if bytes.Equal(bytes.TrimSpace(text), []byte("...")) {
+			return nil, nil, nil
+		}
+		return nil, nil, &Fault{Line: offset + 1, Text: "cannot be read as YAML: it holds no value"}
 	}
 	if err != nil {
 		return nil, nil, syntaxFault(text, err, offset)
@@ -33,6 +40,27 @@ func yamlTree(text []byte, offset int) (root *node, notes []Fault, fault *Fault)
 		return nil, nil, &Fault{Line: offset + 1, Text: err.Error(), Remedy: "write the values out instead of *aliases of *aliases"}
 	}
 	return root, b.notes, nil
+}
+
+// maxValues bounds what parsing one document costs: about 400 bytes of memory each. Real ones have 10 to 10,000; 10 MiB of ordinary
+// manifests in one List come to some 500,000.
+const maxValues = 600_000
+
+// values estimates how many values a document holds, from above: each is ended by a line feed, comma or colon, or is a bracket.
+func values(text []byte) int {
+	n := 0
+	for _, sep := range []string{"\n", ",", ":", "[", "{"} {
+		n += bytes.Count(text, []byte(sep))
+	}
+	if n <= maxValues {
+		return n
+	}
+	for line := range bytes.Lines(text) { // comments and blank lines do not count
+		if line = bytes.TrimSpace(line); len(line) == 0 || line[0] == '#' {
+			n -= 1 + bytes.Count(line, []byte(",")) + bytes.Count(line, []byte(":")) + bytes.Count(line, []byte("[")) + bytes.Count(line, []byte("{"))
+		}
+	}
+	return n
 }
 
 // decodeYAML turns the parser's panics on odd input into errors.
@@ -60,6 +88,8 @@ func syntaxFault(text []byte, err error, offset int) *Fault {
 	} else if at, why := unreadableAt(text); at >= 0 {
 		f.Line, f.Column = position(text, at)
 		msg, f.Remedy = why, "save the file as plain UTF-8 text"
+	} else {
+		f.Line = 1 // both parsers leave out the number of the first line
 	}
 	if name, ok := strings.CutPrefix(msg, "unknown anchor '"); ok {
 		name, _, _ = strings.Cut(name, "'")
@@ -68,11 +98,37 @@ func syntaxFault(text []byte, err error, offset int) *Fault {
 		}
 		f.Remedy = "an anchor must stand above its use, in the same document"
 	}
+	switch {
+	case strings.HasPrefix(msg, "mapping values are not allowed"):
+		if line, word := wordAbove(text, f.Line); line > 0 {
+			f.Line, f.Remedy = line, fmt.Sprintf("a colon is missing after %q", word)
+		}
+	case strings.HasPrefix(msg, "exceeded max depth"):
+		f.Remedy = ""
+	}
 	if f.Line > 0 {
 		f.Line += offset
 	}
 	f.Text = "cannot be read as YAML: " + msg
 	return f
+}
+
+var bareWord = regexp.MustCompile(`^(?:- )*([A-Za-z][A-Za-z0-9_./-]*)$`)
+
+// wordAbove finds a lone word on the last line above with content: a key whose colon was forgotten. The parser only stumbles below it.
+func wordAbove(text []byte, line int) (at int, word string) {
+	lines := bytes.Split(text, []byte("\n"))
+	for at = min(line-1, len(lines)); at > 0; at-- {
+		l := bytes.TrimSpace(lines[at-1])
+		if len(l) == 0 || l[0] == '#' {
+			continue
+		}
+		if m := bareWord.FindSubmatch(l); m != nil {
+			return at, string(m[1])
+		}
+		break
+	}
+	return 0, ""
 }
 
 // kubectlError is what the parser of kubectl says of a text: it points at the line where it stumbled, the one used here at the line where

@@ -33,13 +33,14 @@ type Source struct {
 	clock   clock.WithTicker
 	parsers int
 	poll    time.Duration
+	quiet   time.Duration
 }
 
 var _ manifests.Source = (*Source)(nil)
 
 // New returns the source of a directory. The directory need not exist yet.
 func New(path string, o Options) *Source {
-	s := &Source{path: path, clock: o.Clock, parsers: o.Parsers, poll: o.Poll}
+	s := &Source{path: path, clock: o.Clock, parsers: o.Parsers, poll: o.Poll, quiet: quiet}
 	if abs, err := filepath.Abs(path); err == nil {
 		s.path = abs
 	}

@@ -187,8 +187,8 @@ func (l *loop) publish() {
 		return
 	}
 	now := l.src.clock.Now()
-	if l.started && now.Sub(l.last) < quiet {
-		l.publishAt = l.last.Add(quiet)
+	if l.started && now.Sub(l.last) < l.src.quiet {
+		l.publishAt = l.last.Add(l.src.quiet)
 		return
 	}
 	if l.started && l.gitBusy(now) {

@@ -40,6 +40,9 @@ type state struct {
 
 // readFile reads a whole file without ever blocking on what is none.
 func readFile(path string) ([]byte, state) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // opening a device may already do something
+		return nil, state{stamp: stampOf(info), err: errNotRegular}
+	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
 		return nil, state{err: plainError(err)}

@@ -264,7 +264,7 @@ func (l *loop) follow(t *tree, name, path string) {
 			Remedy: "put the file itself here"})
 		return
 	}
-	if !slices.ContainsFunc(strings.Split(inside, "/"), isHidden) && (info.IsDir() || isManifest(filepath.Base(inside))) {
+	if inside == "." || !slices.ContainsFunc(strings.Split(inside, "/"), isHidden) && (info.IsDir() || isManifest(filepath.Base(inside))) {
 		return // it is read where it lies
 	}
 	if info.IsDir() {

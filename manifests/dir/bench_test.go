@@ -1,0 +1,68 @@
+package dir
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+
+	"berth/manifests"
+)
+
+// benchSave measures the time from the rename of a small file to the snapshot that shows it, in a directory of others.
+func benchSave(b *testing.B, others int, inPlace bool) {
+	dir := b.TempDir()
+	for i := range others {
+		text := deployment(fmt.Sprintf("other-%05d", i), 1)
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("other-%05d.yaml", i)), []byte(text), 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	got := make(chan int32, 1)
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	src := New(dir, Options{})
+	src.quiet = 0 // measures the way, not the rest between two snapshots
+	go func() {
+		done <- src.Run(ctx, func(s manifests.Snapshot) {
+			n := int32(-1)
+			for i := len(s.Objects) - 1; i >= 0; i-- {
+				if d := s.Objects[i].Object.(*appsv1.Deployment); d.Name == "web" {
+					n = *d.Spec.Replicas
+					break
+				}
+			}
+			got <- n
+		})
+	}()
+	defer func() { cancel(); <-done }()
+	<-got
+	i := int32(0)
+	for b.Loop() {
+		i++
+		name := ".tmp"
+		if inPlace {
+			name = "web.yaml"
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(deployment("web", int(i))), 0o644); err != nil {
+			b.Fatal(err)
+		}
+		if !inPlace {
+			if err := os.Rename(filepath.Join(dir, name), filepath.Join(dir, "web.yaml")); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for n := range got {
+			if n == i {
+				break
+			}
+		}
+	}
+}
+
+func BenchmarkRename(b *testing.B)       { benchSave(b, 10, false) }
+func BenchmarkWriteInPlace(b *testing.B) { benchSave(b, 10, true) }
+func BenchmarkRename10k(b *testing.B)    { benchSave(b, 10_000, false) }

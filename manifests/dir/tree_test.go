@@ -1,0 +1,191 @@
+package dir
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"berth/manifests"
+)
+
+func unavailable(s manifests.Snapshot) bool {
+	return slices.Equal(s.Incomplete, []string{"/"}) && len(s.Faults) == 1 && strings.Contains(s.Faults[0].Text, "SourceUnavailable")
+}
+
+// Whatever happens to the directory itself is no wish to remove what it declared.
+func TestRootGoesAndComesBack(t *testing.T) {
+	away := map[string]func(t *testing.T, root string){
+		"removed":            func(t *testing.T, root string) { mustRemove(t, root) },
+		"moved":              func(t *testing.T, root string) { mustRename(t, root, root+".away") },
+		"a file now":         func(t *testing.T, root string) { mustRemove(t, root); mustWrite(t, root, "x") },
+		"parent removed too": func(t *testing.T, root string) { mustRemove(t, filepath.Dir(root)) },
+	}
+	for name, goAway := range away {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			root := filepath.Join(t.TempDir(), "up", "manifests")
+			mustWrite(t, filepath.Join(root, "web.yaml"), deployment("web", 3))
+			w := watch(t, root)
+			goAway(t, root)
+			w.until("unavailable", unavailable)
+			if err := os.Remove(root); err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+			mustWrite(t, filepath.Join(root, "web.yaml"), deployment("web", 4))
+			w.until("back", replicas("web", 4))
+			mustWrite(t, filepath.Join(root, "web.yaml"), deployment("web", 5))
+			w.until("watched again", replicas("web", 5))
+		})
+	}
+}
+
+func TestRootIsMissingAtFirst(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "a/b/c")
+	w := watch(t, root)
+	w.until("unavailable", unavailable)
+	mustWrite(t, filepath.Join(root, "web.yaml"), deployment("web", 1))
+	w.until("there", has("web"))
+}
+
+func TestRootIsALinkThatIsSwapped(t *testing.T) {
+	base := t.TempDir()
+	mustWrite(t, filepath.Join(base, "one/web.yaml"), deployment("web", 1))
+	mustWrite(t, filepath.Join(base, "two/web.yaml"), deployment("web", 2))
+	root := filepath.Join(base, "current")
+	if err := os.Symlink("one", root); err != nil {
+		t.Fatal(err)
+	}
+	w := watch(t, root)
+	w.until("one", replicas("web", 1))
+	if err := os.Symlink("two", root+".new"); err != nil {
+		t.Fatal(err)
+	}
+	mustRename(t, root+".new", root)
+	w.until("two", replicas("web", 2))
+	mustWrite(t, filepath.Join(base, "two/web.yaml"), deployment("web", 3))
+	w.until("an edit behind the link", replicas("web", 3))
+}
+
+func TestFolders(t *testing.T) {
+	dir := t.TempDir()
+	mustWrite(t, filepath.Join(dir, "web.yaml"), deployment("web", 1))
+	mustWrite(t, filepath.Join(dir, "sub/deep/api.yaml"), deployment("api", 1))
+	w := watch(t, dir)
+	mustRemove(t, w.path("sub"))
+	w.until("without", has("web"))
+	mustWrite(t, w.path("sub/deep/api.yaml"), deployment("api", 2))
+	w.until("made again", replicas("api", 2))
+	mustWrite(t, w.path("sub/deep/api.yaml"), deployment("api", 3))
+	w.until("an edit in the new one", replicas("api", 3))
+	mustRename(t, w.path("sub/deep"), w.path("other"))
+	w.until("moved", func(s manifests.Snapshot) bool {
+		return names(s) == "api web" && s.Objects[0].Origin.File == "other/api.yaml"
+	})
+	mustWrite(t, w.path("other/api.yaml"), deployment("api", 4))
+	w.until("an edit in the moved one", replicas("api", 4))
+}
+
+// Nothing in the directory can make the source hang or read without end.
+func TestOddEntries(t *testing.T) {
+	dir := t.TempDir()
+	mustWrite(t, filepath.Join(dir, "web.yaml"), deployment("web", 1))
+	mustWrite(t, filepath.Join(dir, "new\nline.yaml"), deployment("newline", 1))
+	mustWrite(t, filepath.Join(dir, "\x1b[31mred.yaml"), "kind: [")
+	mustWrite(t, filepath.Join(dir, "folder.yaml/in.yaml"), deployment("in", 1))
+	if err := syscall.Mkfifo(filepath.Join(dir, "fifo.yaml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s.yaml")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	for link, target := range map[string]string{"zero.yaml": "/dev/zero", "loop.yaml": "loop.yaml", "gone.yaml": "missing.yaml", "up": "..", "same.yaml": "web.yaml", "self": "."} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := watch(t, dir).until("all", has("in newline web"))
+	for _, want := range []string{"fifo.yaml: warning: is not a regular file", "s.yaml: warning: ", "zero.yaml: warning: is a link that leaves", "loop.yaml: warning", "gone.yaml: warning: is a link that leads nowhere"} {
+		if !slices.ContainsFunc(s.Faults, func(f manifests.Fault) bool { return strings.HasPrefix(f.String(), want) }) {
+			t.Errorf("no fault %q in %v", want, s.Faults)
+		}
+	}
+	for _, f := range s.Faults {
+		if strings.ContainsAny(f.String(), "\n\x1b") {
+			t.Errorf("a fault that paints the terminal: %q", f)
+		}
+	}
+	mustRemove(t, filepath.Join(dir, "fifo.yaml"))
+}
+
+func TestUnreadable(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root reads everything: modes are not tested as root")
+	}
+	dir := t.TempDir()
+	mustWrite(t, filepath.Join(dir, "web.yaml"), deployment("web", 1))
+	mustWrite(t, filepath.Join(dir, "sub/api.yaml"), deployment("api", 1))
+	w := watch(t, dir)
+	for _, p := range []string{"web.yaml", "sub"} {
+		if err := os.Chmod(w.path(p), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.until("both unknown", func(s manifests.Snapshot) bool { return slices.Equal(s.Incomplete, []string{"sub/", "web.yaml"}) })
+	for _, p := range []string{"web.yaml", "sub"} {
+		if err := os.Chmod(w.path(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.until("both back", func(s manifests.Snapshot) bool { return names(s) == "api web" && len(s.Incomplete) == 0 })
+}
+
+// What empties or breaks a file takes nothing away.
+func TestBrokenFiles(t *testing.T) {
+	broken := map[string]string{"empty": "", "zero bytes": strings.Repeat("\x00", 4096), "a lone separator": "---\n", "no YAML": "kind: [",
+		"cut": deployment("web", 1)[:80], "blanks": "\n \n", "binary": "\x7fELF\x02\x01\x01\x00\x00"}
+	for name, text := range broken {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			mustWrite(t, filepath.Join(dir, "web.yaml"), deployment("web", 1))
+			mustWrite(t, filepath.Join(dir, "other.yaml"), deployment("other", 1))
+			w := watch(t, dir)
+			mustWrite(t, w.path("web.yaml"), text)
+			s := w.until("incomplete", func(s manifests.Snapshot) bool { return slices.Equal(s.Incomplete, []string{"web.yaml"}) })
+			if names(s) != "other" || len(s.Faults) == 0 {
+				t.Errorf("got %s", describe(s))
+			}
+			mustWrite(t, w.path("x.yaml"), deployment("web", 9))
+			w.until("a copy does not take over", func(s manifests.Snapshot) bool {
+				return names(s) == "other" && slices.ContainsFunc(s.Faults, func(f manifests.Fault) bool { return strings.Contains(f.Text, "declared twice") })
+			})
+			mustWrite(t, w.path("web.yaml"), deployment("web", 2))
+			w.until("repaired", replicas("web", 2))
+		})
+	}
+}
+
+// Emptied on purpose: comments say so.
+func TestOnlyComments(t *testing.T) {
+	dir := t.TempDir()
+	mustWrite(t, filepath.Join(dir, "web.yaml"), deployment("web", 1))
+	w := watch(t, dir)
+	mustWrite(t, w.path("web.yaml"), "# nothing for now\n")
+	s := w.until("nothing", has(""))
+	if len(s.Incomplete) > 0 {
+		t.Errorf("got %s", describe(s))
+	}
+}
+
+func mustRemove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+}
