@@ -318,6 +318,7 @@ func testExec(t *testing.T, s *suite) {
 func testStartError(t *testing.T, s *suite) {
 	s.sandbox(t)
 	s.start(t, 0, s.Exit(0))
+	s.await(t, "container ended", exited(0)) // one attempt at a time
 	_, err := s.Containers.StartContainer(t.Context(), s.uid, s.config(1, []string{"/no/such/program"}))
 	var start *runtime.StartError
 	if !errors.As(err, &start) || start.Reason == "" || start.Step == "" {
