@@ -115,6 +115,10 @@ func total(revisions []*revision, count func(*revision) int32) int32 {
 	return n
 }
 
+// standing counts the pods that are there or will be. A revision that was just made smaller still has its pods until its planner has
+// ended them; the surge covers them too.
+func standing(v *revision) int32 { return max(v.size, v.rs.Status.Replicas) }
+
 func sizeOf(v *revision) int32      { return v.size }
 func availableOf(v *revision) int32 { return v.available() }
 func actualOf(v *revision) int32    { return v.rs.Status.Replicas }

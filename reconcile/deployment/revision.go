@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/rand"
 
 	"berth/reconcile"
 )
@@ -34,6 +33,9 @@ const historyLength = 2000
 // no collision in practice. One is still survived, by CollisionCount.
 const hashLength = 10
 
+// alphabet is that of Kubernetes' generated names.
+const alphabet = "bcdfghjklmnpqrstvwxz2456789"
+
 // templateHash names a template. Equal templates have equal hashes for as long as their JSON form stays the same.
 func templateHash(t *corev1.PodTemplateSpec, collisions *int32) string {
 	h := sha256.New()
@@ -42,7 +44,11 @@ func templateHash(t *corev1.PodTemplateSpec, collisions *int32) string {
 	if collisions != nil {
 		fmt.Fprintf(h, "%d", *collisions)
 	}
-	return rand.SafeEncodeString(string(h.Sum(nil)[:hashLength]))
+	sum := h.Sum(nil)[:hashLength]
+	for i, b := range sum {
+		sum[i] = alphabet[int(b)%len(alphabet)]
+	}
+	return string(sum)
 }
 
 // sameTemplate compares what the pods would be, ignoring the label that carries the hash.

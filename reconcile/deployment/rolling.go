@@ -23,8 +23,8 @@ func (r *rollout) growNewest() {
 	switch {
 	case size > wish:
 		size = wish
-	case size < wish:
-		room := max(0, wish+r.surge()-total(r.all(), sizeOf))
+	case size < wish && r.observed():
+		room := max(0, wish+r.surge()-total(r.all(), standing))
 		size += min(room, wish-size)
 	}
 	if size != r.newest.size || r.newest.fresh {
@@ -64,7 +64,7 @@ func (r *rollout) shrinkOthers() {
 // restart, must not be judged by what it was.
 func (r *rollout) observed() bool {
 	for _, v := range r.all() {
-		if !v.fresh && v.size > 0 && v.rs.Status.ObservedGeneration < v.rs.Generation {
+		if !v.fresh && v.rs.Status.ObservedGeneration < v.rs.Generation {
 			return false
 		}
 	}
