@@ -66,7 +66,7 @@ func findProcess(pid int, ticks uint64) (*process, error) {
 		syscall.Close(pidfd)
 		return nil, syscall.ESRCH
 	}
-	return &process{pid: pid, pidfd: pidfd, ticks: ticks, done: make(chan struct{})}, nil
+	return &process{pid: pid, pidfd: pidfd, ticks: ticks, done: make(chan struct{}), foreign: true}, nil
 }
 
 // adoptSandbox makes the sandbox of an adopted process from the process's own namespaces, unless another has brought it already.
@@ -121,7 +121,7 @@ func (k *keeper) reopenOutput(l *wire.Log) (*output, *wire.Failure) {
 			o.closeFiles()
 			return nil, invalid("FIFO " + quote(path) + " is not below the run directory")
 		}
-		if fail := o.addFIFO([]string{"stdout", "stderr"}[i], path); fail != nil {
+		if fail := o.addFIFO(streamNames[i], path); fail != nil {
 			o.closeFiles()
 			return nil, fail
 		}
@@ -182,7 +182,7 @@ func (f *foreign) end(status syscall.WaitStatus, known bool) {
 	}
 	f.k.loop.remove(f.token, f.fd)
 	closeFD(&f.fd)
-	f.p.end(status, known)
+	f.p.end(status, known)()
 }
 
 func exitIfKnown(fd int) (syscall.WaitStatus, bool) {

@@ -19,8 +19,19 @@ type listener struct {
 	fd int
 }
 
-// listen makes the socket in the run directory, through the directory's descriptor: a path may be longer than a socket address.
+// listen begins to accept connections.
 func (k *keeper) listen() error {
+	if k.listener < 0 { // else an upgrade left it, with who is waiting
+		if err := k.bind(); err != nil {
+			return err
+		}
+	}
+	_, err := k.loop.add(k.listener, syscall.EPOLLIN, &listener{k, k.listener})
+	return err
+}
+
+// bind makes the socket in the run directory, through the directory's descriptor: a path may be longer than a socket address.
+func (k *keeper) bind() error {
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return err
@@ -36,11 +47,8 @@ func (k *keeper) listen() error {
 	if err := syscall.Chmod(path, 0o600); err != nil {
 		return err
 	}
-	if err := syscall.Listen(fd, 64); err != nil {
-		return err
-	}
-	_, err = k.loop.add(fd, syscall.EPOLLIN, &listener{k, fd})
-	return err
+	k.listener = fd
+	return syscall.Listen(fd, 64)
 }
 
 func (l *listener) ready(uint32) {

@@ -65,15 +65,19 @@ func (k *keeper) startContainer(r *request, m *wire.Start) (_ startedContainer, 
 		}
 	}()
 	out, ends, fail := k.openOutput(c)
-	defer closeAll(ends)
+	defer func() {
+		for _, e := range ends {
+			syscall.Close(e.fd)
+		}
+	}()
 	if fail != nil {
 		return startedContainer{}, fail
 	}
 	c.output = out
 	s := k.borrow(files)
 	defer k.giveBack(s)
-	for i, fd := range ends {
-		s.slots[program.SlotStdout+i] = int32(fd)
+	for _, e := range ends {
+		s.slots[e.slot] = int32(e.fd)
 	}
 	pidns := box.fill(&s.slots)
 	made, fail := k.spawn(s, &birth{

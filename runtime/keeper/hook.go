@@ -73,7 +73,7 @@ func run(argv []string) int {
 		os.Stderr.WriteString(usage)
 		return 2
 	case a.probe:
-		os.Stdout.WriteString("berth-keeper-state " + strconv.Itoa(stateVersion) + "\n")
+		os.Stdout.WriteString(probeText() + "\n")
 		return 0
 	case os.Getenv(stageEnv) != "":
 		return serve(a)
@@ -82,3 +82,6 @@ func run(argv []string) int {
 	}
 	return enter(a)
 }
+
+// probeText says which state of another keeper this binary can take over.
+func probeText() string { return "berth-keeper-state " + strconv.Itoa(stateVersion) }

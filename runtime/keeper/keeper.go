@@ -25,19 +25,20 @@ const spawnersCount = 2
 
 // keeper is the whole state.
 type keeper struct {
-	args    arguments
-	runDir  string
-	dir     int // descriptor of runDir
-	lock    int // of the lock file
-	pidns   int // our own pid namespace
-	pause   int // the program of a sandbox's first process
-	build   string
-	started time.Time
-	loop    *loop
-	spawner chan *spawner
-	opening prologue      // of containers
-	gated   prologue      // of sandboxes: goes on when their ids are mapped
-	kick    chan struct{} // there may be a child to wait for
+	args     arguments
+	runDir   string
+	dir      int // descriptor of runDir
+	lock     int // of the lock file
+	listener int
+	pidns    int // our own pid namespace
+	pause    int // the program of a sandbox's first process
+	build    string
+	started  time.Time
+	loop     *loop
+	spawner  chan *spawner
+	opening  prologue      // of containers
+	gated    prologue      // of sandboxes: goes on when their ids are mapped
+	kick     chan struct{} // there may be a child to wait for
 
 	// Used on the loop only.
 	buf [64 << 10]byte
@@ -66,7 +67,7 @@ func serve(a arguments) int {
 	syscall.Umask(0o077)
 	ignoreSignals()
 	k := &keeper{
-		args: a, runDir: a.runDir, build: buildID(), started: time.Now(), kick: make(chan struct{}, 1), lock: -1,
+		args: a, runDir: a.runDir, build: buildID(), started: time.Now(), kick: make(chan struct{}, 1), lock: -1, listener: -1,
 		containers: map[string]*container{}, sandboxes: map[string]*sandbox{}, children: map[int]*process{}, conns: map[*conn]struct{}{},
 	}
 	if a.ready >= 0 {

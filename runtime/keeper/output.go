@@ -4,6 +4,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"berth/runtime/keeper/program"
 	"berth/runtime/keeper/wire"
 )
 
@@ -25,11 +26,24 @@ type stream struct {
 	tail  []byte // of a line whose end has not come; nil most of the time
 }
 
+// streamNames are the streams, in the order of their slots.
+var streamNames = [...]string{"stdout", "stderr"}
+
+func streamIndex(name string) int {
+	if name == streamNames[1] {
+		return 1
+	}
+	return 0
+}
+
 const fifoMode = 0o622
 
-// openOutput makes the FIFOs of a container, opens its log and both ends: ours to read, the container's (in the order of their slots) to write.
+// end is a container's end of a FIFO.
+type end struct{ slot, fd int }
+
+// openOutput makes the FIFOs of a container, opens its log and both ends: ours to read, the container's to write.
 // The ends returned are for the child and closed by the caller, also when it fails.
-func (k *keeper) openOutput(c *container) (o *output, ends []int, fail *wire.Failure) {
+func (k *keeper) openOutput(c *container) (o *output, ends []end, fail *wire.Failure) {
 	l := &c.log
 	o = &output{k: k}
 	if l.Path != "" {
@@ -47,8 +61,8 @@ func (k *keeper) openOutput(c *container) (o *output, ends []int, fail *wire.Fai
 			o.closeFiles()
 			return o, ends, errnoFailure("make FIFO "+path, err)
 		}
-		ends = append(ends, write)
-		if fail := o.addFIFO([]string{"stdout", "stderr"}[i], path); fail != nil {
+		ends = append(ends, end{program.SlotStdout + i, write})
+		if fail := o.addFIFO(streamNames[i], path); fail != nil {
 			o.closeFiles()
 			return o, ends, fail
 		}
@@ -109,7 +123,7 @@ func (o *output) addPTY(master int) {
 		return
 	}
 	syscall.SetNonblock(fd, true)
-	s := &stream{out: o, name: "stdout", fd: fd}
+	s := &stream{out: o, name: streamNames[0], fd: fd}
 	o.streams = append(o.streams, s)
 	s.watch()
 }

@@ -14,6 +14,8 @@ type process struct {
 	pid   int
 	ticks uint64
 	done  chan struct{} // closed when it is gone
+	// foreign: not our child.
+	foreign bool
 
 	mu     sync.Mutex
 	pidfd  int
@@ -37,21 +39,21 @@ func (p *process) signal(sig uint32) error {
 	return nil
 }
 
-// end records how the process ended; only the first word counts.
-func (p *process) end(status syscall.WaitStatus, known bool) {
+// end records how the process ended; only the first word counts. The caller runs what is returned, without the keeper's lock.
+func (p *process) end(status syscall.WaitStatus, known bool) (then func()) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.ended {
-		p.mu.Unlock()
-		return
+		return func() {}
 	}
 	p.ended, p.known, p.status, p.at = true, known, status, time.Now()
-	f := p.onEnd
+	then = p.onEnd
 	p.onEnd = nil
 	close(p.done)
-	p.mu.Unlock()
-	if f != nil {
-		f()
+	if then == nil {
+		return func() {}
 	}
+	return then
 }
 
 // whenEnded calls f once the process has ended: now, when it has already.
@@ -121,12 +123,12 @@ func (k *keeper) reap() {
 		k.mu.Lock()
 		got, _ := syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
 		p := k.children[pid]
-		if got == pid {
+		then := func() {}
+		if got == pid && p != nil {
 			delete(k.children, pid)
+			then = p.end(status, true) // under the lock: an upgrade must not see it alive and reaped
 		}
 		k.mu.Unlock()
-		if got == pid && p != nil {
-			p.end(status, true)
-		}
+		then()
 	}
 }

@@ -19,9 +19,10 @@ import (
 
 // Client is a connection to a keeper. It is safe for concurrent use.
 type Client struct {
-	conn *net.UnixConn
-	info Info
-	done chan struct{}
+	runDir string
+	conn   *net.UnixConn
+	info   Info
+	done   chan struct{}
 
 	mu      sync.Mutex
 	last    uint64
@@ -49,7 +50,7 @@ func Dial(ctx context.Context, runDir string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{conn: conn, done: make(chan struct{}), waiting: map[uint64]*call{}, execs: map[uint64]*Process{}}
+	c := &Client{runDir: runDir, conn: conn, done: make(chan struct{}), waiting: map[uint64]*call{}, execs: map[uint64]*Process{}}
 	go c.read()
 	var hello wire.Hello
 	file, err := c.do(ctx, wire.HelloKind, &wire.Hello{Version: wire.Version}, nil, &hello)

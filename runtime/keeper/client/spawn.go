@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
+
+	"berth/runtime/keeper/wire"
 )
 
 // Spawn starts `binary keeper --run-dir runDir` as a child of init, in a session of its own, detached from the caller's terminal, and returns
@@ -60,5 +62,30 @@ func awaitReady(ctx context.Context, r *os.File) error {
 	return errors.New("cannot start the keeper: it ended; see its log")
 }
 
-// Upgrade makes the keeper execute another binary in place. Its pid, children and containers stay; the connection ends: dial again.
-func (c *Client) Upgrade(ctx context.Context, binary string) error { return errors.New("not built yet") }
+// Upgrade makes the keeper execute another binary in place. Its pid, containers and sandboxes stay; connections end, and with them what
+// was started by Exec: dial again. It returns when the new binary serves. A binary that cannot read the keeper's state is refused.
+func (c *Client) Upgrade(ctx context.Context, binary string) error {
+	out, err := exec.CommandContext(ctx, binary, "keeper", "--probe").Output()
+	if err != nil {
+		return fmt.Errorf("cannot ask %q for its version: %w", binary, err)
+	}
+	if word, _, _ := strings.Cut(string(out), " "); word != "berth-keeper-state" {
+		return fmt.Errorf("cannot upgrade: %q is no keeper", binary)
+	}
+	f, err := os.Open(binary)
+	if err != nil {
+		return fmt.Errorf("cannot open the new binary: %w", err)
+	}
+	defer f.Close()
+	file, err := c.do(ctx, wire.UpgradeKind, &wire.Upgrade{Probe: strings.TrimSpace(string(out))}, []int{int(f.Fd())}, nil)
+	closeFile(file)
+	if errors.Is(err, ErrKeeperGone) {
+		// It has been replaced: its end of the connection is closed by the execution. The socket stays, so this waits for the new one.
+		next, err := Dial(ctx, c.runDir)
+		if err != nil {
+			return fmt.Errorf("cannot reach the new keeper: %w", err)
+		}
+		return next.Close()
+	}
+	return err
+}

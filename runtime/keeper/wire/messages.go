@@ -80,7 +80,7 @@ func (m *Sandbox) Fields(c *Coder) {
 	c.U64(&m.Flags)
 	c.String(&m.UIDMap)
 	c.String(&m.GIDMap)
-	c.nested(m.Program.fields)
+	c.Nested(m.Program.fields)
 	c.Bool(&m.KeepAlive)
 	c.String(&m.CgroupDir)
 	c.I64(&m.Timeout)
@@ -115,7 +115,8 @@ type Log struct {
 	Files          int
 }
 
-func (m *Log) fields(c *Coder) {
+// Fields implements Message.
+func (m *Log) Fields(c *Coder) {
 	c.String(&m.Stdout)
 	c.String(&m.Stderr)
 	c.U32(&m.Owner)
@@ -142,8 +143,8 @@ func (m *Start) Fields(c *Coder) {
 	c.String(&m.Sandbox)
 	c.U64(&m.Flags)
 	c.String(&m.CgroupDir)
-	c.nested(m.Program.fields)
-	c.nested(m.Log.fields)
+	c.Nested(m.Program.fields)
+	c.Nested(m.Log.Fields)
 	c.String(&m.ExitPath)
 	c.Bool(&m.TTY)
 	c.I64(&m.Timeout)
@@ -179,7 +180,7 @@ func (m *Exec) Fields(c *Coder) {
 	c.String(&m.Container)
 	c.U64(&m.Flags)
 	c.String(&m.CgroupDir)
-	c.nested(m.Program.fields)
+	c.Nested(m.Program.fields)
 	c.Bool(&m.TTY)
 	c.U32(&m.TTYOwner)
 	c.I64(&m.Timeout)
@@ -248,27 +249,8 @@ type List struct {
 // Fields implements Message.
 func (m *List) Fields(c *Coder) {
 	c.Bool(&m.More)
-	n, s := len(m.Containers), len(m.Sandboxes)
-	c.Int(&n)
-	c.Int(&s)
-	if c.reading {
-		m.Containers, m.Sandboxes = nil, nil
-		for ; n > 0 && c.more(); n-- {
-			m.Containers = append(m.Containers, Container{})
-			c.nested(m.Containers[len(m.Containers)-1].fields)
-		}
-		for ; s > 0 && c.more(); s-- {
-			m.Sandboxes = append(m.Sandboxes, SandboxState{})
-			c.nested(m.Sandboxes[len(m.Sandboxes)-1].fields)
-		}
-		return
-	}
-	for i := range m.Containers {
-		c.nested(m.Containers[i].fields)
-	}
-	for i := range m.Sandboxes {
-		c.nested(m.Sandboxes[i].fields)
-	}
+	Each(c, &m.Containers, (*Container).fields)
+	Each(c, &m.Sandboxes, (*SandboxState).fields)
 }
 
 func (m *Container) fields(c *Coder) {
@@ -278,7 +260,7 @@ func (m *Container) fields(c *Coder) {
 	c.U64(&m.Ticks)
 	c.I64(&m.StartedAt)
 	c.Bool(&m.Ended)
-	c.nested(m.Exit.Fields)
+	c.Nested(m.Exit.Fields)
 	c.U64(&m.Dropped)
 }
 
@@ -313,7 +295,7 @@ func (m *Adopt) Fields(c *Coder) {
 	c.U64(&m.SandboxFlags)
 	c.Int(&m.SandboxPID)
 	c.U64(&m.SandboxTicks)
-	c.nested(m.Log.fields)
+	c.Nested(m.Log.Fields)
 	c.String(&m.ExitPath)
 }
 
@@ -343,3 +325,11 @@ type Shutdown struct {
 
 // Fields implements Message.
 func (m *Shutdown) Fields(c *Coder) { c.Bool(&m.Force) }
+
+// Upgrade asks the keeper to execute the binary whose descriptor comes along. Probe is what the binary says about itself.
+type Upgrade struct {
+	Probe string
+}
+
+// Fields implements Message.
+func (m *Upgrade) Fields(c *Coder) { c.String(&m.Probe) }

@@ -205,8 +205,8 @@ func (c *Coder) Strings(v *[]string) {
 	}
 }
 
-// nested is a structure with a length of its own, so that it may grow too.
-func (c *Coder) nested(fields func(*Coder)) {
+// Nested is a structure with a length of its own, so that it may grow too.
+func (c *Coder) Nested(fields func(*Coder)) {
 	sub := Coder{reading: c.reading}
 	if c.reading {
 		c.Bytes(&sub.buf)
@@ -217,5 +217,20 @@ func (c *Coder) nested(fields func(*Coder)) {
 	c.Bytes(&sub.buf)
 }
 
-// more tells a reader that there are bytes left.
-func (c *Coder) more() bool { return c.reading && len(c.buf) > 0 }
+// Each is a list of structures, each with a length of its own.
+func Each[T any](c *Coder, list *[]T, fields func(*T, *Coder)) {
+	n := len(*list)
+	c.Int(&n)
+	if c.reading {
+		*list = nil
+		for ; n > 0 && len(c.buf) > 0; n-- {
+			var v T
+			c.Nested(func(sub *Coder) { fields(&v, sub) })
+			*list = append(*list, v)
+		}
+		return
+	}
+	for i := range *list {
+		c.Nested(func(sub *Coder) { fields(&(*list)[i], sub) })
+	}
+}
