@@ -178,7 +178,7 @@ func (in *ingest) mark() {
 		if it.Source == nil || in.wishes[it.Key] {
 			continue
 		}
-		if in.covered(it.Source.Origin.File) {
+		if covered(in.last.Incomplete, it.Source.Origin.File) {
 			delete(in.vanished, it.Key)
 			continue
 		}
@@ -189,9 +189,12 @@ func (in *ingest) mark() {
 }
 
 // covered tells whether a file is among what could not be read as a whole. Where an object came from may be unknown: then any such file counts.
-func (in *ingest) covered(file string) bool {
-	return slices.ContainsFunc(in.last.Incomplete, func(p string) bool { return file == "" || under(file, p) })
+func covered(incomplete []string, file string) bool {
+	return slices.ContainsFunc(incomplete, func(p string) bool { return file == "" || under(file, p) })
 }
+
+// blows tells whether so many of all objects vanish at once that somebody must be asked.
+func blows(vanished, total int) bool { return vanished > fuse && 2*vanished > total }
 
 // under tells whether a file is named by a path: itself, a directory with a slash at its end, or "/" for everything.
 func under(file, path string) bool {
@@ -223,7 +226,7 @@ func (in *ingest) prune() {
 	if in.stopped || in.down {
 		return
 	}
-	if total := in.stated(); !in.c.opts.AllowPrune && len(in.vanished) > fuse && 2*len(in.vanished) > total {
+	if total := in.stated(); !in.c.opts.AllowPrune && blows(len(in.vanished), total) {
 		in.hold(total)
 		return
 	}
