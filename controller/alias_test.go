@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 
 	"berth/runtime"
+	"berth/runtime/runtimetest"
 )
 
 type (
@@ -15,6 +16,7 @@ type (
 	containerConfig = runtime.ContainerConfig
 	sandboxConfig   = runtime.SandboxConfig
 	startError      = runtime.StartError
+	pullFault       = runtimetest.PullFault
 )
 
 func dirSize(t *testing.T, dir string) int64 {

@@ -33,6 +33,7 @@ type Fake struct {
 	dead  bool
 	left  int // calls until death; -1 for ever
 	after bool
+	died  func()
 }
 
 var (
@@ -67,11 +68,19 @@ func (f *Fake) Kill() {
 	f.dead = true
 }
 
-// KillAfter kills the handle at the call that follows n more effects; with after, once that call has had its effect too.
-func (f *Fake) KillAfter(n int, after bool) {
+// KillAfter kills the handle at the call that follows n more effects; with after, once that call has had its effect too. died is called
+// at that moment, when it is not nil; it must not call the fake.
+func (f *Fake) KillAfter(n int, after bool, died func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.left, f.after = n, after
+	f.left, f.after, f.died = n, after, died
+}
+
+// Dead tells whether the handle was killed.
+func (f *Fake) Dead() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.dead
 }
 
 // enter admits one call. The returned error is what the caller must return when it has had its effect.
@@ -92,6 +101,9 @@ func (f *Fake) enter(ctx context.Context, effect bool) (after, before error) {
 		return nil, nil
 	}
 	f.dead = true
+	if f.died != nil {
+		f.died()
+	}
 	if f.after {
 		return ErrDied, nil
 	}

@@ -39,7 +39,7 @@ func open(f *Fake) Machine {
 func TestKillAfter(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		f := New(wall{})
-		f.KillAfter(1, after)
+		f.KillAfter(1, after, nil)
 		for _, uid := range []string{"a", "b"} {
 			_, err := f.RunSandbox(t.Context(), runtime.SandboxConfig{UID: uid})
 			if got, want := errors.Is(err, ErrDied), uid == "b"; got != want {
