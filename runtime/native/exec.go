@@ -288,4 +288,3 @@ func setSize(pty *os.File, size runtime.Size) {
 		_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: size.Height, Col: size.Width})
 	})
 }
-

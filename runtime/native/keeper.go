@@ -44,7 +44,7 @@ func (r *Runtime) watchKeeper(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err := r.reconnect(ctx); err != nil {
+		if err := r.reconnect(ctx); err != nil && ctx.Err() == nil {
 			r.opts.Report(err)
 			pause := time.NewTimer(reconnectPause)
 			select {

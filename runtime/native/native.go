@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -169,11 +170,26 @@ func (r *Runtime) forgetOtherBoot() error {
 // Close ends the background work and the connection to the keeper. Pods go on.
 func (r *Runtime) Close() error {
 	r.stop()
-	r.mu.Lock()
-	k := r.keeper
-	r.mu.Unlock()
-	err := k.Close()
+	err := r.client().Close()
 	r.work.Wait()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Shutdown is Close, and ends the keeper and removes all groups and records of this instance as well. It is for when no pod is left:
+// containers that still run are killed.
+func (r *Runtime) Shutdown(ctx context.Context) error {
+	r.stop()
+	err := r.client().Shutdown(ctx, true)
+	if errors.Is(err, client.ErrKeeperGone) {
+		err = nil
+	}
+	err = errors.Join(err, r.Close(), r.cgroups.Remove(ctx))
+	for _, path := range []string{r.dirs.runPods(), r.dirs.root(), r.dirs.bootID()} {
+		err = errors.Join(err, removeTree(path))
+	}
 	return err
 }
 

@@ -18,13 +18,12 @@ import (
 	"berth/runtime"
 	"berth/runtime/cgroup"
 	_ "berth/runtime/keeper" // this test binary is the keeper, too
-	"berth/runtime/keeper/client"
 )
 
 // machine is a runtime on directories, a keeper and cgroups of its own, which must all be gone at the end.
 type machine struct {
 	*Runtime
-	t      *testing.T
+	t      testing.TB
 	opts   Options
 	images imageMap
 }
@@ -60,13 +59,14 @@ func newMachine(t testing.TB) *machine {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	m := &machine{images: imageMap{testImage: busybox(t, filepath.Join(dir, "image"))}}
+	m := &machine{t: t, images: imageMap{testImage: busybox(t, filepath.Join(dir, "image"))}}
 	m.opts = Options{
 		StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"), Binary: exe, Images: m.images, Cgroups: tree,
 		Report: func(err error) { t.Errorf("reported: %v", err) },
 	}
+	m.opts.Network = &addresses{}
 	m.open(t)
-	t.Cleanup(func() { m.end(t, tree) })
+	t.Cleanup(func() { m.end(t) })
 	return m
 }
 
@@ -80,7 +80,7 @@ func (m *machine) open(t testing.TB) {
 }
 
 // end removes all pods and the keeper, and looks for what was left.
-func (m *machine) end(t testing.TB, tree *cgroup.Tree) {
+func (m *machine) end(t testing.TB) {
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
 	list, err := m.List(ctx)
@@ -92,18 +92,12 @@ func (m *machine) end(t testing.TB, tree *cgroup.Tree) {
 			t.Errorf("RemoveSandbox: %v", err)
 		}
 	}
-	if err := m.client().Shutdown(ctx, true); err != nil && !errors.Is(err, client.ErrKeeperGone) {
+	if err := m.Shutdown(ctx); err != nil {
 		t.Errorf("Shutdown: %v", err)
-	}
-	if err := m.Close(); err != nil {
-		t.Logf("Close: %v", err)
-	}
-	if err := tree.Remove(ctx); err != nil {
-		t.Errorf("remove cgroups: %v", err)
 	}
 	for _, dir := range []string{m.dirs.runPods(), m.dirs.statePods(), m.dirs.containers()} {
 		entries, err := os.ReadDir(dir)
-		if err != nil || len(entries) > 0 {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) || len(entries) > 0 {
 			t.Errorf("%s holds %v, %v", dir, entries, err)
 		}
 	}
@@ -185,6 +179,24 @@ func (m *machine) output(t testing.TB, cfg runtime.ContainerConfig) (string, run
 	return logText(t, st.LogPath), st
 }
 
+// awaitLog waits until a log holds a text.
+func (m *machine) awaitLog(t testing.TB, path, text string) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(deadline)
+	for {
+		if data, err := os.ReadFile(path); err == nil && bytes.Contains(data, []byte(text)) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("log %s never held %q", path, text)
+		}
+	}
+}
+
 func logText(t testing.TB, path string) string {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -252,4 +264,28 @@ func TestFirstContainer(t *testing.T) {
 	if want := "hello\nweb\n0\n/\nimage\n"; out != want || st.ExitCode != 3 || st.Reason != runtime.ReasonError {
 		t.Errorf("output %q, want %q; status %+v", out, want, st)
 	}
+}
+
+func TestInside(t *testing.T) {
+	m := newMachine(t)
+	m.sandbox(t, runtime.SandboxConfig{})
+	out, _ := m.output(t, script(`
+		echo "env $FROM $BOTH $OWN $HOSTNAME $HOME"
+		grep -E '^(CapEff|CapBnd|CapInh|CapPrm|CapAmb|Seccomp|NoNewPrivs):' /proc/self/status
+		ls /proc/self/fd | tr '\n' ' '; echo
+		ls -la /proc/1/fd | grep -c ' -> '
+		cat /proc/1/fd/1 </dev/null >/dev/null 2>&1 & kill $!
+		wc -c < /proc/kcore; ls /sys/firmware | wc -l
+		echo x > /proc/sys/kernel/shm_rmid_forced || echo proc-sys-ro
+		ls -d /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/ptmx /dev/shm /dev/mqueue /dev/fd /dev/stdout
+		cat /etc/hostname; grep localhost /etc/hosts | head -1
+		ulimit -n
+		mount | grep -E ' on (/|/proc|/sys|/dev|/dev/pts|/dev/shm) '
+		ls -la /sys/fs/cgroup
+		ifconfig lo | grep UP
+		cat /proc/sys/net/ipv4/ip_unprivileged_port_start
+		umask
+		echo done > /dev/stdout
+	`))
+	t.Log(out)
 }

@@ -255,7 +255,9 @@ func (r *Runtime) mountMemory(ctx context.Context, path, options string) error {
 	return nil
 }
 
-func (r *Runtime) memoryPath(uid, volume string) string { return filepath.Join(r.dirs.memory(uid), volume) }
+func (r *Runtime) memoryPath(uid, volume string) string {
+	return filepath.Join(r.dirs.memory(uid), volume)
+}
 
 func (r *Runtime) writeFiles(cfg runtime.SandboxConfig, base uint32) error {
 	owner := volume.Owner{Root: base, FSGroup: cfg.FSGroup}
