@@ -50,10 +50,13 @@ func (p *pass) haveImage(c *container) bool {
 }
 
 // wantsFresh tells that the registry must be asked although an image is there: policy Always, once in the life of a Pod. A restart of a
-// container, or of berth, does not ask again.
+// container, or of berth, does not ask again. A Pod of a time to come was made before the clock was set back: any pull will do for it.
 func (p *pass) wantsFresh(c *container, state reconcile.ImageState) bool {
-	return c.spec.ImagePullPolicy == alwaysPull && c.last == nil && p.formerID(c) == "" &&
-		state.PulledAt.Before(p.pod.CreationTimestamp.Time)
+	if c.spec.ImagePullPolicy != alwaysPull || c.last != nil || p.formerID(c) != "" {
+		return false
+	}
+	made := p.pod.CreationTimestamp.Time
+	return state.PulledAt.IsZero() || state.PulledAt.Before(made) && !made.After(p.in.Now)
 }
 
 // waitForPull shows the error first, then that and for what is waited.

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
 	"berth/reconcile"
 	"berth/runtime"
@@ -179,12 +178,12 @@ func (p *pass) finish() reconcile.Plan {
 		return plan
 	}
 	status := p.status()
-	if apiequality.Semantic.DeepEqual(status, p.pod.Status) {
+	if sameStatus(&status, &p.pod.Status) {
 		return plan
 	}
-	updated := *p.pod
+	updated := p.pod.DeepCopy()
 	updated.Status = status
-	first := append([]reconcile.Action{reconcile.UpdateStatus{Object: updated.DeepCopy()}}, p.tell()...)
+	first := append([]reconcile.Action{reconcile.UpdateStatus{Object: updated}}, p.tell()...)
 	plan.Actions = append(first, plan.Actions...)
 	return plan
 }

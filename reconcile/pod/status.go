@@ -15,7 +15,8 @@ import (
 
 // status reports the Pod as it is at this look, in the words of a kubelet. What it does not know of it leaves as it was.
 func (p *pass) status() corev1.PodStatus {
-	s := *p.pod.Status.DeepCopy()
+	s := p.pod.Status // everything that changes below is replaced, not written into
+	s.Conditions = slices.Clone(s.Conditions)
 	s.ObservedGeneration = p.pod.Generation
 	s.StartTime = &metav1.Time{Time: p.startTime()}
 	s.QOSClass = qosClass(&p.pod.Spec)
