@@ -88,8 +88,30 @@ func (r *rollout) share(revisions []*revision) {
 		rest -= n
 	}
 	sizes[0] = max(0, sizes[0]+rest)
+	r.spare(revisions, sizes)
 	for i, v := range revisions {
 		r.resize(v, sizes[i], "the Deployment was scaled")
+	}
+}
+
+// spare shifts the loss from pods that serve to pods that do not, where proportion alone would leave fewer available than the strategy
+// allows. (Kubernetes does not do this; it can fall below there.)
+func (r *rollout) spare(revisions []*revision, sizes []int32) {
+	var have, kept int32
+	for i, v := range revisions {
+		have += v.available()
+		kept += min(v.available(), sizes[i])
+	}
+	short := min(have, r.desired()-r.unavailable()) - kept
+	for i, v := range revisions {
+		for j, other := range revisions {
+			n := min(short, v.available()-sizes[i], sizes[j]-other.available())
+			if n > 0 {
+				sizes[i] += n
+				sizes[j] -= n
+				short -= n
+			}
+		}
 	}
 }
 
