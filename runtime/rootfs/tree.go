@@ -123,7 +123,10 @@ func removeAt(dirFD int, name string) error {
 	if err := clearDir(dirFD, name); err != nil {
 		return err
 	}
-	return unix.Unlinkat(dirFD, name, unix.AT_REMOVEDIR)
+	if err := unix.Unlinkat(dirFD, name, unix.AT_REMOVEDIR); !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return nil
 }
 
 // clearDir empties a directory. It never leaves it: each step opens the next directory without following symlinks.
@@ -133,29 +136,32 @@ func clearDir(dirFD int, name string) error {
 		return err
 	}
 	defer unix.Close(fd)
+	for {
+		removed, err := removeChildren(fd)
+		if err != nil || removed == 0 {
+			return err
+		}
+		// A directory that changes while it is read may hide an entry: look again until there is none.
+		if _, err := unix.Seek(fd, 0, 0); err != nil {
+			return err
+		}
+	}
+}
+
+// removeChildren goes through an open directory once and returns how many entries it has removed.
+func removeChildren(fd int) (removed int, err error) {
 	buf := make([]byte, 8192)
 	for {
 		n, err := unix.ReadDirent(fd, buf)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return nil
+		if err != nil || n == 0 {
+			return removed, err
 		}
 		_, _, names := unix.ParseDirent(buf[:n], -1, nil)
 		for _, child := range names {
-			err := unix.Unlinkat(fd, child, 0)
-			if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) {
-				if err = clearDir(fd, child); err == nil {
-					err = unix.Unlinkat(fd, child, unix.AT_REMOVEDIR)
-				}
+			if err := removeAt(fd, child); err != nil {
+				return removed, err
 			}
-			if err != nil && !errors.Is(err, unix.ENOENT) {
-				return err
-			}
-		}
-		if _, err := unix.Seek(fd, 0, 0); err != nil {
-			return err
+			removed++
 		}
 	}
 }
