@@ -28,7 +28,9 @@ func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 type app struct {
 	stateDir, runDir string
 	in               io.Reader
-	out, err         io.Writer
+	// intro stands above the live table of up.
+	intro    string
+	out, err io.Writer
 }
 
 // Main runs one command line and returns its exit code.
@@ -74,7 +76,7 @@ One binary, no Docker, no containerd, no cluster.
 	root.PersistentFlags().StringVar(&a.runDir, "run-dir", envOr("BERTH_RUN_DIR", "/run/berth"),
 		"sockets and what a reboot may forget (BERTH_RUN_DIR)")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.absolute() }
-	root.AddCommand(a.up(), a.down(), a.status(), a.plan(), a.validate(), a.allow(), a.logs(), a.exec(), a.image(),
+	root.AddCommand(a.up(), a.down(), a.status(), a.plan(), a.validate(), a.allow(), a.exec(), a.image(),
 		a.preflight(), a.install(), a.uninstall(), a.demo(), demoWeb())
 	return root
 }

@@ -203,7 +203,7 @@ func (m Machine) forwarding() Finding {
 	return f
 }
 
-// diskReserve is what berth never fills: below it nothing is pulled or unpacked (DESIGN, day-one answers).
+// diskReserve and a tenth of the disk, whichever is less, are never filled: below that nothing is pulled or unpacked.
 const diskReserve = 1 << 30
 
 func (m Machine) disk() Finding {
@@ -215,8 +215,8 @@ func (m Machine) disk() Finding {
 	}
 	free, total := st.Bavail*uint64(st.Bsize), st.Blocks*uint64(st.Bsize)
 	f.Found = fmt.Sprintf("%.1f GB of %.1f GB at %s", float64(free)/1e9, float64(total)/1e9, dir)
-	if free < diskReserve || total > 0 && free*10 < total {
-		f.Level, f.Consequence = Warn, "less than 10 % or 1 GB free: images are not pulled, what runs goes on"
+	if free < min(total/10, diskReserve) {
+		f.Level, f.Consequence = Warn, "less than 10 % and less than 1 GB free: images are not pulled, what runs goes on"
 		f.Remedy = "berth image prune, or --state-dir on a larger disk"
 	}
 	return f

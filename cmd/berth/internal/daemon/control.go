@@ -1,0 +1,200 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// The control socket answers the command line of the same user: GET /status, POST /allow. It is a file only root can open, and the
+// peer's uid is checked again. The kubectl API is another thing.
+const controlSocket = "berth.sock"
+
+// Controlled is what the control socket offers of a controller.
+type Controlled interface {
+	// StatusJSON is the whole status as JSON.
+	StatusJSON() ([]byte, error)
+	// Allow consents to removals that wait: of everything, or of what the targets name. It returns what it consented to.
+	Allow(targets []string) ([]string, error)
+}
+
+// serveControl answers on RUN-DIR/berth.sock until ctx ends.
+func serveControl(ctx context.Context, runDir string, c Controlled) error {
+	l, err := listenUnix(filepath.Join(runDir, controlSocket))
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{Handler: controlHandler(c), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(rootOnly{l}) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("cannot serve the control socket: %w", err)
+	case <-ctx.Done():
+		srv.Close()
+		<-done
+		return nil
+	}
+}
+
+func controlHandler(c Controlled) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		data, err := c.StatusJSON()
+		answer(w, data, err)
+	})
+	mux.HandleFunc("POST /allow", func(w http.ResponseWriter, r *http.Request) {
+		var targets []string
+		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&targets); err != nil {
+			http.Error(w, "cannot read the request: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		allowed, err := c.Allow(targets)
+		if err != nil {
+			answer(w, nil, err)
+			return
+		}
+		data, err := json.Marshal(allowed)
+		answer(w, data, err)
+	})
+	return mux
+}
+
+func answer(w http.ResponseWriter, data []byte, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(data) // the client went away: nobody to tell
+}
+
+// Call asks the berth that serves runDir. ErrNotRunning when there is none.
+func Call(ctx context.Context, runDir, method, path string, body any) ([]byte, error) {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return dialUnix(ctx, filepath.Join(runDir, controlSocket))
+	}}}
+	var payload io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("cannot encode the request: %w", err)
+		}
+		payload = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://berth"+path, payload)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the request: %w", err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, ErrNotRunning
+		}
+		return nil, fmt.Errorf("cannot reach berth: %w", err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read berth's answer: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, errors.New(strings.TrimSpace(string(data)))
+	}
+	return data, nil
+}
+
+// ErrNotRunning means that no berth serves the run directory.
+var ErrNotRunning = errors.New("berth is not running")
+
+// sunPathMax is the longest path of a Unix socket (unix(7)); longer ones go through a descriptor of their directory.
+const sunPathMax = 107
+
+func listenUnix(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("cannot replace the control socket: %w", err)
+	}
+	var l net.Listener
+	err := shortPath(path, func(short string) (err error) {
+		old := syscall.Umask(0o177)
+		defer syscall.Umask(old)
+		l, err = net.Listen("unix", short)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w", path, err)
+	}
+	if u, ok := l.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false) // a successor may have replaced it already
+	}
+	return l, nil
+}
+
+func dialUnix(ctx context.Context, path string) (conn net.Conn, err error) {
+	err = shortPath(path, func(short string) (err error) {
+		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", short)
+		return err
+	})
+	return conn, err
+}
+
+// shortPath calls f with a path that fits into a socket address.
+func shortPath(path string, f func(string) error) error {
+	if len(path) <= sunPathMax {
+		return f(path)
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return f(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
+}
+
+// rootOnly drops connections of other users, should the mode of the socket ever be changed.
+type rootOnly struct{ net.Listener }
+
+func (l rootOnly) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if uid, err := peerUID(conn); err == nil && (uid == 0 || uid == os.Geteuid()) {
+			return conn, nil
+		}
+		conn.Close()
+	}
+}
+
+func peerUID(conn net.Conn) (int, error) {
+	unix, ok := conn.(*net.UnixConn)
+	if !ok {
+		return 0, errors.New("not a unix socket")
+	}
+	raw, err := unix.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var cred *syscall.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+	}); err != nil {
+		return 0, err
+	}
+	if credErr != nil {
+		return 0, credErr
+	}
+	return int(cred.Uid), nil
+}

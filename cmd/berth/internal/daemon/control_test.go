@@ -1,0 +1,60 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+type fakeControlled struct{ allowed [][]string }
+
+func (f *fakeControlled) StatusJSON() ([]byte, error) { return []byte(`{"a":1}`), nil }
+
+func (f *fakeControlled) Allow(targets []string) ([]string, error) {
+	f.allowed = append(f.allowed, targets)
+	if len(targets) == 1 && targets[0] == "nothing" {
+		return nil, errors.New("nothing waits by that name")
+	}
+	return targets, nil
+}
+
+func TestControl(t *testing.T) {
+	for name, dir := range map[string]string{"short": "r", "long": strings.Repeat("long/", 30)} {
+		t.Run(name, func(t *testing.T) {
+			runDir := filepath.Join(t.TempDir(), dir)
+			if err := os.MkdirAll(runDir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Call(t.Context(), runDir, "GET", "/status", nil); !errors.Is(err, ErrNotRunning) {
+				t.Fatalf("Call without a server = %v, want ErrNotRunning", err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- serveControl(ctx, runDir, &fakeControlled{}) }()
+			var data []byte
+			err := ErrNotRunning
+			for errors.Is(err, ErrNotRunning) && t.Context().Err() == nil {
+				data, err = Call(t.Context(), runDir, "GET", "/status", nil)
+			}
+			if err != nil || string(data) != `{"a":1}` {
+				t.Errorf("status = %q, %v", data, err)
+			}
+			if st, err := os.Stat(filepath.Join(runDir, controlSocket)); err != nil || st.Mode().Perm() != 0o600 {
+				t.Errorf("mode of the socket = %v, %v, want 0600", st.Mode(), err)
+			}
+			if data, err := Call(t.Context(), runDir, "POST", "/allow", []string{"web.yaml"}); err != nil || string(data) != `["web.yaml"]` {
+				t.Errorf("allow = %q, %v", data, err)
+			}
+			if _, err := Call(t.Context(), runDir, "POST", "/allow", []string{"nothing"}); err == nil || !strings.Contains(err.Error(), "nothing waits") {
+				t.Errorf("allow nothing = %v, want the reason", err)
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

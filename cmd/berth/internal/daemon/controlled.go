@@ -1,0 +1,21 @@
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+
+	"berth/controller"
+)
+
+// controlled is what the control socket may do with a controller.
+type controlled struct{ c *controller.Controller }
+
+func (c controlled) StatusJSON() ([]byte, error) { return json.Marshal(c.c.Status()) }
+
+func (c controlled) Allow(targets []string) ([]string, error) {
+	gone := c.c.Allow(targets...)
+	if len(gone) == 0 && len(targets) > 0 {
+		return nil, errors.New("cannot allow: nothing waits by that name; `berth status` lists what does")
+	}
+	return gone, nil
+}

@@ -1,0 +1,199 @@
+// Package daemon wires berth together: it alone knows the concrete runtime, source and stores, and joins them to a controller.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	goruntime "runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/go-logr/logr"
+
+	"berth/controller"
+	"berth/manifests"
+	"berth/reconcile/pod"
+	"berth/runtime/cgroup"
+	"berth/runtime/image"
+	"berth/runtime/native"
+	"berth/runtime/network"
+)
+
+// Options say where a berth lives and how it behaves.
+type Options struct {
+	StateDir, RunDir string
+	// Binary is this program: it is started again as the keeper.
+	Binary string
+	// Registries is the registries file; one that does not exist is none.
+	Registries string
+	// PodCIDR is the range of pod addresses; zero means the kept one, or one that is free.
+	PodCIDR     netip.Prefix
+	PruneDelay  time.Duration
+	AllowPrune  bool
+	Source      manifests.Source
+	Log         logr.Logger
+	Workers     int
+	WithoutLock bool
+}
+
+// Daemon is a berth that holds the lock of its state directory.
+type Daemon struct {
+	Controller *controller.Controller
+	Images     *image.Store
+	Runtime    *native.Runtime
+
+	opts    Options
+	lock    *Lock
+	id      string
+	network *network.Network
+	cgroups *cgroup.Tree
+}
+
+// Open takes everything over that an earlier berth of the same directories left. lock is from Acquire or StopRunning and belongs to the
+// daemon from now on, also when Open fails.
+func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) {
+	d := &Daemon{opts: opts, lock: lock}
+	defer func() {
+		if err != nil {
+			d.Close()
+		}
+	}()
+	// Nothing of berth is for other users, whatever the umask of the caller was.
+	syscall.Umask(0o077)
+	if err := os.MkdirAll(opts.RunDir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the run directory: %w", err)
+	}
+	if d.id, err = InstanceID(opts.StateDir); err != nil {
+		return nil, err
+	}
+	if d.Images, err = image.Open(image.Options{StateDir: opts.StateDir, Registries: opts.Registries, InUse: d.imagesInUse}); err != nil {
+		return nil, err
+	}
+	if d.cgroups, err = cgroup.Open(d.id); err != nil {
+		return nil, err
+	}
+	if d.network, err = network.Open(ctx, d.networkConfig()); err != nil {
+		return nil, err
+	}
+	if d.Runtime, err = native.Open(ctx, native.Options{
+		StateDir: opts.StateDir, RunDir: opts.RunDir, Binary: opts.Binary, Images: d.Images, Network: d.network, Cgroups: d.cgroups,
+		Report: func(err error) { opts.Log.Error(err, "machine") },
+	}); err != nil {
+		return nil, err
+	}
+	d.Controller, err = controller.New(controller.Options{
+		Pods: d.Runtime, Containers: d.Runtime, Events: d.Runtime, Images: d.Images,
+		Source: opts.Source, StateDir: opts.StateDir, Log: opts.Log, PruneDelay: opts.PruneDelay, AllowPrune: opts.AllowPrune,
+		Workers: opts.Workers, Node: node(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *Daemon) networkConfig() network.Config {
+	return network.Config{ID: d.id, StateDir: d.opts.StateDir, PodCIDR: d.opts.PodCIDR}
+}
+
+// Warnings are what this machine cannot enforce.
+func (d *Daemon) Warnings() []string {
+	return append(d.cgroups.Warnings(), d.network.Warnings()...)
+}
+
+// Run works until ctx ends; what runs goes on running.
+func (d *Daemon) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var group sync.WaitGroup
+	errs := make(chan error, 2)
+	for _, run := range []func(context.Context) error{
+		d.Controller.Run,
+		func(ctx context.Context) error { return serveControl(ctx, d.opts.RunDir, controlled{d.Controller}) },
+	} {
+		group.Go(func() {
+			defer cancel()
+			errs <- run(ctx)
+		})
+	}
+	notifySystemd(daemon.SdNotifyReady)
+	<-ctx.Done()
+	notifySystemd(daemon.SdNotifyStopping)
+	group.Wait()
+	return errors.Join(<-errs, <-errs)
+}
+
+// Close lets go of the machine; what runs goes on running.
+func (d *Daemon) Close() {
+	if d.Runtime != nil {
+		_ = d.Runtime.Close() // the machine keeps what it has
+	}
+	if d.network != nil {
+		_ = d.network.Close()
+	}
+	if d.Images != nil {
+		_ = d.Images.Close()
+	}
+	d.lock.Release()
+}
+
+// imagesInUse are the images that containers run from.
+func (d *Daemon) imagesInUse() map[string]bool {
+	if d.Runtime == nil {
+		return native.ImagesInUse(d.opts.RunDir)
+	}
+	used := map[string]bool{}
+	pods, err := d.Runtime.List(context.Background()) //nolint:forbidigo // answers from memory
+	if err != nil {
+		return native.ImagesInUse(d.opts.RunDir)
+	}
+	for _, p := range pods {
+		for _, c := range p.Containers {
+			used[c.ImageID] = true
+		}
+	}
+	return used
+}
+
+// notifySystemd tells the service manager, when there is one.
+func notifySystemd(state string) {
+	_, _ = daemon.SdNotify(false, state) // no socket: not started by systemd
+}
+
+// node is this machine as pods see it.
+func node() pod.Node {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "localhost"
+	}
+	return pod.Node{Name: strings.ToLower(name), HostIP: hostIP(), CPUs: goruntime.NumCPU(), Memory: memory(), DNS: network.ResolvConf()}
+}
+
+// hostIP is the address this machine uses towards others: that of the default route, found without sending anything.
+func hostIP() string {
+	conn, err := net.Dial("udp", "192.0.2.1:9") // TEST-NET-1 (RFC 5737): connect(2) only asks the routing table
+	if err != nil {
+		return "127.0.0.1"
+	}
+	defer conn.Close()
+	addr, ok := conn.LocalAddr().(*net.UDPAddr)
+	if !ok {
+		return "127.0.0.1"
+	}
+	return addr.IP.String()
+}
+
+func memory() int64 {
+	var info syscall.Sysinfo_t
+	if syscall.Sysinfo(&info) != nil {
+		return 0
+	}
+	return int64(uint64(info.Totalram) * uint64(info.Unit))
+}
