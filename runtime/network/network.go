@@ -1,12 +1,26 @@
 // Package network gives pods addresses on a bridge of the instance's own and keeps the packets of one pod from passing for another's.
+//
+// Everything is derived: the name and MAC of a pod's interface come from its address, and the packet filter (package nft) holds all addresses
+// of the range from the beginning. So attaching a pod is two rtnetlink requests and nothing else (package link), and detaching it is nothing
+// at all: the interface ends with the pod's network namespace. Pods have no IPv6.
 package network
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
+	"regexp"
+	"sync"
 
-	"berth/runtime"
+	"github.com/vishvananda/netlink"
+
+	"berth/runtime/network/ipam"
+	"berth/runtime/network/link"
+	"berth/runtime/network/nft"
 )
 
 // Config names an instance.
@@ -19,50 +33,186 @@ type Config struct {
 	PodCIDR netip.Prefix
 }
 
+var validID = regexp.MustCompile(`^[0-9a-f]{8}$`)
+
+func (c Config) bridge() string { return "br-" + c.ID }
+func (c Config) table() string  { return "berth-" + c.ID }
+
+// prefix is how the names of all pod interfaces of the instance begin, on the machine's side; the address's place in the range follows.
+func (c Config) prefix() string { return "bt" + c.ID }
+
 // Network is the pod network of one instance. It is safe for concurrent use.
 type Network struct {
-	cfg Config
+	cfg    Config
+	pool   *ipam.Pool
+	socket *link.Socket
+	bridge int // index
+	mtu    int
+	ipv6   bool
+
+	mu       sync.Mutex
+	warnings []string
 }
 
 // Open makes the bridge, its address and the packet filter, or takes back what an earlier run left. Close it when the process ends: that
 // leaves the network as it is.
-func Open(ctx context.Context, cfg Config) (*Network, error) { return &Network{cfg: cfg}, nil }
-
-// Remove takes an instance's bridge and packet filter away, whether or not it is open here, and puts ip_forward back when nobody else needs it.
-func Remove(ctx context.Context, cfg Config) error { return runtime.ErrNotSupported }
-
-// Gateway is the machine's address on the bridge.
-func (n *Network) Gateway() netip.Addr { return netip.Addr{} }
-
-// PodCIDR is the range that pods get addresses from.
-func (n *Network) PodCIDR() netip.Prefix { return netip.Prefix{} }
-
-// Bridge is the name of the bridge.
-func (n *Network) Bridge() string { return "br-" + n.cfg.ID }
-
-// Warnings say what this machine cannot enforce and what follows from it.
-func (n *Network) Warnings() []string { return nil }
-
-// Allocate returns the pod's address, choosing one that has not been used for the longest time when it has none.
-func (n *Network) Allocate(uid string) (netip.Addr, error) { return netip.Addr{}, runtime.ErrNotSupported }
-
-// Reserve records that the pod has this address already.
-func (n *Network) Reserve(uid string, addr netip.Addr) error { return runtime.ErrNotSupported }
-
-// Release gives the pod's address back. A pod without one is not an error.
-func (n *Network) Release(uid string) {}
-
-// Attach puts eth0 with this address and a default route into a network namespace. It does not touch the loopback interface. The interface
-// lives as long as the namespace: there is no Detach.
-func (n *Network) Attach(ctx context.Context, netns *os.File, uid string, addr netip.Addr) error {
-	return runtime.ErrNotSupported
+func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
+	if !validID.MatchString(cfg.ID) {
+		return nil, fmt.Errorf("cannot use %q as the id of an instance: it is not 8 hex digits", cfg.ID)
+	}
+	unlock, err := lockMachine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	kept, err := readState(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	found, err := survey(cfg)
+	if err != nil {
+		return nil, err
+	}
+	now := kept
+	if now.PodCIDR, err = decideRange(cfg, kept.PodCIDR, found); err != nil {
+		return nil, err
+	}
+	now.ForwardingWasOff = kept.ForwardingWasOff || found.forwardingWasOff
+	if now != kept {
+		if err := writeState(cfg.StateDir, now); err != nil {
+			return nil, err
+		}
+	}
+	pool, err := ipam.New(now.PodCIDR, rand.Uint32())
+	if err != nil {
+		return nil, err
+	}
+	n := &Network{cfg: cfg, pool: pool, mtu: found.mtu, ipv6: haveIPv6(found.mtu)}
+	if n.bridge, err = ensureBridge(cfg, pool, n.mtu, n.ipv6, now.ForwardingWasOff); err != nil {
+		return nil, err
+	}
+	if err := ensureForwarding(); err != nil {
+		return nil, err
+	}
+	if err := n.ensureFilter(); err != nil {
+		return nil, err
+	}
+	n.socket, err = link.Open()
+	return n, err
 }
 
-// Sweep removes interfaces of ours whose address no pod holds. Interfaces of namespaces that have ended are gone without it.
-func (n *Network) Sweep(ctx context.Context) error { return runtime.ErrNotSupported }
+func (n *Network) ensureFilter() error {
+	rules := nft.Rules{Table: n.cfg.table(), Bridge: n.cfg.bridge(), Pods: n.pool.Prefix(), Prefix: n.cfg.prefix()}
+	for _, addr := range n.pool.Addresses() {
+		rules.Ports = append(rules.Ports, nft.Port{Link: n.linkName(addr), MAC: macOf(addr), Address: addr})
+	}
+	err := nft.Apply(rules)
+	if errors.Is(err, nft.ErrNoBridge) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.warnings = append(n.warnings, err.Error()+": a pod with CAP_NET_RAW can send packets in the name of another pod")
+		return nil
+	}
+	return err
+}
+
+// Gateway is the machine's address on the bridge.
+func (n *Network) Gateway() netip.Addr { return n.pool.Gateway() }
+
+// PodCIDR is the range that pods get addresses from.
+func (n *Network) PodCIDR() netip.Prefix { return n.pool.Prefix() }
+
+// Bridge is the name of the bridge.
+func (n *Network) Bridge() string { return n.cfg.bridge() }
+
+// Warnings say what this machine cannot enforce and what follows from it.
+func (n *Network) Warnings() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]string(nil), n.warnings...)
+}
+
+// Allocate returns the pod's address, choosing one that has not been used for the longest time when it has none.
+func (n *Network) Allocate(uid string) (netip.Addr, error) { return n.pool.Allocate(uid) }
+
+// Reserve records that the pod has this address already: adoption after a restart. It is called for all pods before the first Allocate.
+func (n *Network) Reserve(uid string, addr netip.Addr) error { return n.pool.Reserve(uid, addr) }
+
+// Release gives the pod's address back. A pod without one is not an error.
+func (n *Network) Release(uid string) { n.pool.Release(uid) }
+
+// Attach puts eth0 with this address and a default route into a network namespace. The address is the one that Allocate gave or Reserve took
+// for the pod. It does not touch the loopback interface. The interface lives as long as the namespace: there is no Detach. When Attach fails
+// it has left nothing.
+func (n *Network) Attach(ctx context.Context, netns *os.File, uid string, addr netip.Addr) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if holder := n.pool.Holder(addr); holder != uid {
+		return fmt.Errorf("cannot attach pod %s with address %s: it is %q's", uid, addr, holder)
+	}
+	err := n.socket.Attach(netns, link.Veth{
+		Name: n.linkName(addr), Bridge: n.bridge, MTU: n.mtu, MAC: macOf(addr), IPv6: n.ipv6,
+		Address: netip.PrefixFrom(addr, n.pool.Prefix().Bits()), Gateway: n.pool.Gateway(),
+	})
+	if err != nil {
+		return fmt.Errorf("cannot attach pod %s to the network: %w", uid, err)
+	}
+	return nil
+}
+
+// Sweep removes interfaces of ours whose address no pod holds. Interfaces of namespaces that have ended are gone without it; this is for
+// those whose namespace somebody else keeps alive.
+func (n *Network) Sweep(ctx context.Context) error {
+	wanted := map[string]bool{}
+	for _, addr := range n.pool.Addresses() {
+		if n.pool.Holder(addr) != "" {
+			wanted[n.linkName(addr)] = true
+		}
+	}
+	names, err := ownLinks(n.cfg)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if wanted[name] {
+			continue
+		}
+		if err := errors.Join(ctx.Err(), n.socket.Delete(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Close lets go of the kernel's sockets. The network stays.
-func (n *Network) Close() error { return nil }
+func (n *Network) Close() error { return n.socket.Close() }
 
-// ResolvConf is the machine's resolver configuration as a pod can use it: without servers on loopback addresses.
-func ResolvConf() runtime.DNS { return runtime.DNS{} }
+// linkName is the machine's end of the interface of the pod with this address.
+func (n *Network) linkName(addr netip.Addr) string {
+	offset, _ := n.pool.Offset(addr)
+	return fmt.Sprintf("%s%04x", n.cfg.prefix(), offset)
+}
+
+// macOf is the MAC that belongs to an address: as one never changes without the other, no neighbour ever remembers a wrong one.
+func macOf(addr netip.Addr) net.HardwareAddr {
+	return append(net.HardwareAddr{0x0a, 0x58}, addr.AsSlice()...)
+}
+
+// haveIPv6 says whether interfaces of this size have IPv6 at all.
+func haveIPv6(mtu int) bool {
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	return err == nil && mtu >= 1280
+}
+
+func linkByName(name string) (netlink.Link, error) {
+	l, err := netlink.LinkByName(name)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot look up interface %s: %w", name, err)
+	}
+	return l, nil
+}

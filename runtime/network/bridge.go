@@ -1,0 +1,196 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"berth/runtime/network/ipam"
+	"berth/runtime/network/nft"
+)
+
+const (
+	// vanish is how long Remove waits for interfaces to end with their namespaces, which the kernel clears in its own time (0.7 ms each,
+	// in batches), before it removes them one by one (16 ms each).
+	vanish = 3 * time.Second
+	// firstLook and lastLook are the waits between looking.
+	firstLook, lastLook = 5 * time.Millisecond, 100 * time.Millisecond
+)
+
+// ensureBridge makes the bridge what it must be and returns its index.
+func ensureBridge(cfg Config, pool *ipam.Pool, mtu int, ipv6, wasOff bool) (int, error) {
+	l, err := linkByName(cfg.bridge())
+	if err != nil {
+		return 0, err
+	}
+	if l == nil {
+		snooping := false
+		attrs := netlink.NewLinkAttrs()
+		// An own MAC: a bridge without one takes the lowest of its ports', and changes it with them.
+		attrs.Name, attrs.MTU, attrs.HardwareAddr = cfg.bridge(), mtu, macOf(pool.Gateway())
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}); err != nil {
+			return 0, fmt.Errorf("cannot make bridge %s: %w", cfg.bridge(), err)
+		}
+		if l, err = netlink.LinkByName(cfg.bridge()); err != nil {
+			return 0, fmt.Errorf("cannot find bridge %s: %w", cfg.bridge(), err)
+		}
+	}
+	if l.Type() != "bridge" {
+		return 0, fmt.Errorf("cannot use interface %s: it is a %s, not a bridge", cfg.bridge(), l.Type())
+	}
+	if err := setUpBridge(l, pool, mtu, ipv6, wasOff); err != nil {
+		return 0, fmt.Errorf("cannot set up bridge %s: %w", cfg.bridge(), err)
+	}
+	return l.Attrs().Index, nil
+}
+
+func setUpBridge(l netlink.Link, pool *ipam.Pool, mtu int, ipv6, wasOff bool) error {
+	if wasOff {
+		if err := netlink.LinkSetAlias(l, wasOffAlias); err != nil {
+			return err
+		}
+	}
+	if ipv6 {
+		if err := netlink.LinkSetIP6AddrGenMode(l, addrGenNone); err != nil {
+			return err
+		}
+	}
+	if err := netlink.LinkSetMTU(l, mtu); err != nil {
+		return err
+	}
+	want := &net.IPNet{IP: pool.Gateway().AsSlice(), Mask: net.CIDRMask(pool.Prefix().Bits(), 32)}
+	addrs, err := netlink.AddrList(l, unix.AF_INET)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		if a.IPNet.String() != want.String() {
+			if err := netlink.AddrDel(l, &a); err != nil {
+				return err
+			}
+		}
+	}
+	if err := netlink.AddrReplace(l, &netlink.Addr{IPNet: want}); err != nil {
+		return err
+	}
+	return errors.Join(netlink.LinkSetHardwareAddr(l, macOf(pool.Gateway())), netlink.LinkSetUp(l))
+}
+
+// addrGenNone: no IPv6 address of the kernel's making (IN6_ADDR_GEN_MODE_NONE).
+const addrGenNone = 1
+
+// Remove takes an instance's bridge, interfaces and packet filter away, whether or not it is open here. What is not there is not an error.
+//
+// ip_forward goes back to 0 when it was 0 before the first berth came and nobody else seems to need it: no other berth, and no other bridge,
+// tunnel or virtual machine's interface. The range stays kept, for the next time.
+func Remove(ctx context.Context, cfg Config) error {
+	unlock, err := lockMachine(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	kept, err := readState(cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	l, err := linkByName(cfg.bridge())
+	if err != nil {
+		return err
+	}
+	wasOff := kept.ForwardingWasOff
+	if l != nil {
+		wasOff = wasOff || l.Attrs().Alias == wasOffAlias
+		if err := netlink.LinkDel(l); err != nil {
+			return fmt.Errorf("cannot remove bridge %s: %w", cfg.bridge(), err)
+		}
+	}
+	if err := errors.Join(removeLinks(ctx, cfg), nft.Remove(cfg.table())); err != nil {
+		return err
+	}
+	if !wasOff {
+		return nil
+	}
+	if err := restoreForwarding(); err != nil {
+		return err
+	}
+	if kept.ForwardingWasOff {
+		return writeState(cfg.StateDir, state{PodCIDR: kept.PodCIDR})
+	}
+	return nil
+}
+
+// Remove does what the function Remove does, and closes n.
+func (n *Network) Remove(ctx context.Context) error {
+	return errors.Join(Remove(ctx, n.cfg), n.Close())
+}
+
+// removeLinks waits for the interfaces of the instance to go with their namespaces, and removes those that do not.
+func removeLinks(ctx context.Context, cfg Config) error {
+	ctx, cancel := context.WithTimeout(ctx, vanish)
+	defer cancel()
+	for wait := firstLook; ; wait = min(2*wait, lastLook) {
+		names, err := ownLinks(cfg)
+		if err != nil || len(names) == 0 {
+			return err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return deleteLinks(names)
+		}
+	}
+}
+
+func deleteLinks(names []string) error {
+	for _, name := range names {
+		l, err := linkByName(name)
+		if err != nil {
+			return err
+		}
+		if l == nil {
+			continue
+		}
+		if err := netlink.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
+			return fmt.Errorf("cannot remove interface %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// ownLinks are the names of the pod interfaces of an instance.
+func ownLinks(cfg Config) ([]string, error) {
+	links, err := dump(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list interfaces: %w", err)
+	}
+	var names []string
+	for _, l := range links {
+		if strings.HasPrefix(l.Attrs().Name, cfg.prefix()) {
+			names = append(names, l.Attrs().Name)
+		}
+	}
+	return names, nil
+}
+
+func restoreForwarding() error {
+	links, err := dump(netlink.LinkList)
+	if err != nil {
+		return fmt.Errorf("cannot list interfaces: %w", err)
+	}
+	needed := slices.ContainsFunc(links, func(l netlink.Link) bool {
+		return slices.Contains([]string{"bridge", "tun", "tuntap", "wireguard", "vxlan", "ipvlan", "macvlan"}, l.Type())
+	})
+	if needed {
+		return nil
+	}
+	return setForwarding("0")
+}

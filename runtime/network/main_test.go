@@ -1,0 +1,320 @@
+package network
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	goruntime "runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// TestMain runs the tests in a network namespace of their own, which is the machine to them: nothing of the real one can be touched.
+func TestMain(m *testing.M) {
+	if os.Getenv(insideEnv) != "" {
+		lo, err := netlink.LinkByName("lo")
+		if err == nil {
+			err = netlink.LinkSetUp(lo)
+		}
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(m.Run())
+	}
+	if os.Geteuid() != 0 {
+		fmt.Println("these tests make network namespaces: run them as root (make root)")
+		os.Exit(1)
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		os.Exit(exit.ExitCode())
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+const insideEnv = "BERTH_TEST_INSIDE"
+
+// inside runs f on a thread of its own that ends with it; enter puts the thread where f is to run.
+func inside(t *testing.T, enter func() error, f func() error) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		goruntime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		err := enter()
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func in(t *testing.T, netns *os.File, f func() error) {
+	t.Helper()
+	inside(t, func() error { return unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET) }, f)
+}
+
+func newNetns(t *testing.T) *os.File {
+	t.Helper()
+	var netns *os.File
+	inside(t, func() error { return unix.Unshare(unix.CLONE_NEWNET) }, func() (err error) {
+		netns, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	t.Cleanup(func() { _ = netns.Close() })
+	return netns
+}
+
+func newConfig(t *testing.T) Config {
+	t.Helper()
+	id := make([]byte, 4)
+	_, _ = rand.Read(id)
+	return Config{ID: hex.EncodeToString(id), StateDir: t.TempDir()}
+}
+
+// open opens an instance that is removed at the end, when the machine must look as before.
+func open(t *testing.T) *Network {
+	t.Helper()
+	before := machineState(t)
+	n := mustOpen(t, newConfig(t))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := n.Remove(ctx); err != nil {
+			t.Error(err)
+		}
+		if after := machineState(t); !slices.Equal(before, after) {
+			t.Errorf("something is left or missing:\nbefore %v\nafter  %v", before, after)
+		}
+	})
+	return n
+}
+
+func mustOpen(t *testing.T, cfg Config) *Network {
+	t.Helper()
+	n, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := n.Warnings(); len(w) > 0 {
+		t.Errorf("warnings: %v", w)
+	}
+	return n
+}
+
+// machineState names every link, address, route and table, and ip_forward.
+func machineState(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	links, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range links {
+		all = append(all, "link "+l.Attrs().Name)
+	}
+	addrs, err := netlink.AddrList(nil, unix.AF_INET)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		all = append(all, "address "+a.IPNet.String())
+	}
+	routes, err := netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range routes {
+		all = append(all, "route "+r.Dst.String())
+	}
+	tables, err := (&nftables.Conn{}).ListTables()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables {
+		all = append(all, fmt.Sprint("table ", table.Family, table.Name))
+	}
+	on, err := forwarding()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = append(all, fmt.Sprint("forwarding ", on))
+	slices.Sort(all)
+	return all
+}
+
+// pod makes a namespace and attaches it.
+func pod(t *testing.T, n *Network, uid string) (*os.File, netip.Addr) {
+	t.Helper()
+	addr, err := n.Allocate(uid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	netns := newNetns(t)
+	if err := n.Attach(t.Context(), netns, uid, addr); err != nil {
+		t.Fatal(err)
+	}
+	return netns, addr
+}
+
+// serve listens in a namespace and answers each connection with the address it came from.
+func serve(t *testing.T, netns *os.File, addr netip.Addr) string {
+	t.Helper()
+	var l net.Listener
+	in(t, netns, func() (err error) {
+		l, err = net.Listen("tcp4", netip.AddrPortFrom(addr, 0).String())
+		return err
+	})
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write([]byte(c.RemoteAddr().(*net.TCPAddr).IP.String()))
+			_ = c.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// ask connects from a namespace and returns what serve answers: who the server thinks is asking.
+func ask(t *testing.T, netns *os.File, server string, timeout time.Duration) (string, error) {
+	t.Helper()
+	var answer string
+	var failed error
+	in(t, netns, func() error {
+		answer, failed = askHere(server, timeout)
+		return nil
+	})
+	return answer, failed
+}
+
+func askHere(server string, timeout time.Duration) (string, error) {
+	c, err := net.DialTimeout("tcp4", server, timeout)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(timeout))
+	buf := make([]byte, 64)
+	n, err := c.Read(buf)
+	return string(buf[:n]), err
+}
+
+// dropped adds up the packets that a table of the instance has dropped.
+func dropped(t *testing.T, n *Network, family nftables.TableFamily) uint64 {
+	t.Helper()
+	conn := &nftables.Conn{}
+	chains, err := conn.ListChainsOfTableFamily(family)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sum uint64
+	for _, c := range chains {
+		if c.Table.Name != n.cfg.table() {
+			continue
+		}
+		rules, err := conn.GetRules(c.Table, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range rules {
+			for _, e := range r.Exprs {
+				if counter, ok := e.(*expr.Counter); ok {
+					sum += counter.Packets
+				}
+			}
+		}
+	}
+	return sum
+}
+
+// send puts a raw frame on eth0 of a pod.
+func send(t *testing.T, netns *os.File, frame []byte) {
+	t.Helper()
+	in(t, netns, func() error {
+		eth0, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: eth0.Index})
+	})
+}
+
+// udp is an Ethernet frame with an empty datagram.
+func udp(from, to net.HardwareAddr, source, destination netip.Addr, port uint16) []byte {
+	ip := []byte{0x45, 0, 0, 28, 0, 0, 0, 0, 64, unix.IPPROTO_UDP, 0, 0}
+	ip = append(append(ip, source.AsSlice()...), destination.AsSlice()...)
+	var sum uint32
+	for i := 0; i < len(ip); i += 2 {
+		sum += uint32(ip[i])<<8 | uint32(ip[i+1])
+	}
+	sum = sum>>16 + sum&0xffff
+	sum = ^(sum>>16 + sum)
+	ip[10], ip[11] = byte(sum>>8), byte(sum)
+	return slices.Concat(to, from, []byte{8, 0}, ip, []byte{0x30, 0x39, byte(port >> 8), byte(port), 0, 8, 0, 0})
+}
+
+// arp is an Ethernet frame that claims an address.
+func arp(from, claimed net.HardwareAddr, source netip.Addr) []byte {
+	broadcast := net.HardwareAddr{255, 255, 255, 255, 255, 255}
+	return slices.Concat(broadcast, from, []byte{8, 6, 0, 1, 8, 0, 6, 4, 0, 1}, claimed, source.AsSlice(), make([]byte, 6), source.AsSlice())
+}
+
+// waitLinks waits until the instance has so many pod interfaces.
+func waitLinks(t *testing.T, n *Network, want int) {
+	t.Helper()
+	ch, done := make(chan netlink.LinkUpdate, 1024), make(chan struct{})
+	defer close(done)
+	if err := netlink.LinkSubscribe(ch, done); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.After(20 * time.Second)
+	for {
+		names, err := ownLinks(n.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(names) == want {
+			return
+		}
+		select {
+		case <-ch:
+		case <-deadline:
+			t.Fatalf("%d interfaces, want %d: %s", len(names), want, strings.Join(names, " "))
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package nft
+
+import (
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Offsets in an IPv4 header.
+const (
+	offsetSource      = 12
+	offsetDestination = 16
+)
+
+// metaReg is the register for whatever one match looks at.
+const metaReg = 1
+
+func addIP(c *nftables.Conn, t *nftables.Table, r Rules) {
+	pre := c.AddChain(&nftables.Chain{
+		Name: "prerouting", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
+	})
+	rule := func(chain *nftables.Chain, parts ...[]expr.Any) {
+		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: join(parts...)})
+	}
+	loopback, linkLocal := netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16")
+	rule(pre, name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Bridge), verdict(expr.VerdictAccept))
+	rule(pre, within(offsetSource, expr.CmpOpNeq, r.Pods), drop())
+	rule(pre, within(offsetDestination, expr.CmpOpEq, loopback), drop())
+	for _, protocol := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
+		rule(pre, within(offsetDestination, expr.CmpOpEq, linkLocal), dns(protocol), verdict(expr.VerdictAccept))
+	}
+	rule(pre, within(offsetDestination, expr.CmpOpEq, linkLocal), drop())
+
+	forward := c.AddChain(&nftables.Chain{
+		Name: "forward", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
+	})
+	rule(forward, name(expr.MetaKeyOIFNAME, expr.CmpOpEq, r.Bridge), name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Bridge), notAnAnswer(), drop())
+
+	post := c.AddChain(&nftables.Chain{
+		Name: "postrouting", Table: t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
+	})
+	rule(post, within(offsetSource, expr.CmpOpEq, r.Pods), within(offsetDestination, expr.CmpOpNeq, r.Pods),
+		name(expr.MetaKeyOIFNAME, expr.CmpOpNeq, r.Bridge), []expr.Any{&expr.Masq{}})
+}
+
+func join(parts ...[]expr.Any) []expr.Any {
+	var all []expr.Any
+	for _, p := range parts {
+		all = append(all, p...)
+	}
+	return all
+}
+
+// name compares the name of an interface as a whole.
+func name(key expr.MetaKey, op expr.CmpOp, link string) []expr.Any {
+	full := make([]byte, unix.IFNAMSIZ)
+	copy(full, link)
+	return []expr.Any{&expr.Meta{Key: key, Register: metaReg}, &expr.Cmp{Op: op, Register: metaReg, Data: full}}
+}
+
+// namePrefix compares how the name of an interface begins.
+func namePrefix(key expr.MetaKey, op expr.CmpOp, prefix string) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: key, Register: metaReg}, &expr.Cmp{Op: op, Register: metaReg, Data: []byte(prefix)}}
+}
+
+// within compares an address of the IPv4 header with a range.
+func within(offset uint32, op expr.CmpOp, p netip.Prefix) []expr.Any {
+	mask := make([]byte, 4)
+	for i := range p.Bits() {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	return []expr.Any{
+		&expr.Payload{DestRegister: metaReg, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
+		&expr.Bitwise{SourceRegister: metaReg, DestRegister: metaReg, Len: 4, Mask: mask, Xor: make([]byte, 4)},
+		&expr.Cmp{Op: op, Register: metaReg, Data: p.Masked().Addr().AsSlice()},
+	}
+}
+
+// dns matches packets to port 53. Some clouds have their resolver at the address of their metadata.
+func dns(protocol byte) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: metaReg},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: []byte{protocol}},
+		&expr.Payload{DestRegister: metaReg, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: []byte{0, 53}},
+	}
+}
+
+// notAnAnswer matches packets that belong to no connection a pod has opened.
+func notAnAnswer() []expr.Any {
+	answer := binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)
+	return []expr.Any{
+		&expr.Ct{Register: metaReg, Key: expr.CtKeySTATE},
+		&expr.Bitwise{SourceRegister: metaReg, DestRegister: metaReg, Len: 4, Mask: answer, Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: make([]byte, 4)},
+	}
+}
+
+func verdict(kind expr.VerdictKind) []expr.Any { return []expr.Any{&expr.Verdict{Kind: kind}} }
+
+// drop counts what it drops, so that `nft list table` shows why something does not work.
+func drop() []expr.Any { return []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}} }
