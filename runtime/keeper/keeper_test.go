@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -239,4 +240,9 @@ func (w *world) eventually(what string, ok func() bool) {
 			w.t.Fatalf("never: %s", what)
 		}
 	}
+}
+
+func commandOutput(name string, args ...string) (string, error) {
+	p, err := exec.Command(name, args...).Output()
+	return string(p), err
 }

@@ -60,14 +60,15 @@ func keepAliveSteps(runDir, id string) (program.Program, []string, error) {
 	var b program.Builder
 	num := func(n int) program.Arg { return program.Imm(n) }
 	nobody := num(65534)
+	const over = "/proc" // a directory that is there and that anybody may pass through
 	empty := b.String("")
 	ignore := b.Words(num(1), num(0), num(0), num(0)) // struct sigaction: SIG_IGN
 	b.Call("ignore the end of children", syscall.SYS_RT_SIGACTION, num(int(syscall.SIGCHLD)), ignore, num(0), num(8))
 	b.Call("unshare the mount namespace", syscall.SYS_UNSHARE, num(cloneNewNS))
 	b.Call("separate the mounts", syscall.SYS_MOUNT, empty, b.String("/"), empty, num(syscall.MS_REC|syscall.MS_PRIVATE), num(0))
-	b.Call("mount an empty root", syscall.SYS_MOUNT, b.String("tmpfs"), b.String(runDir), b.String("tmpfs"),
+	b.Call("mount an empty root", syscall.SYS_MOUNT, b.String("tmpfs"), b.String(over), b.String("tmpfs"),
 		num(syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC|syscall.MS_RDONLY), b.String("size=4k,mode=555"))
-	b.Call("go to the empty root", syscall.SYS_CHDIR, b.String(runDir))
+	b.Call("go to the empty root", syscall.SYS_CHDIR, b.String(over))
 	b.Call("pivot to the empty root", syscall.SYS_PIVOT_ROOT, b.String("."), b.String("."))
 	b.Call("detach the old root", syscall.SYS_UMOUNT2, b.String("."), num(syscall.MNT_DETACH))
 	b.Call("go to /", syscall.SYS_CHDIR, b.String("/"))
