@@ -8,14 +8,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// ranked sorts pods by who goes first when there are too many, in Kubernetes' order: what serves least and is youngest.
-func ranked(active []*corev1.Pod) []*corev1.Pod {
+// ranked sorts pods by who goes first when there are too many, in Kubernetes' order: what serves least and is youngest. One thing is added:
+// a pod that is ready but not yet available goes before one that is, whatever their clocks say.
+func ranked(in Input, active []*corev1.Pod) []*corev1.Pod {
 	out := slices.Clone(active)
+	minReady, now := in.ReplicaSet.Spec.MinReadySeconds, in.Now
 	slices.SortStableFunc(out, func(a, b *corev1.Pod) int {
 		return cmp.Or(
 			boolFirst(a.Spec.NodeName == "", b.Spec.NodeName == ""),
 			cmp.Compare(phaseRank(a.Status.Phase), phaseRank(b.Status.Phase)),
 			boolFirst(!ready(a), !ready(b)),
+			boolFirst(untilAvailable(a, minReady, now) > 0, untilAvailable(b, minReady, now) > 0),
 			cmp.Compare(deletionCost(a), deletionCost(b)),
 			youngerReadyFirst(a, b),
 			-cmp.Compare(restarts(a), restarts(b)),

@@ -80,7 +80,7 @@ func resize(in Input, active []*corev1.Pod) []reconcile.Action {
 	if len(active) <= wish {
 		return actions
 	}
-	for _, pod := range ranked(active)[:len(active)-wish] {
+	for _, pod := range ranked(in, active)[:len(active)-wish] {
 		actions = append(actions, reconcile.DeletePod{
 			Key: reconcile.Key{Kind: reconcile.KindPod, Namespace: pod.Namespace, Name: pod.Name}, UID: pod.UID,
 			Reason: fmt.Sprintf("%s has %d pods and wants %d", rs.Name, len(active), wish),

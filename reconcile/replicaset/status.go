@@ -20,14 +20,11 @@ func newStatus(in Input, counted pods) (appsv1.ReplicaSetStatus, time.Duration) 
 		if labelled(pod, rs.Spec.Template.Labels) {
 			status.FullyLabeledReplicas++
 		}
-		since, ok := readySince(pod)
-		if !ok {
+		if !ready(pod) {
 			continue
 		}
 		status.ReadyReplicas++
-		wait := since.Add(time.Duration(rs.Spec.MinReadySeconds) * time.Second).Sub(in.Now)
-		// A pod that is ready since a moment to come was ready before the clock was set back.
-		if rs.Spec.MinReadySeconds == 0 || wait <= 0 || since.After(in.Now) {
+		if wait := untilAvailable(pod, rs.Spec.MinReadySeconds, in.Now); wait == 0 {
 			status.AvailableReplicas++
 		} else if next == 0 || wait < next {
 			next = wait
@@ -43,6 +40,16 @@ func labelled(pod *corev1.Pod, labels map[string]string) bool {
 		}
 	}
 	return true
+}
+
+// untilAvailable is how long a ready pod has to stay so before it counts. One that is ready since a moment to come was ready before the
+// clock was set back: it counts.
+func untilAvailable(pod *corev1.Pod, minReady int32, now time.Time) time.Duration {
+	since, ok := readySince(pod)
+	if !ok || minReady == 0 || since.After(now) {
+		return 0
+	}
+	return max(0, since.Add(time.Duration(minReady)*time.Second).Sub(now))
 }
 
 // readySince returns when the pod became ready, and whether it is.
