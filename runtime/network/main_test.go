@@ -56,6 +56,9 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
+// The first thread of a process never ends, so no goroutine may enter a namespace on it: the main one keeps it.
+func init() { goruntime.LockOSThread() }
+
 const insideEnv = "BERTH_TEST_INSIDE"
 
 // inside runs f on a thread of its own that ends with it; enter puts the thread where f is to run.
@@ -118,10 +121,12 @@ func open(t *testing.T) *Network {
 
 func mustOpen(t *testing.T, cfg Config) *Network {
 	t.Helper()
+	start := time.Now()
 	n, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("opened in %v", time.Since(start))
 	if w := n.Warnings(); len(w) > 0 {
 		t.Errorf("warnings: %v", w)
 	}
