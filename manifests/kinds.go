@@ -77,6 +77,7 @@ func removedVersions() []removedVersion {
 	gv := func(g, v string) schema.GroupVersion { return schema.GroupVersion{Group: g, Version: v} }
 	hpa := []string{"HorizontalPodAutoscaler"}
 	rbacKinds := []string{"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+	flow, flowKinds := gv("flowcontrol.apiserver.k8s.io", "v1"), []string{"FlowSchema", "PriorityLevelConfiguration"}
 	hooks := []string{"ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"}
 	return []removedVersion{
 		{"extensions", "v1beta1", gv("apps", "v1"), []string{"Deployment", "DaemonSet", "ReplicaSet"}},
@@ -97,6 +98,11 @@ func removedVersions() []removedVersion {
 		{"node.k8s.io", "v1beta1", gv("node.k8s.io", "v1"), []string{"RuntimeClass"}},
 		{"apiextensions.k8s.io", "v1beta1", gv("apiextensions.k8s.io", "v1"), []string{"CustomResourceDefinition"}},
 		{"apiregistration.k8s.io", "v1beta1", gv("apiregistration.k8s.io", "v1"), []string{"APIService"}},
+		{"flowcontrol.apiserver.k8s.io", "v1beta1", flow, flowKinds},
+		{"flowcontrol.apiserver.k8s.io", "v1beta2", flow, flowKinds},
+		{"flowcontrol.apiserver.k8s.io", "v1beta3", flow, flowKinds},
+		{"certificates.k8s.io", "v1beta1", gv("certificates.k8s.io", "v1"), []string{"CertificateSigningRequest"}},
+		{"events.k8s.io", "v1beta1", gv("events.k8s.io", "v1"), []string{"Event"}},
 		{"admissionregistration.k8s.io", "v1beta1", gv("admissionregistration.k8s.io", "v1"), hooks},
 	}
 }

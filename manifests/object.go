@@ -180,34 +180,50 @@ func (o *objectReader) checkOpaque() {
 // decode compares the tree with the types and fills an object of the version gvk.
 func (o *objectReader) decode(from, gvk schema.GroupVersionKind) (kruntime.Object, bool) {
 	from = o.rewriteAutoscaler(from)
-	typed, err := Scheme().New(from)
-	if err != nil {
-		line, col := o.firstLine()
-		o.error(line, col, "", fmt.Sprintf("cannot be read as %s: %v", from, err), "")
-		return nil, false
+	typed, r, err := o.compare(from)
+	if err == nil && from != gvk && len(r.faults) > 0 { // it may be of the new version already, but for its first line
+		if t, again, err2 := o.compare(gvk); err2 == nil && len(again.faults) == 0 {
+			typed, r, from = t, again, gvk
+		}
 	}
-	r := typedReader{table: o.table, root: reflect.TypeOf(typed).Elem(), ignore: setByServer}
-	r.line, r.col = o.root.line, o.root.col
-	fits := r.read(o.root, r.root, "")
+	if err != nil {
+		return nil, o.failed("be read", err)
+	}
 	for _, f := range r.faults {
 		o.error(f.Line, f.Column, f.Field, f.Text, f.Remedy)
 	}
-	if !fits {
+	if len(r.out) == 0 {
 		return nil, false
 	}
 	if err := utiljson.Unmarshal(r.out, typed); err != nil {
-		line, col := o.firstLine()
-		o.error(line, col, "", fmt.Sprintf("cannot be decoded: %v", err), "")
-		return nil, false
+		return nil, o.failed("be decoded", err)
 	}
 	if typed, err = modernize(typed, from, gvk); err != nil {
-		line, col := o.firstLine()
-		o.error(line, col, "", fmt.Sprintf("cannot be read as %s: %v", gvk.GroupVersion(), err), "")
-		return nil, false
+		return nil, o.failed("be read as "+gvk.GroupVersion().String(), err)
 	}
 	o.prepare(typed)
 	o.validate(typed, r.bad)
 	return typed, true
+}
+
+// compare holds the tree against a version. The reader has the faults, and the JSON of what is right.
+func (o *objectReader) compare(gvk schema.GroupVersionKind) (kruntime.Object, *typedReader, error) {
+	typed, err := Scheme().New(gvk)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := &typedReader{table: o.table, root: reflect.TypeOf(typed).Elem(), ignore: setByServer, line: o.root.line, col: o.root.col}
+	if !r.read(o.root, r.root, "") {
+		r.out = nil
+	}
+	return typed, r, nil
+}
+
+// failed notes an error of the object as a whole. It returns false, for the reader to return.
+func (o *objectReader) failed(what string, err error) bool {
+	line, col := o.firstLine()
+	o.error(line, col, "", fmt.Sprintf("cannot %s: %v", what, err), "")
+	return false
 }
 
 // setByServer names the fields that the server sets and that a file, often one that was read from a server, has no say in.
@@ -255,8 +271,7 @@ func (o *objectReader) stableSuffix() string {
 func (o *objectReader) validate(typed kruntime.Object, bad []string) {
 	internal, err := Scheme().ConvertToVersion(typed, schema.GroupVersion{Group: o.kind.group, Version: kruntime.APIVersionInternal})
 	if err != nil {
-		line, col := o.firstLine()
-		o.error(line, col, "", fmt.Sprintf("cannot be converted: %v", err), "")
+		o.failed("be converted", err)
 		return
 	}
 	if internal == typed {
@@ -349,9 +364,7 @@ func (o *objectReader) finish(typed kruntime.Object, gvk schema.GroupVersionKind
 	o.key = Key{Group: gvk.Group, Kind: gvk.Kind, Namespace: acc.GetNamespace(), Name: acc.GetName()}
 	text, err := json.Marshal(typed)
 	if err != nil {
-		line, col := o.firstLine()
-		o.error(line, col, "", fmt.Sprintf("cannot be encoded: %v", err), "")
-		return Object{}, false
+		return Object{}, o.failed("be encoded", err)
 	}
 	sum := sha256.Sum256(text)
 	line, _ := o.firstLine()

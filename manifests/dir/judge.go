@@ -100,6 +100,9 @@ func (l *loop) judge(name string, k look, now time.Time) {
 
 // takeOver takes over what a file says now.
 func (l *loop) takeOver(f *file, d manifests.Decoded) {
+	if _, ok := l.edits[d.File]; !ok {
+		l.edits[d.File] = f.decoded
+	}
 	f.decoded = d
 	if !d.Incomplete {
 		f.keys = make(map[manifests.Key]bool, len(d.Objects))
@@ -122,7 +125,7 @@ func (l *loop) judgeMissing(name string, f *file, now time.Time) {
 		return
 	}
 	delete(l.files, name)
-	l.changed = true
+	l.current, l.changed = nil, true
 }
 
 // judgeBusy waits for a writer. A file that was never read counts as unknown until then.

@@ -25,9 +25,12 @@ type loop struct {
 	tree    tree
 	polling string // why events cannot be relied on, "" when they can
 
-	changed   bool // since the last snapshot
+	changed   bool                         // since the last snapshot
+	current   *manifests.Snapshot          // the last one merged or patched, without what the walk adds; nil: merge anew
+	edits     map[string]manifests.Decoded // files taken over since, as they were before
 	started   bool
 	last      time.Time // of the last snapshot
+	spent     int       // snapshots in quick succession
 	publishAt time.Time
 	heldSince time.Time // a Git operation holds the snapshot back
 	passAt    time.Time
@@ -59,7 +62,7 @@ const leaselessDelay = 300 * time.Millisecond
 var busyDelays = [...]time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond} //nolint:gochecknoglobals // a constant table
 
 func newLoop(s *Source, w *watcher, werr error, emit func(manifests.Snapshot)) *loop {
-	l := &loop{src: s, w: w, emit: emit, files: map[string]*file{}, dirty: map[string]bool{}, pending: map[string]*file{}}
+	l := &loop{src: s, w: w, emit: emit, files: map[string]*file{}, dirty: map[string]bool{}, pending: map[string]*file{}, edits: map[string]manifests.Decoded{}}
 	if w == nil && werr != nil {
 		l.polling = watchProblem(werr)
 	}
@@ -187,8 +190,8 @@ func (l *loop) publish() {
 		return
 	}
 	now := l.src.clock.Now()
-	if l.started && now.Sub(l.last) < l.src.quiet {
-		l.publishAt = l.last.Add(l.src.quiet)
+	if rest := l.rest(now); l.started && rest > 0 {
+		l.publishAt = now.Add(rest)
 		return
 	}
 	if l.started && l.gitBusy(now) {
@@ -197,7 +200,24 @@ func (l *loop) publish() {
 	}
 	l.started, l.changed, l.publishAt, l.heldSince = true, false, time.Time{}, time.Time{}
 	l.last = now
+	l.spent++
 	l.emit(l.snapshot())
+}
+
+// rest is how long the source must still be silent. The first few of a series are free: a person who saves twice in a row waits for
+// neither.
+func (l *loop) rest(now time.Time) time.Duration {
+	const free = 3
+	since := now.Sub(l.last)
+	if l.src.quiet > 0 {
+		l.spent = max(l.spent-int(since/l.src.quiet), 0)
+	} else {
+		l.spent = 0
+	}
+	if l.spent < free {
+		return 0
+	}
+	return l.src.quiet - since
 }
 
 // gitPatience is how long a lock of Git's index holds a snapshot back: a checkout of a large tree is done by then, and a lock that a
@@ -223,6 +243,46 @@ func (l *loop) snapshot() manifests.Snapshot {
 	if l.tree.fault != nil {
 		return manifests.Snapshot{Source: l.src.path, Faults: []manifests.Fault{*l.tree.fault}, Incomplete: []string{"/"}}
 	}
+	snap, ok := l.patched()
+	if !ok {
+		snap = l.merged()
+	}
+	clear(l.edits)
+	base := snap
+	l.current = &base
+	l.tree.report(&snap)
+	if l.polling != "" {
+		snap.Faults = append(slices.Clip(snap.Faults), manifests.Fault{File: ".", Severity: manifests.Warning, Text: l.polling})
+	}
+	return snap
+}
+
+// patched is the last snapshot with the few files that changed since, when that is all there is to it.
+func (l *loop) patched() (manifests.Snapshot, bool) {
+	const few = 16
+	if l.current == nil || len(l.edits) > few || len(l.files) != l.current.Files || slices.ContainsFunc(l.current.Faults, aboutSeveral) {
+		return manifests.Snapshot{}, false
+	}
+	snap := *l.current
+	for name, before := range l.edits {
+		f := l.files[name]
+		if f == nil {
+			return manifests.Snapshot{}, false
+		}
+		var ok bool
+		if snap, ok = snap.Patch(before, f.decoded); !ok {
+			return snap, false
+		}
+	}
+	return snap, true
+}
+
+// aboutSeveral reports a fault that may belong to more files than the one it names.
+func aboutSeveral(f manifests.Fault) bool {
+	return strings.Contains(f.Text, "declared twice") || manifests.IsKustomization(f.File)
+}
+
+func (l *loop) merged() manifests.Snapshot {
 	decoded := make([]manifests.Decoded, 0, len(l.files))
 	var reserved map[manifests.Key]manifests.Origin
 	for name, f := range l.files {
@@ -237,12 +297,7 @@ func (l *loop) snapshot() manifests.Snapshot {
 			reserved[k] = manifests.Origin{File: name}
 		}
 	}
-	snap := manifests.Merge(l.src.path, decoded, reserved)
-	l.tree.report(&snap)
-	if l.polling != "" {
-		snap.Faults = append(snap.Faults, manifests.Fault{File: ".", Severity: manifests.Warning, Text: l.polling})
-	}
-	return snap
+	return manifests.Merge(l.src.path, decoded, reserved)
 }
 
 func join(dir, name string) string {

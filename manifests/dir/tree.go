@@ -45,9 +45,12 @@ func (t *tree) rel(abs string) (string, bool) {
 
 // report adds what the walk found to a snapshot.
 func (t *tree) report(snap *manifests.Snapshot) {
-	snap.Incomplete = append(snap.Incomplete, t.partial...)
+	if len(t.partial)+len(t.faults) == 0 {
+		return
+	}
+	snap.Incomplete = append(slices.Clip(snap.Incomplete), t.partial...)
 	slices.Sort(snap.Incomplete)
-	snap.Faults = append(snap.Faults, t.faults...)
+	snap.Faults = append(slices.Clip(snap.Faults), t.faults...)
 	slices.SortStableFunc(snap.Faults, func(a, b manifests.Fault) int { return strings.Compare(a.File, b.File) })
 }
 
@@ -63,6 +66,9 @@ func (l *loop) rescan() {
 		if l.w == nil && !l.once {
 			l.polling = "the kernel gives no watches (fs.inotify.max_user_instances): the directory is read every few seconds instead"
 		}
+		if remote(t.root) {
+			l.polling = "is on a network file system, whose changes the kernel does not report: the directory is read every few seconds"
+		}
 		l.walk(&t, "", t.root)
 		if before.id.dev != 0 && before.id.dev != t.id.dev && len(t.seen) == 0 && len(l.files) > 0 {
 			problem = "is empty and on another file system than before: it looks unmounted"
@@ -73,7 +79,7 @@ func (l *loop) rescan() {
 		l.lose(&t, before, problem)
 		return
 	}
-	if before.fault != nil || !slices.EqualFunc(before.faults, t.faults, func(a, b manifests.Fault) bool { return a == b }) || !slices.Equal(before.partial, t.partial) {
+	if before.fault != nil || !slices.Equal(before.faults, t.faults) || !slices.Equal(before.partial, t.partial) {
 		l.changed = true
 	}
 	l.tree = t
@@ -152,6 +158,12 @@ func gitDir(dir string) string {
 		at := filepath.Join(dir, ".git")
 		if info, err := os.Stat(at); err == nil && info.IsDir() {
 			return at
+		} else if err == nil && info.Mode().IsRegular() && info.Size() < 4096 { // a worktree or submodule: gitdir: PATH
+			text, _ := os.ReadFile(at)
+			if to, ok := strings.CutPrefix(strings.TrimSpace(string(text)), "gitdir: "); ok && filepath.IsAbs(to) {
+				return to
+			}
+			return ""
 		}
 		up := filepath.Dir(dir)
 		if up == dir {
@@ -279,6 +291,20 @@ func (l *loop) follow(t *tree, name, path string) {
 		}
 	}
 	t.seen[name] = stampOf(info)
+}
+
+// remote reports whether a file system changes without this kernel's doing, so that there are no events for it.
+func remote(path string) bool {
+	const nfs, smb, smb2, cifs, v9fs, fuse, ceph, afs = 0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x01021997, 0x65735546, 0x00c36400, 0x5346414f
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(path, &st); err != nil {
+		return false
+	}
+	switch uint32(st.Type) { //nolint:gosec // the magic numbers have 32 bits
+	case nfs, smb, smb2, cifs, v9fs, fuse, ceph, afs:
+		return true
+	}
+	return false
 }
 
 // isExhausted reports that the kernel has no more watches, or does not watch this file system.
