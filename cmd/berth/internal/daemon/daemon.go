@@ -65,8 +65,8 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 			d.Close()
 		}
 	}()
-	// Nothing of berth is for other users, whatever the umask of the caller was.
-	syscall.Umask(0o077)
+	// What containers see gets the modes that are asked for, whatever the umask of the caller was; what is private says so itself.
+	syscall.Umask(0o022)
 	if err := os.MkdirAll(opts.RunDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the run directory: %w", err)
 	}

@@ -3,6 +3,7 @@ package demo
 
 import (
 	"archive/tar"
+	"debug/elf"
 	"fmt"
 	"io"
 	"os"
@@ -19,6 +20,9 @@ const ImageName = "demo.berth.local/web:1"
 
 // Image makes an image that holds nothing but the given static binary, with `berth demo-web` as its program.
 func Image(binary string) (v1.Image, error) {
+	if err := static(binary); err != nil {
+		return nil, err
+	}
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		r, w := io.Pipe()
 		go func() { w.CloseWithError(writeLayer(w, binary)) }()
@@ -45,6 +49,21 @@ func Image(binary string) (v1.Image, error) {
 		return nil, fmt.Errorf("cannot make the demo's image: %w", err)
 	}
 	return img, nil
+}
+
+// static refuses a binary that needs a loader: there is none in the demo's image.
+func static(binary string) error {
+	f, err := elf.Open(binary)
+	if err != nil {
+		return fmt.Errorf("cannot read berth's own binary: %w", err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return fmt.Errorf("cannot make the demo's image: %s is not static; build it with `make build`, or CGO_ENABLED=0", binary)
+		}
+	}
+	return nil
 }
 
 // writeLayer writes a tar stream that is the same for the same binary.
