@@ -47,41 +47,51 @@ func (c *compiler) resolveFor(i int) uint64 {
 	return inside | unix.RESOLVE_NO_XDEV
 }
 
-// open leaves a descriptor of p in regTarget and makes what is missing of it: directories, and a file at the end when file is set.
+// open leaves a descriptor of p in regTarget and makes what is missing of it: directories, and a file at the end when file is set. A
+// link that leads nowhere gives way to what is needed in its place.
 func (c *compiler) open(name, p string, resolve uint64, file bool) {
 	how := c.openHow(unix.O_PATH, resolve)
-	at := func(name, p string) *program.Step {
+	lookup := func(p string) *program.Step {
 		s := c.Call(name, unix.SYS_OPENAT2, program.Imm(atFDCWD), c.String(p), how, program.Imm(openHowSize))
 		s.SaveTo = 1 + regTarget
 		return s
 	}
 	parts := strings.Split(strings.Trim(path.Clean(p), "/"), "/")
-	there := at(name, p)
-	there.Ignore = [3]syscall.Errno{syscall.ENOENT}
-	there.SkipOnError = 1
-	perPart := 2
-	if c.in.idBase != 0 {
-		perPart = 3
-	}
-	c.Call(name, program.NRJump, program.Imm(c.Len()+1+perPart*len(parts)+1))
+	steps := 1 + len(parts)*c.partSteps()
+	c.unlessMissing(lookup(p), steps)
+	lookup("/")
 	dir := "/"
 	for i, part := range parts {
-		at(name, dir)
-		var made *program.Step
+		dir = path.Join(dir, part)
+		probe := lookup(dir)
+		c.unlessMissing(probe, c.partSteps()-2)
+		c.Call("make "+dir, unix.SYS_UNLINKAT, program.Reg(regTarget), c.String(part), program.Imm(0)).Ignore = [3]syscall.Errno{syscall.ENOENT}
 		if file && i == len(parts)-1 {
-			made = c.Call("make "+p, unix.SYS_MKNODAT, program.Reg(regTarget), c.String(part), program.Imm(unix.S_IFREG|0o644), program.Imm(0))
+			c.Call("make "+dir, unix.SYS_MKNODAT, program.Reg(regTarget), c.String(part), program.Imm(unix.S_IFREG|0o644), program.Imm(0))
 		} else {
-			made = c.Call("make "+path.Join(dir, part), unix.SYS_MKDIRAT, program.Reg(regTarget), c.String(part), program.Imm(0o755))
+			c.Call("make "+dir, unix.SYS_MKDIRAT, program.Reg(regTarget), c.String(part), program.Imm(0o755))
 		}
-		made.Ignore = [3]syscall.Errno{syscall.EEXIST}
 		if c.in.idBase != 0 {
-			made.SkipOnError = 1
-			c.Call("own "+path.Join(dir, part), unix.SYS_FCHOWNAT, program.Reg(regTarget), c.String(part),
+			c.Call("own "+dir, unix.SYS_FCHOWNAT, program.Reg(regTarget), c.String(part),
 				program.Imm(c.in.idBase), program.Imm(c.in.idBase), program.Imm(unix.AT_SYMLINK_NOFOLLOW))
 		}
-		dir = path.Join(dir, part)
+		lookup(dir)
 	}
-	at(name, p)
+}
+
+// partSteps is the number of steps that open needs for each component that may be missing.
+func (c *compiler) partSteps() int {
+	if c.in.idBase != 0 {
+		return 6
+	}
+	return 5
+}
+
+// unlessMissing makes a lookup that succeeds jump over the given number of steps that would make what is missing.
+func (c *compiler) unlessMissing(lookup *program.Step, steps int) {
+	lookup.Ignore = [3]syscall.Errno{syscall.ENOENT}
+	lookup.SkipOnError = 1
+	c.Call("go on", program.NRJump, program.Imm(c.Len()+1+steps))
 }
 
 // openCwd opens the working directory while the child may still make it. Links of procfs are not followed: one of them could lead to a

@@ -265,27 +265,3 @@ func TestFirstContainer(t *testing.T) {
 		t.Errorf("output %q, want %q; status %+v", out, want, st)
 	}
 }
-
-func TestInside(t *testing.T) {
-	m := newMachine(t)
-	m.sandbox(t, runtime.SandboxConfig{})
-	out, _ := m.output(t, script(`
-		echo "env $FROM $BOTH $OWN $HOSTNAME $HOME"
-		grep -E '^(CapEff|CapBnd|CapInh|CapPrm|CapAmb|Seccomp|NoNewPrivs):' /proc/self/status
-		ls /proc/self/fd | tr '\n' ' '; echo
-		ls -la /proc/1/fd | grep -c ' -> '
-		cat /proc/1/fd/1 </dev/null >/dev/null 2>&1 & kill $!
-		wc -c < /proc/kcore; ls /sys/firmware | wc -l
-		echo x > /proc/sys/kernel/shm_rmid_forced || echo proc-sys-ro
-		ls -d /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/ptmx /dev/shm /dev/mqueue /dev/fd /dev/stdout
-		cat /etc/hostname; grep localhost /etc/hosts | head -1
-		ulimit -n
-		mount | grep -E ' on (/|/proc|/sys|/dev|/dev/pts|/dev/shm) '
-		ls -la /sys/fs/cgroup
-		ifconfig lo | grep UP
-		cat /proc/sys/net/ipv4/ip_unprivileged_port_start
-		umask
-		echo done > /dev/stdout
-	`))
-	t.Log(out)
-}

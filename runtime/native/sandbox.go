@@ -233,6 +233,9 @@ func (r *Runtime) remountMemory(ctx context.Context, cfg runtime.SandboxConfig, 
 		if v.EmptyDir == nil || !v.EmptyDir.Memory {
 			continue
 		}
+		if err := makeDirs(r.dirs.memory(cfg.UID)); err != nil {
+			return err
+		}
 		options := fmt.Sprintf("mode=%o,uid=%d,gid=%d", owner.EmptyDirMode(), owner.Root, owner.Group())
 		if v.EmptyDir.SizeLimit > 0 {
 			options += fmt.Sprintf(",size=%d", v.EmptyDir.SizeLimit)
