@@ -20,7 +20,7 @@ func (p *pass) remove() {
 	deadline := p.pod.DeletionTimestamp.Time
 	if s := p.pod.DeletionGracePeriodSeconds; s != nil {
 		grace := time.Duration(*s) * time.Second
-		if deadline.Sub(p.in.Now) > grace+time.Second {
+		if *s > 0 && deadline.Sub(p.in.Now) > grace+time.Second {
 			p.do(reconcile.DeletePod{Key: p.key, UID: p.pod.UID, Grace: s, Reason: "the clock was set back"})
 		}
 		if *s == 0 {
