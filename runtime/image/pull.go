@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -191,6 +192,10 @@ func (s *Store) download(ctx context.Context, r *repository, src *source, ref Re
 
 // explain puts a registry's refusal into words.
 func explain(err error, at endpoint, l login) error {
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) {
+		return fmt.Errorf("cannot trust the certificate of %s (a registries file can name its authority): %w", at.host, untrusted)
+	}
 	var refused *transport.Error
 	if !errors.As(err, &refused) {
 		return err
