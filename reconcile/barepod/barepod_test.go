@@ -49,7 +49,7 @@ func TestPlan(t *testing.T) {
 			}, nil,
 		},
 		"it was deleted by hand and is still ending": {func(in *barepod.Input) { in.Pods[0].DeletionTimestamp = &metav1.Time{Time: now} }, nil},
-		"it has finished":                            {func(in *barepod.Input) { in.Pods[0].Status.Phase = corev1.PodSucceeded }, nil},
+		"it has finished": {func(in *barepod.Input) { in.Pods[0].Status.Phase = corev1.PodSucceeded }, nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

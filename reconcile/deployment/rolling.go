@@ -32,7 +32,8 @@ func (r *rollout) growNewest() {
 	}
 }
 
-// shrinkOthers takes pods from old revisions: first those that serve nobody, then as many as may be missing.
+// shrinkOthers takes pods from old revisions: first those that serve nobody, the ones that are not even ready before the ones that only
+// have not been so for long, then as many as may be missing.
 func (r *rollout) shrinkOthers() {
 	if !r.observed() {
 		return
@@ -43,13 +44,8 @@ func (r *rollout) shrinkOthers() {
 	if spare <= 0 {
 		return
 	}
-	for _, v := range active(r.others) {
-		n := min(spare, v.size-v.available())
-		if n > 0 {
-			r.resize(v, v.size-n, "its unhealthy pods go first")
-			spare -= n
-		}
-	}
+	spare = r.shrinkUnhealthy(spare, func(v *revision) int32 { return min(v.rs.Status.ReadyReplicas, v.size) })
+	r.shrinkUnhealthy(spare, availableOf)
 	spare = total(r.all(), availableOf) - least
 	for _, v := range active(r.others) {
 		n := min(spare, v.size)
@@ -58,6 +54,18 @@ func (r *rollout) shrinkOthers() {
 			spare -= n
 		}
 	}
+}
+
+// shrinkUnhealthy takes pods that are not counted as healthy from old revisions, oldest first, and returns how many more may go.
+func (r *rollout) shrinkUnhealthy(spare int32, healthy func(*revision) int32) int32 {
+	for _, v := range active(r.others) {
+		n := min(spare, v.size-healthy(v))
+		if n > 0 {
+			r.resize(v, v.size-n, "its unhealthy pods go first")
+			spare -= n
+		}
+	}
+	return spare
 }
 
 // observed tells that the counts are those of the sizes: a revision that was just sized, or whose status is not known again yet after a
