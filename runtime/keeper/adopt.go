@@ -52,7 +52,7 @@ func (k *keeper) adopt(m *wire.Adopt) (fail *wire.Failure) {
 	if err := k.watchForeign(p); err != nil {
 		return errnoFailure("wait for the process", err)
 	}
-	p.whenEnded(func() { k.loop.post(func() { k.finish(c) }) })
+	k.finishWhenEnded(c)
 	return nil
 }
 

@@ -34,7 +34,12 @@ func (r *request) start() {
 	}
 	r.reply(&started.reply, -1)
 	// Only now may its end be told: an answer never comes after the event.
-	started.c.process.whenEnded(func() { r.k.loop.post(func() { r.k.finish(started.c) }) })
+	r.k.finishWhenEnded(started.c)
+}
+
+// finishWhenEnded lives as long as the container, so it holds nothing else: no request, no program.
+func (k *keeper) finishWhenEnded(c *container) {
+	c.process.whenEnded(func() { k.loop.post(func() { k.finish(c) }) })
 }
 
 type startedContainer struct {

@@ -37,7 +37,7 @@ func (s *stream) write(p []byte) {
 		}
 		out = append(append(out, prefix...), tag, ' ')
 		out = append(append(append(out, s.tail...), p[:n]...), '\n')
-		s.tail = nil
+		s.tail, s.inLine = nil, !whole
 		if p = p[n:]; whole {
 			p = p[1:]
 		}
@@ -65,9 +65,9 @@ func nextPiece(p []byte, limit int) (int, bool) {
 	return min(len(p), limit), false
 }
 
-// flush writes the beginning of a line whose end never came.
+// flush ends a line whose end never came.
 func (s *stream) flush() {
-	if len(s.tail) > 0 {
+	if len(s.tail) > 0 || s.inLine {
 		s.write([]byte{'\n'})
 	}
 }

@@ -25,14 +25,15 @@ func (r *request) exec() {
 	r.conn.execs[r.id] = p
 	r.conn.mu.Unlock()
 	r.reply(&wire.Started{PID: p.pid, Ticks: p.ticks, At: time.Now().UnixNano()}, pty)
+	id, conn := r.id, r.conn // not the request: it holds the program
 	p.whenEnded(func() {
-		r.conn.mu.Lock()
-		delete(r.conn.execs, r.id)
-		r.conn.mu.Unlock()
+		conn.mu.Lock()
+		delete(conn.execs, id)
+		conn.mu.Unlock()
 		p.release()
 		e := p.exit("")
-		e.Exec = r.id
-		r.conn.send(wire.ExecExitKind, 0, &e, -1, syscall.MSG_DONTWAIT)
+		e.Exec = id
+		conn.send(wire.ExecExitKind, 0, &e, -1, syscall.MSG_DONTWAIT)
 	})
 }
 

@@ -24,6 +24,8 @@ type stream struct {
 	fd    int
 	token int32
 	tail  []byte // of a line whose end has not come; nil most of the time
+	// inLine: the last entry written was a piece of a line.
+	inLine bool
 }
 
 // streamNames are the streams, in the order of their slots.

@@ -235,7 +235,7 @@ func (k *keeper) resumeAll() {
 			c.output.addPTY(c.pty)
 		}
 		if !c.ended {
-			c.process.whenEnded(func() { k.loop.post(func() { k.finish(c) }) })
+			k.finishWhenEnded(c)
 		}
 	}
 	for _, b := range k.sandboxes {
