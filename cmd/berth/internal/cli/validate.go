@@ -23,11 +23,7 @@ something of it. Warnings name what it would take and berth does nothing with.`,
 			if len(args) == 0 {
 				args = []string{"."}
 			}
-			faults, err := dir.Check(args)
-			if err != nil {
-				return err
-			}
-			return a.printFaults(faults, output)
+			return a.printFaults(dir.Check(args), output)
 		},
 	}
 	outputFlag(cmd, &output)
