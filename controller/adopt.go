@@ -142,14 +142,19 @@ func (l *lost) add(key reconcile.Key, uid types.UID) {
 	l.byKey[key], l.byUID[uid] = uid, key
 }
 
-// take returns the UID that an object shall have again, "" for a new one.
-func (l *lost) take(key reconcile.Key) types.UID {
+// uid returns the UID that an object shall have again, "" for a new one.
+func (l *lost) uid(key reconcile.Key) types.UID {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	uid := l.byKey[key]
+	return l.byKey[key]
+}
+
+// found ends the waiting for an object. It must be in the store before: at each moment it is in one of the two.
+func (l *lost) found(key reconcile.Key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.byUID, l.byKey[key])
 	delete(l.byKey, key)
-	delete(l.byUID, uid)
-	return uid
 }
 
 func (l *lost) has(uid types.UID) bool {

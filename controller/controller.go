@@ -11,9 +11,9 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,6 +47,10 @@ const (
 	ownerPause = 5 * time.Millisecond
 	// eventsPause is the pause before listening to the runtime again after it broke off.
 	eventsPause = time.Second
+	// stuckAfter is the number of failures in a row that are no race any more: with the queue's pauses about a second.
+	stuckAfter = 8
+	// sourcePause is the pause before following a source again that failed.
+	sourcePause = 10 * time.Second
 	// defaultWorkers is the number of passes at a time. Starts of containers wait for the kernel more than they compute.
 	defaultWorkers = 4
 )
@@ -99,13 +103,20 @@ type Controller struct {
 	mu       sync.Mutex
 	ready    bool // workers run: adoption and the first snapshot are done
 	warnings []string
+	failing  map[reconcile.Key]failure
+}
+
+// failure is what went wrong in the last passes over a key, one after the other.
+type failure struct {
+	times int
+	text  string
 }
 
 // New opens the state and returns a controller that does nothing yet. Damage of the state is a warning in the status, never an error; an
 // error means that the state directory cannot be used at all.
 func New(opts Options) (*Controller, error) {
 	opts = withDefaults(opts)
-	c := &Controller{opts: opts, started: opts.Clock.Now(), notify: newNotifier()}
+	c := &Controller{opts: opts, started: opts.Clock.Now(), notify: newNotifier(), failing: map[reconcile.Key]failure{}}
 	var dir string
 	if opts.StateDir != "" {
 		dir = filepath.Join(opts.StateDir, "objects")
@@ -151,24 +162,20 @@ func withDefaults(o Options) Options {
 // no worker decides anything before both are known.
 func (c *Controller) Run(ctx context.Context) error {
 	ctx = logr.NewContext(ctx, c.opts.Log)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	defer func() { _ = c.store.Close() }()
 	var group sync.WaitGroup
 	heard := make(chan runtime.Event, 1024)
 	group.Go(func() { c.listen(ctx, heard) })
 	if err := c.adopt(ctx); err != nil {
-		cancel(err)
+		cancel()
 		group.Wait()
 		return err
 	}
 	group.Go(func() { c.observe(ctx, heard) })
 	first := make(chan struct{})
-	group.Go(func() {
-		if err := c.follow(ctx, first); err != nil && ctx.Err() == nil {
-			cancel(err)
-		}
-	})
+	group.Go(func() { c.follow(ctx, first) })
 	c.await(ctx, first)
 	c.enqueueAll()
 	c.setReady()
@@ -181,27 +188,36 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.ingest.stop()
 	group.Go(c.pulls.Wait)
 	c.waitFor(&group)
-	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
 	return nil
 }
 
-// follow applies the snapshots of the source; first is closed after the first of them.
-func (c *Controller) follow(ctx context.Context, first chan struct{}) error {
+// follow applies the snapshots of the source; first is closed after the first of them. A source that fails is followed again: what was good last goes
+// on meanwhile.
+func (c *Controller) follow(ctx context.Context, first chan struct{}) {
 	if c.opts.Source == nil {
 		close(first)
-		return nil
+		return
 	}
 	var once sync.Once
-	err := c.opts.Source.Run(ctx, func(s manifests.Snapshot) {
-		c.ingest.apply(s)
-		once.Do(func() { close(first) })
-	})
-	if err != nil {
-		return fmt.Errorf("cannot follow the manifests: %w", err)
+	for {
+		err := c.opts.Source.Run(ctx, func(s manifests.Snapshot) {
+			c.ingest.apply(s)
+			once.Do(func() { close(first) })
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			c.warn(fmt.Sprintf("cannot follow the manifests: %v; trying again", err))
+		}
+		t := c.opts.Clock.NewTimer(sourcePause)
+		select {
+		case <-t.C():
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
 	}
-	return nil
 }
 
 func (c *Controller) await(ctx context.Context, first <-chan struct{}) {
@@ -282,13 +298,39 @@ func planned(kind string) bool {
 	return false
 }
 
+// warn logs and shows a line about berth's own state, once.
 func (c *Controller) warn(text string) {
-	c.opts.Log.Info(text)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if slices.Contains(c.warnings, text) {
+		return
+	}
+	c.opts.Log.Info(text)
 	if len(c.warnings) < maxWarnings {
 		c.warnings = append(c.warnings, text)
 	}
+}
+
+// noteFailure counts the failures of a key; nil ends the count.
+func (c *Controller) noteFailure(key reconcile.Key, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		delete(c.failing, key)
+		return
+	}
+	f := c.failing[key]
+	c.failing[key] = failure{times: f.times + 1, text: firstLine(err)}
+}
+
+// stuckOn is why the passes over a key go on failing, "" when they do not.
+func (c *Controller) stuckOn(key reconcile.Key) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f := c.failing[key]; f.times >= stuckAfter {
+		return f.text
+	}
+	return ""
 }
 
 func (c *Controller) setReady() {

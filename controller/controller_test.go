@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -228,10 +229,11 @@ func TestSlowPullsWaitInLine(t *testing.T) {
 		if started := slices.DeleteFunc(slices.Clone(s.Pulls), func(p PullStatus) bool { return p.Total == 0 }); len(s.Pulls) != 5 || len(started) != 3 || s.Converged {
 			t.Errorf("pulls: %+v, converged %t", s.Pulls, s.Converged)
 		}
-		w.pass(14 * time.Second)
+		w.pass(10 * time.Second)
 		if got := len(w.fake.Pulled()); got != 3 {
-			t.Errorf("%d pulls have ended after 15 s, want 3", got)
+			t.Errorf("%d pulls have ended after 11 s, want 3", got)
 		}
+		w.wantRunning(6) // every pod that waited was told
 		w.settle()
 		w.wantRunning(10)
 		if got := w.fake.Pulled(); len(got) != 5 {
@@ -351,6 +353,73 @@ func TestRebootBringsEverythingBack(t *testing.T) {
 			if p.Restarts != 0 || slices.Contains(old, p.Name) {
 				t.Errorf("pod %s came back with %d restarts", p.Name, p.Restarts)
 			}
+		}
+	})
+}
+
+func TestDownWithoutASource(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 3))
+		w.settle()
+		w.opts = func(o *Options) { o.Source = nil }
+		w.restart()
+		w.pass(time.Second)
+		w.wantRunning(3)
+		if err := w.c.Down(w.t.Context(), nil); err != nil {
+			t.Fatalf("Down: %v", err)
+		}
+		if left := w.fake.Pods(); len(left) != 0 || w.c.store.Len("") != 0 {
+			t.Errorf("left: %v", left)
+		}
+	})
+}
+
+func TestAMistakeInAPlannerCostsItsObjectOnly(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.opts = func(o *Options) { o.Nonce = func() uint64 { panic("a mistake") } }
+		w.start()
+		w.write(web("web", "web:1", 1), barePod("one", "app:1"))
+		w.pass(time.Minute)
+		w.wantRunning(1)
+		if !slices.ContainsFunc(w.c.Events(0), func(e Event) bool { return e.Reason == "InternalError" }) {
+			t.Errorf("no event tells of it: %+v", w.c.Events(0))
+		}
+	})
+}
+
+func TestWhatKeepsFailingIsSaid(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.fake.OnSandbox(func(sandboxConfig) error { return fmt.Errorf("no address left") })
+		w.start()
+		w.write(web("web", "web:1", 1), barePod("one", "app:1"))
+		s := w.settle()
+		for _, x := range s.Workloads {
+			if x.Done || !strings.Contains(x.Problem, "no address left") {
+				t.Errorf("status: %s", table(s))
+			}
+		}
+		w.fake.OnSandbox(nil)
+		w.pass(2 * time.Minute)
+		w.settle()
+		w.wantRunning(2)
+	})
+}
+
+func TestAForgottenPodIsNotAdoptedAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(barePod("one", "app:1"))
+		w.settle()
+		uid := w.fake.Pods()[0].UID
+		w.write()
+		w.pass(time.Minute)
+		w.settle()
+		w.c.adoptUnknown(w.t.Context(), uid) // from a list that is old
+		w.pass(time.Minute)
+		w.wantRunning(0)
+		if n := w.c.store.Len("Pod"); n != 0 {
+			t.Errorf("%d pods came back", n)
 		}
 	})
 }

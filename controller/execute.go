@@ -75,8 +75,9 @@ func (c *Controller) onMachine(key reconcile.Key, uid types.UID, err error) erro
 func (c *Controller) createReplicaSet(a reconcile.CreateReplicaSet) (again bool, err error) {
 	rs := a.ReplicaSet.DeepCopy()
 	key := reconcile.Key{Kind: reconcile.KindReplicaSet, Namespace: rs.Namespace, Name: rs.Name}
-	rs.UID = c.lost.take(key)
+	rs.UID = c.lost.uid(key)
 	err = c.store.Create(key, rs, nil)
+	c.lost.found(key)
 	if errors.Is(err, store.ErrExists) {
 		there, ok := store.Get[*appsv1.ReplicaSet](c.store, key)
 		if ok && sameController(there, rs) {

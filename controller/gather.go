@@ -88,6 +88,7 @@ func (c *Controller) planPod(ctx context.Context, key reconcile.Key) (reconcile.
 }
 
 func (c *Controller) podInput(ctx context.Context, p *corev1.Pod) (pod.Input, error) {
+	key := reconcile.Key{Kind: reconcile.KindPod, Namespace: p.Namespace, Name: p.Name}
 	in := pod.Input{Pod: p, Memory: c.memory.get(p.UID), Images: map[string]reconcile.ImageState{}, Node: c.opts.Node}
 	var err error
 	if in.Observed, err = c.observed.get(ctx, string(p.UID)); err != nil {
@@ -97,7 +98,7 @@ func (c *Controller) podInput(ctx context.Context, p *corev1.Pod) (pod.Input, er
 		for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
 			for i := range list {
 				ref := list[i].Image
-				if in.Images[ref], err = c.images.state(ctx, ref); err != nil {
+				if in.Images[ref], err = c.images.state(ctx, ref, key); err != nil {
 					return in, fmt.Errorf("cannot look for image %q: %w", ref, err)
 				}
 			}
@@ -127,7 +128,11 @@ func (c *Controller) liveOwner(obj metav1.Object, live map[types.UID]bool) {
 	if owner == nil {
 		return
 	}
-	if _, ok := c.store.ByUID(owner.UID); ok || c.lost.has(owner.UID) {
+	if c.lost.has(owner.UID) { // asked first: what is found is in the store already
+		live[owner.UID] = true
+		return
+	}
+	if _, ok := c.store.ByUID(owner.UID); ok {
 		live[owner.UID] = true
 	}
 }

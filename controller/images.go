@@ -44,27 +44,38 @@ func newImages(r runtime.Images, c clock.PassiveClock, group *sync.WaitGroup, en
 	}
 }
 
-// state returns what is known of a reference. The runtime is asked when it is not known to be there; somebody may have loaded it.
-func (im *images) state(ctx context.Context, ref string) (reconcile.ImageState, error) {
+// state returns what is known of a reference. The runtime is asked when it is not known to be there; somebody may have loaded it. A pod that
+// sees a pull under way becomes due when that ends.
+func (im *images) state(ctx context.Context, ref string, pod reconcile.Key) (reconcile.ImageState, error) {
 	im.mu.Lock()
+	defer im.mu.Unlock()
 	r := im.ref(ref)
-	if r.known || r.state.Pulling {
-		defer im.mu.Unlock()
-		return r.state, nil
+	if !r.known && !r.state.Pulling {
+		if err := im.look(ctx, ref, r); err != nil {
+			return reconcile.ImageState{}, err
+		}
 	}
+	if r.state.Pulling {
+		r.waiting[pod] = struct{}{}
+	}
+	return r.state, nil
+}
+
+// look asks the runtime, without im.mu meanwhile. What a pull found out in that time is newer than the answer.
+func (im *images) look(ctx context.Context, ref string, r *imageRef) error {
 	im.mu.Unlock()
 	img, err := im.runtime.Image(ctx, ref)
 	im.mu.Lock()
-	defer im.mu.Unlock()
 	switch {
+	case r.known || r.state.Pulling:
 	case err == nil:
 		r.state.Image, r.known = &img, true
 	case errors.Is(err, runtime.ErrNotFound):
 		r.state.Image = nil
 	default:
-		return reconcile.ImageState{}, err
+		return err
 	}
-	return r.state, nil
+	return nil
 }
 
 // pull begins a pull and returns at once. The pods that asked for it become due when it ends.

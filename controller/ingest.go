@@ -35,6 +35,7 @@ type ingest struct {
 	wishes   map[reconcile.Key]bool            // the objects of the last snapshot
 	vanished map[reconcile.Key]time.Time       // since when; not those that are held or unreadable
 	problems map[reconcile.Key]manifests.Fault // wishes that cannot be followed
+	reported map[reconcile.Key]manifests.Fault // those of the snapshot before
 	timer    clock.Timer
 	patience clock.Timer // for lost owners
 	stopped  bool
@@ -57,7 +58,7 @@ func (in *ingest) apply(s manifests.Snapshot) {
 	}
 	in.last, in.seen = s, true
 	clear(in.wishes)
-	clear(in.problems)
+	in.reported, in.problems = in.problems, map[reconcile.Key]manifests.Fault{}
 	for i := range s.Objects {
 		key := KeyOf(s.Objects[i].Key)
 		in.wishes[key] = true
@@ -95,10 +96,11 @@ func (in *ingest) put(key reconcile.Key, o *manifests.Object) {
 		return
 	}
 	if !ok {
-		obj.SetUID(in.c.lost.take(key))
+		obj.SetUID(in.c.lost.uid(key))
 		obj.SetResourceVersion("")
 		obj.SetGeneration(0)
 		in.failed(key, o, in.c.store.Create(key, obj, src))
+		in.c.lost.found(key)
 		return
 	}
 	if owner := metav1.GetControllerOfNoCopy(old.Object); owner != nil && old.Source == nil {
@@ -130,6 +132,9 @@ func (in *ingest) problem(key reconcile.Key, o *manifests.Object, field, text, r
 		Object: o.Key.Kind + "/" + o.Key.Name, Field: field, Text: text, Remedy: remedy,
 	}
 	in.problems[key] = f
+	if in.reported[key] == f {
+		return
+	}
 	in.c.opts.Log.Info("cannot follow a manifest", "fault", f.String())
 	in.c.events.add(reconcile.RecordEvent{Key: key, Warning: true, Reason: "FailedUpdate", Message: f.String()})
 }

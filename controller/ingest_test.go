@@ -154,6 +154,21 @@ func TestConsent(t *testing.T) {
 	})
 }
 
+func TestConsentIsNotGivenByNewObjects(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(many(20)[:8]...)
+		w.settle()
+		w.write()
+		w.pass(time.Minute)
+		w.write(many(20)[8:]...) // now eight are less than half of all
+		w.settle()
+		w.restart()
+		w.pass(time.Minute)
+		w.wantRunning(20)
+	})
+}
+
 func TestTheDelayBeginsAgainAfterARestart(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()

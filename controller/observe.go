@@ -155,8 +155,21 @@ func (c *Controller) lookAgain(ctx context.Context) {
 		return
 	}
 	for i := range list {
-		c.adoptPod(ctx, &list[i])
-		c.observed.mark(list[i].UID)
+		c.adoptUnknown(ctx, list[i].UID)
 	}
 	c.enqueueAll()
+}
+
+// adoptUnknown adopts a pod that the store does not have. The list may be old: a pod that was removed and forgotten since must not come back. What
+// is forgotten is gone from the machine before, so it is enough to ask the machine again after the store.
+func (c *Controller) adoptUnknown(ctx context.Context, uid string) {
+	if _, ok := c.store.ByUID(types.UID(uid)); ok {
+		return
+	}
+	status, err := c.opts.Pods.Status(ctx, uid)
+	if err != nil {
+		return // gone, or asked about again at the next full look
+	}
+	c.adoptPod(ctx, &status)
+	c.observed.mark(uid)
 }

@@ -124,7 +124,7 @@ func (c *Controller) Status() Status {
 	for _, kind := range []string{reconcile.KindDeployment, reconcile.KindReplicaSet, reconcile.KindBarePod} {
 		for _, it := range c.store.List(kind) {
 			if it.Source != nil {
-				s.Workloads = append(s.Workloads, workload(it, pods[it.Key.String()]))
+				s.Workloads = append(s.Workloads, c.workload(it, pods[it.Key.String()]))
 			}
 		}
 	}
@@ -243,7 +243,7 @@ func summary(p *corev1.Pod) (reason, message string) {
 }
 
 // workload is the row of one stated object and its pods.
-func workload(it store.Item, pods []*corev1.Pod) Workload {
+func (c *Controller) workload(it store.Item, pods []*corev1.Pod) Workload {
 	w := Workload{Kind: it.Key.Kind, Namespace: it.Key.Namespace, Name: it.Key.Name, Created: it.Object.GetCreationTimestamp().Time}
 	if it.Source.Origin.File != "" {
 		w.File = it.Source.Origin.String()
@@ -279,7 +279,7 @@ func workload(it store.Item, pods []*corev1.Pod) Workload {
 		}
 	}
 	if w.Problem == "" && !w.Done {
-		w.Problem = problem(pods)
+		w.Problem = cmp.Or(problem(pods), c.stuckOn(it.Key), c.stuckPod(pods))
 	}
 	return w
 }
@@ -309,6 +309,16 @@ func problem(pods []*corev1.Pod) string {
 					return fmt.Sprintf("pod %s, container %s: %s: %s", p.Name, list[i].Name, w.Reason, w.Message)
 				}
 			}
+		}
+	}
+	return ""
+}
+
+// stuckPod is what keeps failing about one of the pods, and about the ReplicaSets above them.
+func (c *Controller) stuckPod(pods []*corev1.Pod) string {
+	for _, p := range pods {
+		if text := c.stuckOn(reconcile.Key{Kind: reconcile.KindPod, Namespace: p.Namespace, Name: p.Name}); text != "" {
+			return fmt.Sprintf("pod %s: %s", p.Name, text)
 		}
 	}
 	return ""

@@ -62,12 +62,15 @@ func (c *Controller) settle(ctx context.Context, key reconcile.Key, after time.D
 		log.V(1).Info("left as it is: ending")
 	case errors.Is(err, errTerminal):
 		log.Error(err, "giving up until the object changes")
+		c.noteFailure(key, err)
 		c.events.add(reconcile.RecordEvent{Key: key, Warning: true, Reason: "InternalError", Message: firstLine(err)})
 		c.queue.Forget(key)
 	case err != nil:
 		log.Error(err, "trying again")
+		c.noteFailure(key, err)
 		c.queue.AddBackoff(key)
 	default:
+		c.noteFailure(key, nil)
 		c.queue.Forget(key)
 		if after > 0 {
 			c.queue.AddAfter(key, after)

@@ -249,8 +249,15 @@ func TestEveryFlippedByteAndEveryCutIsSurvived(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	memory := "/dev/shm" // ten thousand starts: a disk would sync each of them
+	if _, err := os.Stat(memory); err != nil {
+		memory = t.TempDir()
+	}
 	try := func(what string, data []byte) {
-		dir := t.TempDir()
+		dir, err := os.MkdirTemp(memory, "berth-store-*")
+		if err != nil {
+			t.Fatal(err)
+		}
 		defer os.RemoveAll(dir)
 		for path, content := range map[string][]byte{generationPath(dir, 1): older, generationPath(dir, 2): data} {
 			if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -343,5 +350,39 @@ func TestForget(t *testing.T) {
 	}
 	if found, _ := generations(dir); len(found) != 1 || mustOpen(t, dir).Len("") != 0 {
 		t.Errorf("generations %v are left, or objects", found)
+	}
+}
+
+func TestWhatIsSeenIsInTheJournal(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir)
+	told := 0
+	s.Watch(func(c Change) {
+		told++
+		r, err := Open(Options{Dir: dir, ReadOnly: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		it, ok := r.Get(c.Key)
+		if now, _ := s.Get(c.Key); ok == c.Deleted || ok && it.Object.GetGeneration() != now.Object.GetGeneration() {
+			t.Errorf("a change of %s was told before it was written", c.Key)
+		}
+	})
+	key, d := deployment("web", 1)
+	mustCreate(t, s, key, d, source("a.yaml"))
+	rsKey, rs := replicaSet("web-1", d)
+	mustCreate(t, s, rsKey, rs, nil)
+	err := s.Update(rsKey, func(it Item) (Item, error) {
+		n := it.Object.(*appsv1.ReplicaSet).DeepCopy()
+		n.Spec.Replicas = new(int32(7))
+		it.Object = n
+		return it, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Delete(rsKey, "")
+	if told != 4 {
+		t.Errorf("%d changes were told, want 4", told)
 	}
 }
