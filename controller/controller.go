@@ -82,6 +82,8 @@ type Options struct {
 	Nonce func() uint64
 	// Guard makes the store panic when a planner changes an object in place. For tests.
 	Guard bool
+
+	secondLook time.Duration // tests put it off, so that it hides nothing
 }
 
 // Controller makes the wish of a source true on a runtime.
@@ -146,6 +148,9 @@ func withDefaults(o Options) Options {
 	}
 	if o.Workers == 0 {
 		o.Workers = defaultWorkers
+	}
+	if o.secondLook == 0 {
+		o.secondLook = secondLook
 	}
 	if o.Nonce == nil {
 		o.Nonce = randomNonce
@@ -233,7 +238,7 @@ func (c *Controller) await(ctx context.Context, first <-chan struct{}) {
 
 // lookAtEverything is the only thing that happens without a reason.
 func (c *Controller) lookAtEverything(ctx context.Context) {
-	for pause := secondLook; ; pause = fullEvery {
+	for pause := c.opts.secondLook; ; pause = fullEvery {
 		t := c.opts.Clock.NewTimer(pause)
 		select {
 		case <-ctx.Done():

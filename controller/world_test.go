@@ -71,7 +71,7 @@ func (w *world) start() {
 	w.t.Helper()
 	opts := Options{
 		Pods: w.fake, Containers: w.fake, Events: w.fake, Images: w.fake, Source: w.source, StateDir: w.dir,
-		Log: testLog(w.t), Guard: true, Node: pod.Node{Name: "node", HostIP: "192.0.2.1", CPUs: 2, Memory: 1 << 30},
+		Log: testLog(w.t), Guard: true, secondLook: 10 * time.Hour, Node: pod.Node{Name: "node", HostIP: "192.0.2.1", CPUs: 2, Memory: 1 << 30},
 	}
 	if w.opts != nil {
 		w.opts(&opts)
@@ -140,14 +140,14 @@ func (w *world) pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// settle waits, at most ten minutes of the world's time, until nothing is left to do.
+// settle waits, at most nine minutes of the world's time (before the full look of ten could hide something), until nothing is left to do.
 func (w *world) settle() Status {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 9*time.Minute)
 	defer cancel()
 	s, err := w.c.Settled(ctx)
 	if ctx.Err() != nil {
-		w.t.Fatalf("not settled after ten minutes: %s", table(s))
+		w.t.Fatalf("not settled after nine minutes: %s", table(s))
 	}
 	if err != nil && !errors.Is(err, ErrNotConverged) {
 		w.t.Fatalf("Settled: %v", err)
