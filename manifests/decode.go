@@ -23,6 +23,8 @@ type Decoded struct {
 	Incomplete bool
 	// Kustomization says that the file configures kustomize and declares nothing itself.
 	Kustomization bool
+
+	references []reference
 }
 
 // decoder is what reading needs besides the bytes. It is safe for concurrent use.
@@ -45,9 +47,11 @@ func Decode(file string, data []byte) Decoded {
 			f.Severity = Error
 		}
 	}
-	slices.SortStableFunc(r.d.Faults, compareFaults)
+	sortFaults(r.d.Faults)
 	return r.d
 }
+
+func sortFaults(faults []Fault) { slices.SortStableFunc(faults, compareFaults) }
 
 func compareFaults(a, b Fault) int {
 	return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))

@@ -24,7 +24,7 @@ func Merge(source string, files []Decoded, reserved map[Key]Origin) Snapshot {
 	}
 	m.kustomize(files)
 	slices.SortFunc(m.snap.Objects, func(a, b Object) int { return CompareKeys(a.Key, b.Key) })
-	slices.SortStableFunc(m.snap.Faults, compareFaults)
+	sortFaults(m.snap.Faults)
 	return m.snap
 }
 

@@ -46,6 +46,7 @@ func (r *fileReader) readObject(root *node, prefix, apiVersion, kindName string)
 	switch {
 	case ok && !o.blocked:
 		r.d.Objects = append(r.d.Objects, obj)
+		r.d.references = append(r.d.references, o.references(obj.Object)...)
 	case o.blocked:
 		r.d.Incomplete = true
 		if o.key.Kind != "" && o.key.Name != "" {

@@ -24,7 +24,7 @@ func (s Snapshot) Patch(before, after Decoded) (Snapshot, bool) {
 	if len(before.Faults)+len(after.Faults) > 0 {
 		s.Faults = slices.DeleteFunc(slices.Clone(s.Faults), func(f Fault) bool { return f.File == after.File })
 		s.Faults = append(s.Faults, after.Faults...)
-		slices.SortStableFunc(s.Faults, compareFaults)
+		sortFaults(s.Faults)
 	}
 	return s, true
 }

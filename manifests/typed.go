@@ -107,10 +107,11 @@ func (r *typedReader) readStruct(n *node, t reflect.Type, path string) bool {
 			r.unknown(e, s, path)
 			continue
 		}
-		if r.ignore != nil && r.ignore(below) {
-			continue
-		}
+		mark, was := len(r.out), first
 		first = r.readField(e, ft, below, first)
+		if r.ignore != nil && r.ignore(below) {
+			r.out, first = r.out[:mark], was // it must fit, and says nothing
+		}
 	}
 	r.out = append(r.out, '}')
 	return true

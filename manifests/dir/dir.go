@@ -7,8 +7,6 @@ package dir
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -72,56 +70,22 @@ func (s *Source) Run(ctx context.Context, emit func(manifests.Snapshot)) error {
 	w, err := newWatcher()
 	if err != nil {
 		w = nil // no instance to be had: polling is slower, and said in a warning
-	}
-	l := newLoop(s, w, err, emit)
-	if w != nil {
+	} else {
 		defer w.close()
 	}
+	newLoop(s, w, emit).run(ctx)
+	return nil
+}
+
+// run reads and reports until ctx ends.
+func (l *loop) run(ctx context.Context) {
 	l.rescan()
 	l.settle()
 	for {
 		l.publish()
-		if err := l.wait(ctx); err != nil {
-			return nil //nolint:nilerr // the end of ctx is the normal end
+		if !l.wait(ctx) {
+			return
 		}
 		l.settle()
 	}
-}
-
-// Check reads files and directories for `berth validate`: every named file is a world of its own, a directory is one. The paths of the
-// faults begin with the path as it was given.
-func Check(paths []string) ([]manifests.Fault, error) {
-	var all []manifests.Fault
-	for _, p := range paths {
-		info, err := os.Stat(p)
-		if err != nil {
-			return all, fmt.Errorf("cannot read %q: %w", p, err)
-		}
-		snap := checkFile(p)
-		if info.IsDir() {
-			snap = checkDir(p)
-		}
-		all = append(all, snap.Faults...)
-	}
-	return all, nil
-}
-
-func checkFile(path string) manifests.Snapshot {
-	data, st := readFile(path)
-	if st.err != nil {
-		return manifests.Snapshot{Faults: []manifests.Fault{{File: path, Severity: manifests.Error, Text: st.err.Error()}}}
-	}
-	return manifests.Merge(path, []manifests.Decoded{manifests.Decode(path, data)}, nil)
-}
-
-func checkDir(path string) manifests.Snapshot {
-	l := newLoop(New(path, Options{}), nil, nil, func(manifests.Snapshot) {})
-	l.once = true
-	l.rescan()
-	l.settle()
-	snap := l.snapshot()
-	for i := range snap.Faults {
-		snap.Faults[i].File = filepath.Join(path, filepath.FromSlash(snap.Faults[i].File))
-	}
-	return snap
 }

@@ -61,16 +61,12 @@ const leaselessDelay = 300 * time.Millisecond
 // busyDelays are the times after which a file that somebody has open is looked at again. After that only its close counts.
 var busyDelays = [...]time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond} //nolint:gochecknoglobals // a constant table
 
-func newLoop(s *Source, w *watcher, werr error, emit func(manifests.Snapshot)) *loop {
-	l := &loop{src: s, w: w, emit: emit, files: map[string]*file{}, dirty: map[string]bool{}, pending: map[string]*file{}, edits: map[string]manifests.Decoded{}}
-	if w == nil && werr != nil {
-		l.polling = watchProblem(werr)
-	}
-	return l
+func newLoop(s *Source, w *watcher, emit func(manifests.Snapshot)) *loop {
+	return &loop{src: s, w: w, emit: emit, files: map[string]*file{}, dirty: map[string]bool{}, pending: map[string]*file{}, edits: map[string]manifests.Decoded{}}
 }
 
-// wait sleeps until an event, a due look or the end of ctx, and takes in the events.
-func (l *loop) wait(ctx context.Context) error {
+// wait sleeps until an event or a due look, and takes in the events. It returns false when ctx ended.
+func (l *loop) wait(ctx context.Context) bool {
 	now := l.src.clock.Now()
 	timer := l.src.clock.NewTimer(max(l.next().Sub(now), 0))
 	defer timer.Stop()
@@ -80,7 +76,7 @@ func (l *loop) wait(ctx context.Context) error {
 	}
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return false
 	case batch := <-events:
 		l.take(batch)
 	case <-timer.C():
@@ -93,10 +89,10 @@ func (l *loop) wait(ctx context.Context) error {
 		case batch := <-events:
 			l.take(batch)
 		default:
-			return nil
+			return true
 		}
 	}
-	return nil
+	return true
 }
 
 // next is when something is due.
@@ -144,8 +140,8 @@ func (l *loop) takeOne(at string, e event) bool {
 	}
 	name := join(rel, e.name)
 	switch {
-	case strings.HasPrefix(e.name, ".."), l.tree.linkDirs[at]:
-		return true // a ..data swap, or a change where links lead
+	case l.tree.fault != nil, strings.HasPrefix(e.name, ".."), l.tree.linkDirs[at]:
+		return true // the directory may be back; a ..data swap; a change where links lead
 	case isHidden(e.name):
 		return false
 	case e.mask&isDir != 0:

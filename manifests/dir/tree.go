@@ -231,7 +231,7 @@ func (l *loop) walk(t *tree, rel, abs string) {
 		return
 	}
 	if err != nil {
-		t.partial = append(t.partial, join(rel, "")+"/")
+		t.partial = append(t.partial, rel+"/")
 		t.faults = append(t.faults, manifests.Fault{File: rel + "/", Severity: manifests.Error, Text: plainError(err).Error()})
 		return
 	}

@@ -123,28 +123,6 @@ func TestOddEntries(t *testing.T) {
 	mustRemove(t, filepath.Join(dir, "fifo.yaml"))
 }
 
-func TestUnreadable(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root reads everything: modes are not tested as root")
-	}
-	dir := t.TempDir()
-	mustWrite(t, filepath.Join(dir, "web.yaml"), deployment("web", 1))
-	mustWrite(t, filepath.Join(dir, "sub/api.yaml"), deployment("api", 1))
-	w := watch(t, dir)
-	for _, p := range []string{"web.yaml", "sub"} {
-		if err := os.Chmod(w.path(p), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w.until("both unknown", func(s manifests.Snapshot) bool { return slices.Equal(s.Incomplete, []string{"sub/", "web.yaml"}) })
-	for _, p := range []string{"web.yaml", "sub"} {
-		if err := os.Chmod(w.path(p), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w.until("both back", func(s manifests.Snapshot) bool { return names(s) == "api web" && len(s.Incomplete) == 0 })
-}
-
 // What empties or breaks a file takes nothing away.
 func TestBrokenFiles(t *testing.T) {
 	broken := map[string]string{"empty": "", "zero bytes": strings.Repeat("\x00", 4096), "a lone separator": "---\n", "no YAML": "kind: [",
