@@ -31,14 +31,13 @@ import (
 type Tree struct {
 	id string
 	h  hierarchies
-	// v2Controllers are those of cpu, memory and pids that the v2 tree has, as far as the machine's root shows.
-	v2Controllers []string
-
 	// deviceProgram loads the v2 device rules once per process.
 	deviceProgram func() (*sys.FD, error)
 
 	mu       sync.Mutex
 	warnings []string
+	// v2Controllers are those of cpu, memory and pids that the v2 tree has and that could be handed down so far.
+	v2Controllers []string
 }
 
 var validID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
@@ -79,7 +78,7 @@ var consequences = map[string]string{
 
 // Ensure makes the instance's own groups and hands the controllers down to them. It is idempotent; the keeper's files exist after it.
 func (t *Tree) Ensure() error {
-	if t.h.v2 != "" && len(t.v2Controllers) > 0 {
+	if t.h.v2 != "" {
 		t.handDown(t.h.v2)
 	}
 	for _, mount := range t.h.all() {
@@ -102,9 +101,9 @@ func (t *Tree) Ensure() error {
 	return t.ensureRestricted()
 }
 
-// handDown enables the controllers for the groups below dir. What cannot be enabled becomes a warning.
+// handDown enables the controllers for the groups below dir. What cannot be enabled becomes a warning and is not used any more.
 func (t *Tree) handDown(dir string) {
-	missing := slices.Clone(t.v2Controllers)
+	missing := t.controllers()
 	if text, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control")); err == nil {
 		missing = slices.DeleteFunc(missing, func(c string) bool { return slices.Contains(strings.Fields(string(text)), c) })
 	}
@@ -114,8 +113,18 @@ func (t *Tree) handDown(dir string) {
 	for _, c := range missing {
 		if err := write(dir, "cgroup.subtree_control", "+"+c); err != nil {
 			t.warn(fmt.Sprintf("the cgroup controller %q cannot be enabled in %s (%v): %s", c, dir, errors.Unwrap(err), consequences[c]))
+			t.mu.Lock()
+			t.v2Controllers = slices.DeleteFunc(slices.Clone(t.v2Controllers), func(have string) bool { return have == c })
+			t.mu.Unlock()
 		}
 	}
+}
+
+// controllers are the v2 controllers in use.
+func (t *Tree) controllers() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.v2Controllers)
 }
 
 // KeeperFiles are the files into which the keeper writes its own process id (never 0 or 1), once at start. Ensure must have run.
@@ -168,7 +177,7 @@ func (t *Tree) place(controller string) (mount string, v2 bool) {
 	if m := t.h.v1[controller]; m != "" {
 		return m, false
 	}
-	if slices.Contains(t.v2Controllers, controller) {
+	if slices.Contains(t.controllers(), controller) {
 		return t.h.v2, true
 	}
 	return "", false

@@ -35,7 +35,7 @@ func (t *Tree) createPod(uid string, pidsLimit int64) error {
 	if err := mkdir(dir); err != nil {
 		return err
 	}
-	if t.h.v2 != "" && len(t.v2Controllers) > 0 {
+	if t.h.v2 != "" {
 		t.handDown(dir)
 	}
 	pids, _ := t.place("pids")

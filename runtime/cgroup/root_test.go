@@ -387,3 +387,20 @@ func TestListAndNames(t *testing.T) {
 		}
 	}
 }
+
+// TestControllerThatCannotBeEnabled plays a machine whose v2 tree promises a controller and does not hand it down.
+func TestControllerThatCannotBeEnabled(t *testing.T) {
+	tree := testTree(t)
+	if tree.h.v2 == "" {
+		t.Skip("no v2 tree is mounted")
+	}
+	if memory, ok := tree.h.v1["memory"]; ok {
+		delete(tree.h.v1, "memory")
+		t.Cleanup(func() { tree.h.v1["memory"] = memory })
+	}
+	tree.v2Controllers = []string{"memory"}
+	mustCreate(t, tree, "pod-1", "web", runtime.Resources{MemoryLimit: 32 << 20}, false)
+	if _, v2 := tree.place("memory"); v2 == (len(tree.Warnings()) > 0) {
+		t.Errorf("memory on v2: %v, warnings: %v", v2, tree.Warnings())
+	}
+}
