@@ -13,10 +13,19 @@ const sendBuffer = 4 << 20
 
 const soSndbufForce = 32
 
-// listener accepts connections.
+// listener accepts connections. spare is a descriptor to give up when there are no others.
 type listener struct {
-	k  *keeper
-	fd int
+	k         *keeper
+	fd, spare int
+}
+
+// refuse ends a connection that there is no descriptor for: left waiting, it would keep the loop busy.
+func (l *listener) refuse() {
+	closeFD(&l.spare)
+	if fd, _, err := syscall.Accept4(l.fd, syscall.SOCK_CLOEXEC); err == nil {
+		syscall.Close(fd)
+	}
+	l.spare, _ = dup(l.k.dir)
 }
 
 // listen begins to accept connections.
@@ -26,7 +35,11 @@ func (k *keeper) listen() error {
 			return err
 		}
 	}
-	_, err := k.loop.add(k.listener, syscall.EPOLLIN, &listener{k, k.listener})
+	spare, err := dup(k.dir)
+	if err != nil {
+		return err
+	}
+	_, err = k.loop.add(k.listener, syscall.EPOLLIN, &listener{k, k.listener, spare})
 	return err
 }
 
@@ -54,6 +67,10 @@ func (k *keeper) bind() error {
 func (l *listener) ready(uint32) {
 	for {
 		fd, _, err := syscall.Accept4(l.fd, syscall.SOCK_CLOEXEC)
+		if err == syscall.EMFILE || err == syscall.ENFILE {
+			l.refuse()
+			continue
+		}
 		if err != nil {
 			return
 		}
