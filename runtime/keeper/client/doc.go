@@ -27,5 +27,13 @@
 // setsid, stdio (0 is the keeper's own /dev/null: replace it), namespaces, mounts, identity, close-on-exec again, execve.
 // A program that runs off its end ends the child with status 0: right for a sandbox, "the child ended" for a container.
 //
-// A program that waits at SlotGate gets its byte as soon as the keeper has recorded the child (with a terminal: has fetched the master).
+// The umask of 0 suits the making of device nodes; a program sets the one its container shall have before execve.
+//
+// A program that waits at SlotGate gets its byte as soon as the keeper has recorded the child (with a terminal: has fetched the
+// master: open it, dup3 it onto SlotPTY, write a byte to SlotReady, then wait). A read that meets the end of the file fails with EPIPE.
+//
+// What a killed keeper takes along: the terminals of containers with TTY (their session is hung up), what Exec started (nobody reads its
+// status), and the output of containers that end before a new keeper has adopted them. An upgrade loses only what Exec started.
+//
+// Tests use their own binary as a keeper: import berth/runtime/keeper for its init, and give os.Executable() to Spawn.
 package client
