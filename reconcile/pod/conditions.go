@@ -64,7 +64,8 @@ func (p *pass) setCondition(s *corev1.PodStatus, c corev1.PodCondition) {
 		s.Conditions = append(s.Conditions, c)
 		return
 	}
-	if s.Conditions[i].Status == c.Status {
+	// A change that is still to come happened before the clock was set back.
+	if s.Conditions[i].Status == c.Status && !s.Conditions[i].LastTransitionTime.After(p.in.Now) {
 		c.LastTransitionTime = s.Conditions[i].LastTransitionTime
 	}
 	s.Conditions[i] = c
