@@ -20,6 +20,9 @@ func (r *Runtime) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot reach the keeper: %w", err)
 	}
+	if k, err = r.upgrade(ctx, k); err != nil {
+		return err
+	}
 	if err := k.Subscribe(ctx, r.ended); err != nil {
 		_ = k.Close()
 		return fmt.Errorf("cannot listen to the keeper: %w", err)
@@ -28,6 +31,22 @@ func (r *Runtime) connect(ctx context.Context) error {
 	defer r.mu.Unlock()
 	r.keeper = k
 	return nil
+}
+
+// upgrade puts this build in the place of a keeper of another one. One that cannot take over leaves the old keeper at work.
+func (r *Runtime) upgrade(ctx context.Context, k *client.Client) (*client.Client, error) {
+	build, err := client.BuildOf(r.opts.Binary)
+	if !r.opts.Upgrade || err != nil || build == k.Info().Build {
+		return k, nil
+	}
+	if err := k.Upgrade(ctx, r.opts.Binary); err != nil {
+		r.opts.Report(fmt.Errorf("cannot upgrade the keeper, the old one goes on: %w", err))
+	}
+	_ = k.Close() // its other end is gone, or soon replaced
+	if k, err = client.Dial(ctx, r.dirs.run); err != nil {
+		return nil, fmt.Errorf("cannot reach the keeper: %w", err)
+	}
+	return k, nil
 }
 
 // reconnectPause is how long a keeper that does not come up is left alone: long enough not to burn a core, short enough to be no outage.

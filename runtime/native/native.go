@@ -61,6 +61,8 @@ type Options struct {
 	Cgroups *cgroup.Tree
 	// Now is the clock; nil for the machine's.
 	Now func() time.Time
+	// Upgrade makes a keeper of another build execute Binary in its place; containers do not notice.
+	Upgrade bool
 	// Report is told what went wrong where nobody waits for an answer; nil for nobody.
 	Report func(error)
 }
@@ -73,6 +75,7 @@ type Runtime struct {
 	cgroups   *cgroup.Tree
 	hierarchy []hierarchy
 	openFiles uint64
+	filters   filterCache
 
 	// stop ends the background work, of which work waits for all.
 	stop context.CancelFunc
@@ -125,6 +128,9 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 func (r *Runtime) prepare() error {
 	err := makeDirs(r.dirs.run, r.dirs.root(), r.dirs.runPods(), r.dirs.state, r.dirs.statePods(), r.dirs.containers(), r.dirs.logs())
 	if err != nil {
+		return err
+	}
+	if err := makeSkeleton(r.dirs.skeleton()); err != nil {
 		return err
 	}
 	if err := r.forgetOtherBoot(); err != nil {

@@ -146,7 +146,7 @@ func (s *screen) lines() func(*controller.Status) {
 		}
 		seen = now
 		if v := (table{}).verdict(st); v != verdict {
-			fmt.Fprintf(s.app.out, "%s: %s\n", safe(st.Source.Name), v)
+			fmt.Fprintf(s.app.out, "%s: %s\n", safe(s.dir), v)
 			verdict = v
 		}
 	}

@@ -34,13 +34,12 @@ type Options struct {
 	// Registries is the registries file; one that does not exist is none.
 	Registries string
 	// PodCIDR is the range of pod addresses; zero means the kept one, or one that is free.
-	PodCIDR     netip.Prefix
-	PruneDelay  time.Duration
-	AllowPrune  bool
-	Source      manifests.Source
-	Log         logr.Logger
-	Workers     int
-	WithoutLock bool
+	PodCIDR    netip.Prefix
+	PruneDelay time.Duration
+	AllowPrune bool
+	Source     manifests.Source
+	Log        logr.Logger
+	Workers    int
 }
 
 // Daemon is a berth that holds the lock of its state directory.
@@ -84,7 +83,7 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 	}
 	if d.Runtime, err = native.Open(ctx, native.Options{
 		StateDir: opts.StateDir, RunDir: opts.RunDir, Binary: opts.Binary, Images: d.Images, Network: d.network, Cgroups: d.cgroups,
-		Report: func(err error) { opts.Log.Error(err, "machine") },
+		Upgrade: opts.Source != nil, Report: func(err error) { opts.Log.Error(err, "machine") },
 	}); err != nil {
 		return nil, err
 	}
