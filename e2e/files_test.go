@@ -375,9 +375,4 @@ func TestContainerThatCannotStart(t *testing.T) {
 			return nil
 		})
 	}
-	b.Write("map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: nowhere}\ndata: {KEY: value}\n")
-	b.UntilPod("nomap", "to run once the ConfigMap is there", running)
-	if r := b.CLI("exec", "nomap", "--", "sh", "-c", "echo $KEY"); strings.TrimSpace(r.Stdout) != "value" {
-		t.Errorf("the variable is %q %s", r.Stdout, r.Stderr)
-	}
 }

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -66,7 +65,7 @@ func TestPull(t *testing.T) {
 			t.Errorf("%s: %d times", what, n)
 		}
 	}
-	if unpacked := countFiles(t, filepath.Join(b.State, "images"), "busybox"); unpacked != 1 {
+	if unpacked := countFiles(t, b.State, "busybox"); unpacked != 1 {
 		t.Errorf("bin/busybox is on disk %d times: two images share that layer, and ten replicas do", unpacked)
 	}
 	// It is there: no registry is needed for more of it.
@@ -103,7 +102,7 @@ func TestPullWithPassword(t *testing.T) {
 	b.Write("p.yaml", deployment("p", 1, sleeper(tag)).String())
 	config := configFile(t, plainHTTP(r))
 	up := b.Up("--registries", config)
-	b.UntilPod("p-", "to be refused", pullFails("nauthorized"))
+	b.UntilPod("p-", "to be refused", pullFails("login"))
 	up.Signal(15)
 	up.Wait(harness.Patience)
 	if err := os.WriteFile(config, []byte(plainHTTP(r)+fmt.Sprintf("configs:\n  %q:\n    auth: {username: me, password: secret-of-test}\n", r.Host)), 0o600); err != nil {
@@ -212,12 +211,11 @@ func TestDebianRegistry(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program, "serve", config)
+	cmd := exec.Command(program, "serve", config)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { cancel(); _ = cmd.Wait() }()
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	ref, err := name.ParseReference(host+"/team/app:1", name.Insecure)
 	if err != nil {
 		t.Fatal(err)

@@ -124,7 +124,7 @@ func TestSharedNamespaces(t *testing.T) {
 	b.Load(images.Tool)
 	share := func(name, field string) string {
 		m := pod(name, run("sleep"))
-		m.pod = field
+		m.pod = field + ", terminationGracePeriodSeconds: 1"
 		m.more = []string{"{name: second, " + run("stubborn") + "}"}
 		return m.String()
 	}

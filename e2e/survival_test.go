@@ -96,12 +96,7 @@ func TestKeeperKilled(t *testing.T) {
 	count := b.UntilPod("count", "to run", running).Container("main").PID
 	logHas(b, "count", "line 20\n")
 	old := b.Keeper()
-	if old == 0 {
-		t.Fatal("no process shows itself as this instance's keeper")
-	}
-	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	b.KillKeeper()
 	b.Until("a new keeper", func() error {
 		if k := b.Keeper(); k == 0 || k == old {
 			return fmt.Errorf("keeper %d", k)
@@ -145,7 +140,7 @@ func TestBothKilled(t *testing.T) {
 	b.Write("web.yaml", deployment("web", 3, run("web")).String())
 	up := b.Up()
 	pids := harness.PIDs(b.UntilReady("web-", 3))
-	_ = syscall.Kill(b.Keeper(), syscall.SIGKILL)
+	b.KillKeeper()
 	up.Kill()
 	b.Up()
 	b.UntilReady("web-", 3)
@@ -293,7 +288,7 @@ func powerOff(t *testing.T, b *harness.Berth) {
 	if id == "" {
 		t.Fatal("the instance has no id")
 	}
-	_ = syscall.Kill(b.Keeper(), syscall.SIGKILL)
+	b.KillKeeper()
 	groups, _ := filepath.Glob("/sys/fs/cgroup/*/berth-" + id)
 	if own, _ := filepath.Glob("/sys/fs/cgroup/berth-" + id); own != nil {
 		groups = append(groups, own...)

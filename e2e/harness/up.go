@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -118,17 +119,17 @@ func (u *Up) UntilLine(text string) {
 	})
 }
 
-// Processes lists the processes whose command line begins with prefix and mentions this instance's run directory.
-func (b *Berth) Processes(prefix string) []int {
+// Processes lists the processes of the binary with this role ("keeper") and this instance's run directory in their command lines.
+func (b *Berth) Processes(role string) []int {
 	var out []int
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
 		cmdline, err := os.ReadFile(filepath.Join(dir, "cmdline"))
-		if err != nil {
+		words := strings.Split(string(cmdline), "\x00")
+		if err != nil || len(words) < 3 || !strings.Contains(filepath.Base(words[0]), "berth") || words[1] != role {
 			continue
 		}
-		text := strings.ReplaceAll(string(cmdline), "\x00", " ")
-		if strings.HasPrefix(text, prefix) && strings.Contains(text, b.Run) {
+		if slices.Contains(words, b.Run) {
 			pid, _ := strconv.Atoi(filepath.Base(dir))
 			out = append(out, pid)
 		}
@@ -138,10 +139,22 @@ func (b *Berth) Processes(prefix string) []int {
 
 // Keeper is the pid of the instance's keeper, 0 when there is none.
 func (b *Berth) Keeper() int {
-	for _, pid := range b.Processes("berth keeper") {
+	for _, pid := range b.Processes("keeper") {
 		return pid
 	}
 	return 0
+}
+
+// KillKeeper ends the keeper with SIGKILL; that there is none fails the test.
+func (b *Berth) KillKeeper() {
+	b.Helper()
+	pid := b.Keeper()
+	if pid == 0 {
+		b.Fatalf("no process shows itself as the keeper of %s", b.Run)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		b.Fatalf("cannot kill the keeper: %v", err)
+	}
 }
 
 // Running says whether a process exists and is no zombie.

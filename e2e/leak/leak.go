@@ -40,8 +40,10 @@ var Kinds = []Kind{Process, Cgroup, Mount, Namespace, Link, Address, Route, NFT,
 type Options struct {
 	// Dirs are counted file by file. One that does not exist is empty.
 	Dirs []string
-	// IgnorePIDs are processes that may come and go; threads of the caller are never counted.
+	// IgnorePIDs are processes that may come and go; the caller's own is never counted.
 	IgnorePIDs []int
+	// OwnSockets counts the sockets of the calling process too: else what a test serves is its own affair.
+	OwnSockets bool
 }
 
 // Snapshot is what there is: kind, identity, description.
@@ -88,10 +90,13 @@ func Take(opts Options) (Snapshot, error) {
 		}
 	}
 	takeNamespaces(procs, s)
-	for _, step := range []func(Snapshot) error{takeCgroups, takeNet, takeNFT, takeSockets} {
+	for _, step := range []func(Snapshot) error{takeCgroups, takeNet, takeNFT} {
 		if err := step(s); err != nil {
 			return nil, err
 		}
+	}
+	if err := takeSockets(s, opts.OwnSockets); err != nil {
+		return nil, err
 	}
 	for _, dir := range opts.Dirs {
 		if err := takeFiles(dir, s); err != nil {

@@ -157,7 +157,7 @@ func TestEachKindIsFound(t *testing.T) {
 				}
 			}
 			must(t, os.MkdirAll(dir+"/m", 0o755))
-			opts := Options{Dirs: []string{dir}}
+			opts := Options{Dirs: []string{dir}, OwnSockets: true}
 			before, err := Take(opts)
 			must(t, err)
 			remove := tc.plant(t)

@@ -3,8 +3,6 @@ package leak
 import (
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -92,35 +90,6 @@ func takeNFT(s Snapshot) error {
 		rules, _ := conn.GetRules(c.Table, c)
 		for _, r := range rules {
 			s[NFT][fmt.Sprintf("%s rule %d", name, r.Handle)] = ""
-		}
-	}
-	return nil
-}
-
-// takeSockets counts what listens: TCP and UDP of both families, and unix sockets.
-func takeSockets(s Snapshot) error {
-	for proto, listening := range map[string]string{"tcp": "0A", "tcp6": "0A", "udp": "07", "udp6": "07"} {
-		data, err := os.ReadFile("/proc/self/net/" + proto)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // no IPv6 here
-		}
-		if err != nil {
-			return fmt.Errorf("cannot list sockets: %w", err)
-		}
-		for line := range strings.Lines(string(data)) {
-			if f := strings.Fields(line); len(f) > 9 && f[3] == listening {
-				s[Socket][proto+" "+f[1]+" inode "+f[9]] = ""
-			}
-		}
-	}
-	data, err := os.ReadFile("/proc/self/net/unix")
-	if err != nil {
-		return fmt.Errorf("cannot list unix sockets: %w", err)
-	}
-	const acceptConn = "00010000"
-	for line := range strings.Lines(string(data)) {
-		if f := strings.Fields(line); len(f) > 7 && f[3] == acceptConn {
-			s[Socket]["unix "+f[7]+" inode "+f[6]] = ""
 		}
 	}
 	return nil

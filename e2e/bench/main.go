@@ -1,0 +1,119 @@
+// Command bench measures berth beside the physical limit of the machine and beside other engines, all in one run: compare figures of one
+// run only. It needs root; it takes a few minutes.
+//
+//	go run ./e2e/bench [-n 200] [-only start,save,scale,memory,quiet,adopt] [-pods 300] [-minute 60s]
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"berth/e2e/harness"
+	"berth/e2e/images"
+	"berth/e2e/isolate"
+)
+
+type options struct {
+	n, pods, podman int
+	only            string
+	minute          time.Duration
+}
+
+func main() {
+	var o options
+	flag.IntVar(&o.n, "n", 200, "starts of one container, per row")
+	flag.IntVar(&o.pods, "pods", 300, "the larger number of replicas; the smaller is a third")
+	flag.IntVar(&o.podman, "podman", 20, "pods for podman kube play, when it is installed; 0 leaves it out")
+	flag.StringVar(&o.only, "only", "", "a comma-separated choice of start, save, scale, memory, quiet, adopt")
+	flag.DurationVar(&o.minute, "minute", time.Minute, "how long the quiet minute is")
+	flag.Parse()
+	os.Exit(isolate.Main(prepare, func() int { return run(o) }))
+}
+
+// Programs that are built outside, where Go has its caches and a network.
+const (
+	limitVar  = "BERTH_BENCH_LIMIT"
+	otherVar  = "BERTH_BENCH_OTHER_LIMIT"
+	nativeVar = "BERTH_BENCH_NATIVE"
+)
+
+// otherLimit is where another measure of the same limit may be found: a program that does not belong to this project.
+const otherLimit = "../shared/tools/limit"
+
+func prepare() error {
+	if err := harness.Build(); err != nil {
+		return err
+	}
+	set, err := images.Open()
+	if err != nil {
+		return err
+	}
+	source, err := filepath.Abs("e2e/bench/limit/limit.c")
+	if err != nil {
+		return err
+	}
+	if err := compile(limitVar, filepath.Join(set.Dir(), "limit"), "gcc", "-O2", "-std=gnu11", "-Wall", source); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(otherLimit, "limit.c")); err == nil {
+		err := compile(otherVar, filepath.Join(set.Dir(), "limit-other"), "gcc", "-O2", "-std=gnu11", filepath.Join(otherLimit, "limit.c"), "-lpthread")
+		if err != nil {
+			fmt.Println("the other limit program cannot be built:", err)
+		}
+	}
+	return compile(nativeVar, filepath.Join(set.Dir(), "native.test"), "go", "test", "-c", "berth/runtime/native")
+}
+
+// compile builds a program and remembers where it is.
+func compile(variable, out string, argv ...string) error {
+	at := 1
+	if argv[0] == "go" {
+		at = 3
+	}
+	argv = append(argv[:at:at], append([]string{"-o", out}, argv[at:]...)...)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot build %s: %w\n%s", out, err, text)
+	}
+	return os.Setenv(variable, out)
+}
+
+func run(o options) int {
+	r := &runner{}
+	defer r.cleanup()
+	r.guard(func() {
+		machine()
+		for _, part := range []struct {
+			name string
+			run  func(*runner, options)
+		}{
+			{"start", benchStart}, {"save", benchSave}, {"scale", benchScale}, {"memory", benchMemory}, {"quiet", benchQuiet}, {"adopt", benchAdopt},
+		} {
+			if o.only == "" || strings.Contains(","+o.only+",", ","+part.name+",") {
+				part.run(r, o)
+			}
+		}
+	})
+	if r.failed {
+		return 1
+	}
+	return 0
+}
+
+// machine prints what the figures depend on.
+func machine() {
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	pressure, _ := os.ReadFile("/proc/pressure/cpu")
+	load, _ := os.ReadFile("/proc/loadavg")
+	cpus, _ := os.ReadFile("/proc/cpuinfo")
+	fmt.Printf("Linux %s, %d CPUs, load %s", strings.TrimSpace(string(kernel)), strings.Count(string(cpus), "\nprocessor")+1, load)
+	if line, _, ok := strings.Cut(string(pressure), "\n"); ok {
+		fmt.Println("cpu pressure before:", line)
+	}
+}

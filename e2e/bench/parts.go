@@ -1,0 +1,206 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"berth/e2e/harness"
+	"berth/e2e/images"
+)
+
+// benchSave: a file is saved, and a container of the new Pod has begun to work.
+func benchSave(r *runner, o options) {
+	r.part("(b) a file is saved -> its container is past execve", func() {
+		f := newField(r)
+		defer removeGroups()
+		base, _ := f.limit(r, "limit: start until executed", o.n, append(groups(false), f.veth()...)...)
+		b, _ := start(r)
+		seen := filepath.Join(filepath.Dir(b.Manifests), "seen")
+		if err := os.Mkdir(seen, 0o777); err != nil {
+			r.Fatalf("%v", err)
+		}
+		w := newWatch(r, seen)
+		rename, inPlace := sample{name: "berth: renamed into place"}, sample{name: "berth: written in place"}
+		for i := range o.n {
+			name := fmt.Sprintf("p%d", i)
+			text := fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s}\nspec:\n  restartPolicy: Never\n  volumes: [{name: s, hostPath: {path: %q}}]\n"+
+				"  containers: [{name: main, image: %q, command: [/bin/touch, /s/%s], volumeMounts: [{name: s, mountPath: /s}]}]\n", name, seen, images.Ref(images.Busybox), name)
+			file := filepath.Join(b.Manifests, name+".yaml")
+			var t time.Time
+			if i%2 == 0 {
+				tmp := filepath.Join(filepath.Dir(b.Manifests), "tmp")
+				_ = os.WriteFile(tmp, []byte(text), 0o644)
+				t = time.Now()
+				_ = os.Rename(tmp, file)
+				rename.us = append(rename.us, us(w.next(r).Sub(t)))
+			} else {
+				t = time.Now()
+				_ = os.WriteFile(file, []byte(text), 0o644)
+				inPlace.us = append(inPlace.us, us(w.next(r).Sub(t)))
+			}
+			_ = os.Remove(file)
+			// The next one starts on a quiet machine.
+			b.Until("the pod to be gone", func() error {
+				if left, _ := filepath.Glob(filepath.Join(b.State, "containers", "*", "*")); len(left) > 0 {
+					return fmt.Errorf("%d containers", len(left))
+				}
+				return nil
+			})
+		}
+		table(base, rename, inPlace)
+		fmt.Println("the container runs touch in a shared directory, which is watched: its own work, about half a millisecond, is in the figure")
+	})
+}
+
+// benchScale: replicas from nothing to many, and to nothing.
+func benchScale(r *runner, o options) {
+	for _, n := range []int{o.pods / 3, o.pods} {
+		r.part(fmt.Sprintf("(c) 0 -> %d -> 0 replicas, network included", n), func() {
+			f := newField(r)
+			defer removeGroups()
+			var up, down, limitUp, limitDown sample
+			up.name, down.name = "berth: edit until all run", "berth: edit until none runs"
+			limitUp.name, limitDown.name = "limit: all started, one after the other", "limit: all killed, reaped, removed"
+			b, _ := start(r)
+			for range 3 {
+				_, totals := f.limit(r, "", n, append(append(groups(false), f.veth()...), "-k")...)
+				limitUp.us, limitDown.us = append(limitUp.us, totals["total"]), append(limitDown.us, totals["removed"])
+				up.us = append(up.us, us(scale(r, b, n)))
+				settled(b, n)
+				down.us = append(down.us, us(scale(r, b, 0)))
+				settled(b, 0)
+			}
+			table(limitUp, up)
+			table(limitDown, down)
+			fmt.Printf("per container: limit %.2f ms, berth %.2f ms\n", limitUp.at(0.5)/1e3/float64(n), up.at(0.5)/1e3/float64(n))
+		})
+	}
+	r.part("    podman kube play", func() { podman(r, o.podman) })
+}
+
+// settled waits until nothing is left to do.
+func settled(b *harness.Berth, n int) {
+	b.UntilWithin(5*time.Minute, "quiet", func() error {
+		s, err := b.Look()
+		if err == nil && (len(s.Pods) != n || !s.Converged) {
+			err = fmt.Errorf("%d pods, converged %v", len(s.Pods), s.Converged)
+		}
+		return err
+	})
+}
+
+func podman(r *runner, n int) {
+	path, err := exec.LookPath("podman")
+	if err != nil || n == 0 {
+		fmt.Println("not installed or left out")
+		return
+	}
+	dir, err := os.MkdirTemp("", "podman-")
+	if err != nil {
+		r.Fatalf("%v", err)
+	}
+	defer os.RemoveAll(dir)
+	flags := []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--tmpdir", filepath.Join(dir, "tmp"), "--cgroup-manager=cgroupfs", "--events-backend=file"}
+	call := func(args ...string) error {
+		out, err := exec.Command(path, append(flags, args...)...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("podman %v: %w: %s", args, err, out)
+		}
+		return nil
+	}
+	set, err := images.Open()
+	if err != nil {
+		r.Fatalf("%v", err)
+	}
+	archive, err := set.Archive(images.Busybox)
+	if err != nil {
+		r.Fatalf("%v", err)
+	}
+	file := filepath.Join(dir, "kube.yaml")
+	text := replicas(n)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		r.Fatalf("%v", err)
+	}
+	if err := call("load", "-i", archive); err != nil {
+		fmt.Println("podman does not work here:", err)
+		return
+	}
+	t := time.Now()
+	if err := call("kube", "play", "--network=none", file); err != nil {
+		fmt.Println("podman does not work here:", err)
+		return
+	}
+	took := time.Since(t)
+	fmt.Printf("%d pods without network: %v, %.1f ms each\n", n, took.Round(time.Millisecond), us(took)/1e3/float64(n))
+	if err := call("kube", "down", file); err != nil {
+		fmt.Println(err)
+	}
+	if err := call("system", "reset", "--force"); err != nil {
+		fmt.Println(err)
+	}
+}
+
+// benchMemory: keeper and controller with none, some and many pods.
+func benchMemory(r *runner, o options) {
+	r.part("(d) memory of keeper and controller, MiB", func() {
+		b, up := start(r)
+		fmt.Printf("%-8s %14s %14s %14s %14s %10s\n", "pods", "keeper PSS", "private", "controller PSS", "private", "sum PSS")
+		for _, n := range []int{0, o.pods / 3, o.pods} {
+			if n > 0 {
+				scale(r, b, n)
+			} else {
+				// The keeper is there as soon as one pod was.
+				scale(r, b, 1)
+				scale(r, b, 0)
+			}
+			settled(b, n)
+			time.Sleep(3 * time.Second)
+			kp, kq := pss(b.Keeper())
+			cp, cq := pss(up.PID())
+			fmt.Printf("%-8d %14.1f %14.1f %14.1f %14.1f %10.1f\n", n, kp, kq, cp, cq, kp+cp)
+		}
+	})
+}
+
+// benchQuiet: a minute in which nothing happens.
+func benchQuiet(r *runner, o options) {
+	for _, n := range []int{1, o.pods} {
+		r.part(fmt.Sprintf("(e) %v with %d pods and nothing to do", o.minute, n), func() {
+			b, up := start(r)
+			scale(r, b, n)
+			settled(b, n)
+			time.Sleep(5 * time.Second) // what follows a change is over
+			keeper := b.Keeper()
+			k, c := effortOf(keeper), effortOf(up.PID())
+			time.Sleep(o.minute)
+			k2, c2 := effortOf(keeper), effortOf(up.PID())
+			fmt.Printf("keeper: %v CPU, %d wake-ups; controller: %v CPU, %d wake-ups\n", k2.cpu-k.cpu, k2.wakes-k.wakes, c2.cpu-c.cpu, c2.wakes-c.wakes)
+		})
+	}
+}
+
+// benchAdopt: the controller is killed and started again.
+func benchAdopt(r *runner, o options) {
+	r.part(fmt.Sprintf("(f) restart of the controller until %d pods are adopted", o.pods), func() {
+		b, up := start(r)
+		scale(r, b, o.pods)
+		settled(b, o.pods)
+		took := sample{name: "berth up until all are adopted"}
+		for range 5 {
+			up.Kill()
+			t := time.Now()
+			up = b.StartUp("--prune-delay", "1ms", "--allow-prune")
+			settled(b, o.pods)
+			took.us = append(took.us, us(time.Since(t)))
+			if n := count(); n != o.pods {
+				r.Errorf("%d containers, %d before", n, o.pods)
+			}
+		}
+		table(took)
+	})
+}
+
+func us(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
