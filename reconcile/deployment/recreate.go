@@ -7,7 +7,7 @@ func (r *rollout) recreate() reconcile.Plan {
 	for _, v := range active(r.others) {
 		r.resize(v, 0, "pods are recreated")
 	}
-	if r.oldPodsLeft() {
+	if r.podsBeside(r.newest) {
 		return r.rolled()
 	}
 	if r.newest == nil {
@@ -19,10 +19,13 @@ func (r *rollout) recreate() reconcile.Plan {
 	return r.rolled()
 }
 
-// oldPodsLeft also counts pods that are ending: two versions never run at once. A revision that was just sized has pods until its
-// planner has looked at it.
-func (r *rollout) oldPodsLeft() bool {
-	for _, v := range r.others {
+// podsBeside tells whether other revisions have pods, ending ones included: under Recreate two versions never run at once. A revision that
+// was just sized has pods until its planner has looked at it.
+func (r *rollout) podsBeside(one *revision) bool {
+	for _, v := range r.all() {
+		if v == one || v.fresh {
+			continue
+		}
 		s := v.rs.Status
 		if v.wasSize() > 0 || s.Replicas > 0 || s.ObservedGeneration < v.rs.Generation {
 			return true

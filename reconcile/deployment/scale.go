@@ -38,7 +38,7 @@ func (r *rollout) spread() {
 	revisions := active(r.all())
 	switch {
 	case len(revisions) == 0:
-		if last := r.last(); last != nil && last.size != r.desired() {
+		if last := r.last(); last != nil && last.size != r.desired() && (r.isRolling() || !r.podsBeside(last)) {
 			r.resize(last, r.desired(), "the Deployment was scaled")
 		}
 	case len(revisions) == 1:
