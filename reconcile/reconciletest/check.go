@@ -1,0 +1,309 @@
+package reconciletest
+
+import (
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"berth/reconcile"
+	"berth/runtime"
+)
+
+// family is what must hold for the pods of one Deployment, while its planners have not yet taken in the last change.
+type family struct {
+	// limit is the most active pods, floor the fewest available ones, over all wishes that planners may still be acting on.
+	limit, floor int32
+	// disturbed means that something broke: until the planners have seen it, what they do may rest on a count that is no longer true.
+	disturbed bool
+	// apart means that under Recreate only one revision has had pods so far.
+	apart bool
+}
+
+// ending is a pod's graceful end under way.
+type ending struct {
+	at    time.Duration
+	grace time.Duration
+	jumps int
+}
+
+// bounds works out the strategy's limits on its own, as the documentation of Kubernetes states them.
+func bounds(d *appsv1.Deployment) (limit, floor int32) {
+	n := *d.Spec.Replicas
+	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+		return n, 0
+	}
+	surge := share(d.Spec.Strategy.RollingUpdate.MaxSurge, n, 99)
+	unavailable := share(d.Spec.Strategy.RollingUpdate.MaxUnavailable, n, 0)
+	if surge == 0 && unavailable == 0 {
+		unavailable = 1
+	}
+	return n + surge, max(0, n-unavailable)
+}
+
+// share is a number, or a percentage with what is added to the hundredths before they are cut off.
+func share(v *intstr.IntOrString, of int32, add int32) int32 {
+	if v.Type == intstr.Int {
+		return v.IntVal
+	}
+	percent := int32(0)
+	for _, c := range v.StrVal {
+		if c >= '0' && c <= '9' {
+			percent = percent*10 + c - '0'
+		}
+	}
+	return (percent*of + add) / 100
+}
+
+func (w *world) familyOf(d *appsv1.Deployment) *family {
+	f := w.families[string(d.UID)]
+	if f == nil {
+		f = &family{}
+		f.limit, f.floor = bounds(d)
+		f.floor = 0 // nothing is there yet
+		w.families[string(d.UID)] = f
+	}
+	return f
+}
+
+// wished takes in a new wish: both the old and the new one may be acted on for now.
+func (w *world) wished(d *appsv1.Deployment) {
+	f := w.familyOf(d)
+	limit, floor := bounds(d)
+	f.limit, f.floor = max(f.limit, limit), min(f.floor, floor)
+	if d.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType {
+		f.apart = false
+	}
+}
+
+func (w *world) deploymentOf(p *corev1.Pod) (*appsv1.Deployment, *appsv1.ReplicaSet) {
+	rs := w.setByUID(ownerUID(p))
+	if rs == nil {
+		return nil, nil
+	}
+	owner := ownerUID(rs)
+	for _, d := range w.deployments {
+		if d.UID == owner {
+			return d, rs
+		}
+	}
+	return nil, rs
+}
+
+// disturb excuses the family of a pod until its planners have seen what happened.
+func (w *world) disturb(uid types.UID) {
+	p := w.podByUID(uid)
+	if p == nil {
+		return
+	}
+	if d, _ := w.deploymentOf(p); d != nil {
+		w.familyOf(d).disturbed = true
+	}
+}
+
+func (w *world) disturbAll() {
+	for _, d := range w.deployments {
+		w.familyOf(d).disturbed = true
+	}
+}
+
+func isActive(p *corev1.Pod) bool {
+	return p.DeletionTimestamp == nil && p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded
+}
+
+func (w *world) activeOf(d *appsv1.Deployment) (n int32) {
+	for _, s := range w.setsOf(d.UID) {
+		for _, p := range w.podsOf(s.UID) {
+			if isActive(p) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// size is the number of pods that the revisions of a key's Deployment shall have together.
+func (w *world) size(k reconcile.Key) (n int32) {
+	if k.Kind != reconcile.KindDeployment {
+		return 0
+	}
+	if d, i := find(w.deployments, k.Name); i >= 0 {
+		for _, s := range w.setsOf(d.UID) {
+			n += *s.Spec.Replicas
+		}
+	}
+	return n
+}
+
+// checkStep judges one pass, and lets families settle whose planners have nothing left to take in.
+func (w *world) checkStep(k reconcile.Key, before int32) {
+	if k.Kind == reconcile.KindDeployment {
+		if d, i := find(w.deployments, k.Name); i >= 0 {
+			limit, _ := bounds(d)
+			if after := w.size(k); after > max(limit, before) {
+				w.fail("%s: its revisions shall have %d pods, more than %d", k, after, max(limit, before))
+			}
+		}
+	}
+	for _, d := range w.deployments {
+		if w.clean(d) {
+			f := w.familyOf(d)
+			limit, floor := bounds(d)
+			f.limit, f.floor, f.disturbed = max(limit, w.size(key(reconcile.KindDeployment, d.Name))), floor, false
+			f.apart = d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType && w.revisionsWithPods(d) <= 1
+		}
+	}
+}
+
+func (w *world) clean(d *appsv1.Deployment) bool {
+	if slices.Contains(w.due, key(reconcile.KindDeployment, d.Name)) {
+		return false
+	}
+	for _, s := range w.setsOf(d.UID) {
+		if slices.Contains(w.due, key(reconcile.KindReplicaSet, s.Name)) {
+			return false
+		}
+		for _, p := range w.podsOf(s.UID) {
+			if slices.Contains(w.due, podKey(p)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (w *world) revisionsWithPods(d *appsv1.Deployment) (n int) {
+	for _, s := range w.setsOf(d.UID) {
+		if *s.Spec.Replicas > 0 || len(w.podsOf(s.UID)) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// checkTemplates holds that no two revisions say the same.
+func (w *world) checkTemplates(rs *appsv1.ReplicaSet) {
+	for _, other := range w.setsOf(ownerUID(rs)) {
+		if apiequality.Semantic.DeepEqual(other.Spec.Template.Spec, rs.Spec.Template.Spec) {
+			w.fail("ReplicaSets %s and %s have the same template", other.Name, rs.Name)
+		}
+	}
+}
+
+// checkCreated judges a pod that was just made.
+func (w *world) checkCreated(p *corev1.Pod) {
+	controllers := 0
+	for _, r := range p.OwnerReferences {
+		if r.Controller != nil && *r.Controller {
+			controllers++
+		}
+	}
+	if controllers > 1 {
+		w.fail("pod %s has %d owners", describe(p), controllers)
+	}
+	if controllers == 0 {
+		return
+	}
+	d, rs := w.deploymentOf(p)
+	if rs == nil {
+		w.fail("pod %s is made for an owner that is gone", describe(p))
+		return
+	}
+	active := int32(0)
+	for _, sibling := range w.podsOf(rs.UID) {
+		if isActive(sibling) {
+			active++
+		}
+	}
+	if active > *rs.Spec.Replicas {
+		w.fail("pod %s is one too many: ReplicaSet %s has %d active pods of %d", describe(p), rs.Name, active, *rs.Spec.Replicas)
+	}
+	if d == nil {
+		return
+	}
+	f := w.familyOf(d)
+	if n := w.activeOf(d); n > f.limit && !f.disturbed {
+		w.fail("pod %s is one too many: Deployment %s has %d active pods, the surge allows %d", describe(p), d.Name, n, f.limit)
+	}
+	if f.apart && d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType && !f.disturbed {
+		for _, s := range w.setsOf(d.UID) {
+			if s.UID != rs.UID && len(w.podsOf(s.UID)) > 0 {
+				w.fail("pod %s of Deployment %s is made before the old ones are gone", describe(p), d.Name)
+			}
+		}
+	}
+}
+
+// checkDeleted judges a pod that is about to be ended. One that serves may go only if enough others do.
+func (w *world) checkDeleted(p *corev1.Pod) {
+	grace := 30 * time.Second
+	if s := p.Spec.TerminationGracePeriodSeconds; s != nil {
+		grace = time.Duration(*s) * time.Second
+	}
+	w.ends[p.UID] = ending{at: w.clock.since, grace: grace, jumps: w.clock.jumps}
+	d, _ := w.deploymentOf(p)
+	if d == nil || p.DeletionTimestamp != nil || !w.available(p, d.Spec.MinReadySeconds) {
+		return
+	}
+	left := int32(-1)
+	for _, s := range w.setsOf(d.UID) {
+		for _, other := range w.podsOf(s.UID) {
+			if w.available(other, d.Spec.MinReadySeconds) {
+				left++
+			}
+		}
+	}
+	if f := w.familyOf(d); left < f.floor && !f.disturbed {
+		w.fail("pod %s is ended although only %d others of Deployment %s are available, %d must be", describe(p), left, d.Name, f.floor)
+	}
+}
+
+// checkKill holds that nothing is killed within its grace.
+func (w *world) checkKill(uid types.UID, name string) {
+	status, there := w.machine(uid)
+	e, ok := w.ends[uid]
+	if !there || !status.Sandbox.Ready || !ok || e.jumps != w.clock.jumps {
+		return
+	}
+	if past := w.clock.since - e.at; past < e.grace {
+		w.fail("container %s of pod %s is killed after %s, its grace is %s", name, uid, past, e.grace)
+	}
+}
+
+func (w *world) checkRemove(uid types.UID) {
+	status, _ := w.machine(uid)
+	for _, c := range status.Containers {
+		if c.State == runtime.Running {
+			w.fail("the sandbox of pod %s is removed while container %s runs", uid, c.Name)
+		}
+	}
+}
+
+// checkStart holds the back-off: not earlier than the rules say, and when nothing else stood in the way not later.
+func (w *world) checkStart(a reconcile.StartContainer) {
+	p := w.podByUID(a.UID)
+	if p == nil || p.DeletionTimestamp != nil {
+		w.fail("container %s is started in a pod that ends: %s", a.Config.Name, a.Pod)
+	}
+	l := w.lives[lifeKey(a.UID, a.Config.Name)]
+	if l == nil {
+		return
+	}
+	if l.running {
+		w.fail("container %s of %s is started while it runs", a.Config.Name, a.Pod)
+	}
+	if l.jumps != w.clock.jumps {
+		return
+	}
+	past, wait := w.clock.since-l.ended, max(0, l.wait)
+	if past < wait {
+		w.fail("container %s of %s is started again after %s, the back-off is %s", a.Config.Name, a.Pod, past, wait)
+	}
+	if past > wait+time.Second && !l.excused {
+		w.fail("container %s of %s is started again after %s, the back-off is only %s", a.Config.Name, a.Pod, past, wait)
+	}
+}

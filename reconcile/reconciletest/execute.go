@@ -1,0 +1,223 @@
+package reconciletest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"berth/reconcile"
+	"berth/runtime"
+)
+
+// background is for the fake machine, which never blocks.
+var background = context.Background() //nolint:gochecknoglobals // nothing here is ever cancelled
+
+// errKilled is the end of a controller in the middle of a plan.
+var errKilled = errors.New("the controller was killed")
+
+// execute carries out one action, as the controller does, and makes due what depends on it.
+func (w *world) execute(a reconcile.Action) error {
+	if w.killIn > 0 {
+		if w.killIn--; w.killIn == 0 {
+			return errKilled
+		}
+	}
+	switch a := a.(type) {
+	case reconcile.CreateReplicaSet:
+		return w.createSet(a.ReplicaSet)
+	case reconcile.UpdateReplicaSet:
+		w.updateSet(a)
+	case reconcile.DeleteReplicaSet:
+		w.deleteSet(a)
+	case reconcile.CreatePod:
+		return w.createPod(a.Pod)
+	case reconcile.DeletePod:
+		w.deletePod(a)
+	case reconcile.SetRevision:
+		if d, i := find(w.deployments, a.Key.Name); i >= 0 {
+			d = d.DeepCopy()
+			d.Annotations = maps.Clone(d.Annotations)
+			if d.Annotations == nil {
+				d.Annotations = map[string]string{}
+			}
+			d.Annotations["deployment.kubernetes.io/revision"] = a.Revision
+			w.deployments[i] = d
+		}
+	case reconcile.UpdateStatus:
+		w.updateStatus(a)
+	case reconcile.RecordEvent:
+	case reconcile.PullImage:
+		w.pull(a)
+	default:
+		return w.executeOnMachine(a)
+	}
+	return nil
+}
+
+func (w *world) createSet(rs *appsv1.ReplicaSet) error {
+	if _, i := find(w.sets, rs.Name); i >= 0 {
+		return fmt.Errorf("cannot create ReplicaSet %q: it exists", rs.Name)
+	}
+	rs = rs.DeepCopy()
+	rs.UID, rs.Generation = w.newUID(), 1
+	w.checkTemplates(rs)
+	w.sets = append(w.sets, rs)
+	w.enqueue(key(reconcile.KindReplicaSet, rs.Name))
+	w.enqueueDeployment(rs)
+	return nil
+}
+
+func (w *world) enqueueDeployment(rs *appsv1.ReplicaSet) {
+	for _, r := range rs.OwnerReferences {
+		w.enqueue(key(reconcile.KindDeployment, r.Name))
+	}
+}
+
+func (w *world) updateSet(a reconcile.UpdateReplicaSet) {
+	rs, i := find(w.sets, a.Key.Name)
+	if i < 0 || rs.UID != a.UID {
+		return
+	}
+	rs = rs.DeepCopy()
+	if *rs.Spec.Replicas != a.Replicas || rs.Spec.MinReadySeconds != a.MinReadySeconds {
+		rs.Generation++
+	}
+	*rs.Spec.Replicas, rs.Spec.MinReadySeconds, rs.Annotations = a.Replicas, a.MinReadySeconds, a.Annotations
+	w.sets[i] = rs
+	w.enqueue(a.Key)
+	w.enqueueDeployment(rs)
+}
+
+func (w *world) deleteSet(a reconcile.DeleteReplicaSet) {
+	rs, i := find(w.sets, a.Key.Name)
+	if i < 0 || rs.UID != a.UID {
+		return
+	}
+	w.sets = slices.Delete(w.sets, i, i+1)
+	w.enqueue(gcKey, a.Key)
+	w.enqueueDeployment(rs)
+}
+
+func (w *world) createPod(p *corev1.Pod) error {
+	if _, i := find(w.pods, p.Name); i >= 0 {
+		return fmt.Errorf("cannot create Pod %q: it exists", p.Name)
+	}
+	p = p.DeepCopy()
+	p.UID, p.Generation = w.newUID(), 1
+	p.Spec.NodeName = "sim"
+	w.pods = append(w.pods, p)
+	w.checkCreated(p)
+	w.enqueue(podKey(p))
+	w.enqueueOwner(p)
+	return nil
+}
+
+func (w *world) enqueueOwner(p *corev1.Pod) {
+	if owner := ownerUID(p); owner == "" {
+		w.enqueue(key(reconcile.KindBarePod, p.Name))
+	} else if rs := w.setByUID(owner); rs != nil {
+		w.enqueue(key(reconcile.KindReplicaSet, rs.Name))
+	}
+}
+
+func (w *world) deletePod(a reconcile.DeletePod) {
+	p, i := find(w.pods, a.Key.Name)
+	if i < 0 || p.UID != a.UID {
+		return
+	}
+	seconds := int64(30)
+	if p.Spec.TerminationGracePeriodSeconds != nil {
+		seconds = *p.Spec.TerminationGracePeriodSeconds
+	}
+	if a.Grace != nil {
+		seconds = *a.Grace
+	}
+	end := metav1.NewTime(w.clock.wall.Add(time.Duration(seconds) * time.Second))
+	if p.DeletionTimestamp != nil && !end.Before(p.DeletionTimestamp) {
+		return
+	}
+	w.checkDeleted(p)
+	p = p.DeepCopy()
+	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &end, &seconds
+	w.pods[i] = p
+	w.enqueue(a.Key)
+	w.enqueueOwner(p)
+}
+
+func (w *world) updateStatus(a reconcile.UpdateStatus) {
+	switch o := a.Object.(type) {
+	case *appsv1.Deployment:
+		if d, i := find(w.deployments, o.Name); i >= 0 && d.UID == o.UID {
+			d = d.DeepCopy()
+			d.Status = o.Status
+			w.deployments[i] = d
+			w.enqueue(key(reconcile.KindDeployment, o.Name))
+		}
+	case *appsv1.ReplicaSet:
+		if s, i := find(w.sets, o.Name); i >= 0 && s.UID == o.UID {
+			s = s.DeepCopy()
+			s.Status = o.Status
+			w.sets[i] = s
+			w.enqueueDeployment(s)
+		}
+	case *corev1.Pod:
+		if p, i := find(w.pods, o.Name); i >= 0 && p.UID == o.UID {
+			p = p.DeepCopy()
+			p.Status = o.Status
+			w.pods[i] = p
+			w.enqueueOwner(p)
+		}
+	}
+}
+
+// pull takes a moment, and succeeds or not.
+func (w *world) pull(a reconcile.PullImage) {
+	state := w.images[a.Ref]
+	if state.Pulling {
+		return
+	}
+	asked := a.Pod.Name + " " + a.Ref
+	if at, again := w.asked[asked]; again && w.arrived[a.Ref] >= at && w.arrived[a.Ref] > 0 {
+		w.fail("%s has got %s, and pulls it again", a.Pod, a.Ref)
+	}
+	w.asked[asked] = w.clock.since
+	state.Pulling = true
+	w.images[a.Ref] = state
+	life := w.quirks
+	w.later(time.Duration(50+w.rng.IntN(4000))*time.Millisecond, func() { w.pulled(a.Ref, life.pullsFail || kindOf(a.Ref) == imageMissing) })
+}
+
+func (w *world) pulled(ref string, failed bool) {
+	state := w.images[ref]
+	if !state.Pulling {
+		return // of a controller that is no more
+	}
+	state.Pulling = false
+	if failed {
+		state.Failures++
+		state.LastFailure, state.LastError = w.clock.wall, "registry says no"
+	} else {
+		img, err := w.fake.Pull(background, ref, runtime.PullOptions{})
+		if err != nil {
+			w.fail("cannot pull: %v", err)
+		}
+		w.arrived[ref] = w.clock.since
+		state.Failures, state.LastError, state.PulledAt, state.Image = 0, "", w.clock.wall, &img
+	}
+	w.images[ref] = state
+	w.say("pull of %s has ended, failed: %v", ref, failed)
+	for _, p := range w.pods {
+		for _, c := range append(p.Spec.InitContainers, p.Spec.Containers...) {
+			if c.Image == ref {
+				w.enqueue(podKey(p))
+			}
+		}
+	}
+}

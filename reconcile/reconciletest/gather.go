@@ -1,0 +1,145 @@
+package reconciletest
+
+import (
+	"errors"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"berth/reconcile"
+	"berth/reconcile/barepod"
+	"berth/reconcile/deployment"
+	"berth/reconcile/gc"
+	"berth/reconcile/pod"
+	"berth/reconcile/replicaset"
+	"berth/runtime"
+)
+
+type ownerReference = metav1.OwnerReference
+
+// pass looks at one key, decides and acts, as the controller's loop does. A fault in the middle leaves the rest undone and tries again.
+func (w *world) pass(k reconcile.Key) {
+	w.passes++
+	delete(w.timers, k)
+	plan, ok := w.plan(k)
+	if !ok {
+		return
+	}
+	before := w.size(k)
+	for _, a := range plan.Actions {
+		w.actions++
+		w.say("%s: %s", k, a)
+		if err := w.execute(a); err != nil {
+			w.say("%s: %v", k, err)
+			w.timers[k] = w.clock.since + time.Second
+			if errors.Is(err, errKilled) {
+				w.restart()
+			}
+			return
+		}
+	}
+	if plan.RequeueAfter > 0 {
+		w.timers[k] = w.clock.since + plan.RequeueAfter
+	}
+	w.checkStep(k, before)
+}
+
+// plan gathers the input of a key and asks its planner. It reports false when the object is gone.
+func (w *world) plan(k reconcile.Key) (reconcile.Plan, bool) {
+	now := w.clock.wall
+	switch k.Kind {
+	case reconcile.KindDeployment:
+		d, i := find(w.deployments, k.Name)
+		if i < 0 {
+			return reconcile.Plan{}, false
+		}
+		return deployment.Plan(deployment.Input{Deployment: d, ReplicaSets: w.setsOf(d.UID), Now: now}), true
+	case reconcile.KindReplicaSet:
+		s, i := find(w.sets, k.Name)
+		if i < 0 {
+			return reconcile.Plan{}, false
+		}
+		w.nonce++
+		return replicaset.Plan(replicaset.Input{ReplicaSet: s, Pods: w.podsOf(s.UID), Nonce: w.nonce, Now: now}), true
+	case reconcile.KindBarePod:
+		wish, _ := find(w.wishes, k.Name)
+		var pods []*corev1.Pod
+		for _, p := range w.pods {
+			if p.Name == k.Name && ownerUID(p) == "" {
+				pods = append(pods, p)
+			}
+		}
+		return barepod.Plan(barepod.Input{Wish: wish, Pods: pods, Now: now}), true
+	case kindGC:
+		return gc.Plan(gc.Input{Live: w.owners(), ReplicaSets: w.sets, Pods: w.pods}), true
+	}
+	p, i := find(w.pods, k.Name)
+	if i < 0 {
+		return reconcile.Plan{}, false
+	}
+	return pod.Plan(w.podInput(p)), true
+}
+
+func (w *world) podInput(p *corev1.Pod) pod.Input {
+	in := pod.Input{
+		Pod: p, Images: w.images, Memory: *w.memoryOf(p.UID), Now: w.clock.wall,
+		Node: pod.Node{Name: "sim", HostIP: "192.0.2.1", CPUs: 2, Memory: 1 << 30},
+	}
+	in.Observed, in.Probes = w.observe(p.UID)
+	return in
+}
+
+func (w *world) observe(uid types.UID) (*runtime.PodStatus, map[string]pod.Probe) {
+	status, ok := w.machine(uid)
+	if !ok {
+		return nil, nil
+	}
+	var probes map[string]pod.Probe
+	for _, c := range status.Containers {
+		l := w.lives[lifeKey(uid, c.Name)]
+		if c.State != runtime.Running || l == nil || !l.probed {
+			continue
+		}
+		if probes == nil {
+			probes = map[string]pod.Probe{}
+		}
+		probes[c.Name] = pod.Probe{Started: true, Ready: l.ready}
+	}
+	return &status, probes
+}
+
+func (w *world) machine(uid types.UID) (runtime.PodStatus, bool) {
+	status, err := w.fake.Status(background, string(uid))
+	return status, err == nil
+}
+
+func (w *world) setsOf(owner types.UID) []*appsv1.ReplicaSet {
+	var out []*appsv1.ReplicaSet
+	for _, s := range w.sets {
+		if ownerUID(s) == owner {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (w *world) podsOf(owner types.UID) []*corev1.Pod {
+	var out []*corev1.Pod
+	for _, p := range w.pods {
+		if ownerUID(p) == owner {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func (w *world) owners() map[types.UID]bool {
+	live := map[types.UID]bool{}
+	for _, d := range w.deployments {
+		live[d.UID] = true
+	}
+	return live
+}

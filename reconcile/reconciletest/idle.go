@@ -1,0 +1,168 @@
+package reconciletest
+
+import (
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"berth/reconcile"
+)
+
+// checkIdle judges a moment in which nobody has anything to do: what is reported must be the truth, and every count right.
+func (w *world) checkIdle() {
+	w.moments++
+	for _, p := range w.pods {
+		w.checkIdlePod(p)
+	}
+	for _, s := range w.sets {
+		w.checkIdleSet(s)
+	}
+	for _, d := range w.deployments {
+		if d.Status.ObservedGeneration != d.Generation {
+			w.fail("Deployment %s: nobody has looked at generation %d", d.Name, d.Generation)
+		}
+		var replicas int32
+		for _, s := range w.setsOf(d.UID) {
+			replicas += s.Status.Replicas
+		}
+		if d.Status.Replicas != replicas {
+			w.fail("Deployment %s reports %d replicas, its ReplicaSets %d", d.Name, d.Status.Replicas, replicas)
+		}
+	}
+	for _, m := range w.fake.Pods() {
+		if p := w.podByUID(uidOf(m.UID)); p == nil {
+			w.fail("pod %s is left on the machine, and in no store", m.UID)
+		}
+	}
+}
+
+func (w *world) checkIdlePod(p *corev1.Pod) {
+	if e, ok := w.ends[p.UID]; ok && p.DeletionTimestamp != nil && e.jumps == w.clock.jumps {
+		if past := w.clock.since - e.at; past > e.grace+3*time.Second {
+			w.fail("pod %s is still there %s after its end was asked for, its grace is %s", describe(p), past, e.grace)
+		}
+	}
+	if owner := ownerUID(p); owner != "" && p.DeletionTimestamp == nil && w.setByUID(owner) == nil {
+		w.fail("pod %s has lost its owner and lives", describe(p))
+	}
+	reported := corev1.ConditionFalse
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			reported = c.Status
+		}
+	}
+	truth := corev1.ConditionTrue
+	for _, c := range p.Spec.Containers {
+		if l := w.lives[lifeKey(p.UID, c.Name)]; l == nil || !l.running || !l.ready {
+			truth = corev1.ConditionFalse
+		}
+	}
+	if reported != truth {
+		w.fail("pod %s is reported ready: %s; the truth is %s", describe(p), reported, truth)
+	}
+}
+
+func (w *world) checkIdleSet(s *appsv1.ReplicaSet) {
+	var active, available int32
+	for _, p := range w.podsOf(s.UID) {
+		if isActive(p) {
+			active++
+		}
+		if w.available(p, s.Spec.MinReadySeconds) {
+			available++
+		}
+	}
+	if active != *s.Spec.Replicas || s.Status.Replicas != active {
+		w.fail("ReplicaSet %s shall have %d pods, has %d active ones and reports %d", s.Name, *s.Spec.Replicas, active, s.Status.Replicas)
+	}
+	if s.Status.AvailableReplicas > available {
+		w.fail("ReplicaSet %s reports %d available pods, the truth is %d", s.Name, s.Status.AvailableReplicas, available)
+	}
+}
+
+// checkConverged judges the end: every wish is fulfilled, nothing else is there, and nobody wants to do or to wait for anything.
+func (w *world) checkConverged() {
+	pods := 0
+	for _, d := range w.deployments {
+		pods += int(*d.Spec.Replicas)
+		w.checkComplete(d)
+	}
+	for _, wish := range w.wishes {
+		pods++
+		if p, i := find(w.pods, wish.Name); i < 0 || p.Spec.Containers[0].Image != wish.Spec.Containers[0].Image {
+			w.fail("the Pod %s is not as its file says", wish.Name)
+		}
+	}
+	if len(w.pods) != pods {
+		w.fail("there are %d pods, wished are %d", len(w.pods), pods)
+	}
+	if len(w.timers) > 0 {
+		w.fail("everything is as wished, and still somebody waits: %v", w.timers)
+	}
+	for _, k := range w.everything() {
+		plan, ok := w.plan(k)
+		if ok && len(plan.Actions) > 0 {
+			w.fail("everything is as wished, and still %s plans: %s", k, plan.Actions[0])
+			w.show(plan.Actions[0])
+		}
+	}
+}
+
+// show puts into the trace what a status would change from and to.
+func (w *world) show(a reconcile.Action) {
+	u, ok := a.(reconcile.UpdateStatus)
+	if !ok || !w.tracing {
+		return
+	}
+	switch o := u.Object.(type) {
+	case *appsv1.ReplicaSet:
+		had, _ := find(w.sets, o.Name)
+		w.say("from %+v\nto   %+v", had.Status, o.Status)
+	case *appsv1.Deployment:
+		had, _ := find(w.deployments, o.Name)
+		w.say("from %+v\nto   %+v", had.Status, o.Status)
+	case *corev1.Pod:
+		had, _ := find(w.pods, o.Name)
+		w.say("from %+v\nto   %+v", had.Status, o.Status)
+	}
+}
+
+func (w *world) checkComplete(d *appsv1.Deployment) {
+	s := d.Status
+	n := *d.Spec.Replicas
+	if s.Replicas != n || s.UpdatedReplicas != n || s.AvailableReplicas != n {
+		w.fail("Deployment %s wants %d pods, has %d, %d of them new, %d available", d.Name, n, s.Replicas, s.UpdatedReplicas, s.AvailableReplicas)
+	}
+	for _, c := range s.Conditions {
+		if c.Type == appsv1.DeploymentProgressing && c.Reason != "NewReplicaSetAvailable" || c.Type == appsv1.DeploymentAvailable && c.Status != corev1.ConditionTrue {
+			w.fail("Deployment %s is complete, and reports %s: %s", d.Name, c.Type, c.Reason)
+		}
+	}
+	if sets := len(w.setsOf(d.UID)); sets > 1+int(*d.Spec.RevisionHistoryLimit) {
+		w.fail("Deployment %s keeps %d ReplicaSets, its history has room for %d", d.Name, sets, *d.Spec.RevisionHistoryLimit)
+	}
+}
+
+// everything lists every key there is.
+func (w *world) everything() []reconcile.Key {
+	keys := []reconcile.Key{gcKey}
+	for _, d := range w.deployments {
+		keys = append(keys, key(reconcile.KindDeployment, d.Name))
+	}
+	for _, s := range w.sets {
+		keys = append(keys, key(reconcile.KindReplicaSet, s.Name))
+	}
+	for _, p := range w.wishes {
+		keys = append(keys, key(reconcile.KindBarePod, p.Name))
+	}
+	for _, p := range w.pods {
+		keys = append(keys, podKey(p))
+		if ownerUID(p) == "" {
+			if _, i := find(w.wishes, p.Name); i < 0 {
+				keys = append(keys, key(reconcile.KindBarePod, p.Name))
+			}
+		}
+	}
+	return keys
+}

@@ -1,0 +1,152 @@
+package reconciletest
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var mistakes = flag.Bool("mistakes", false, "build the planners with known mistakes, and see each of them found")
+
+// mistake is one way in which planners were, or could have been, wrong: a change of one line.
+type mistake struct {
+	name, file, right, wrong string
+}
+
+// All mistakes are built into one program, each asleep until its name is in the environment: one build instead of fifteen.
+var knownMistakes = []mistake{
+	{"surge off by one", "deployment/rolling.go", `wish+r.surge()-total`, `wish+r.surge()+int32(reconcile.Wrong("surge off by one"))-total`},
+	{"starting pods counted as available", "deployment/rolling.go", `total(r.all(), sizeOf) - least - starting`, `total(r.all(), sizeOf) - least - starting*int32(1-reconcile.Wrong("starting pods counted as available"))`},
+	{"old pods removed before new ones are ready", "deployment/rolling.go", `total(r.all(), availableOf) - least`, `total(r.all(), availableOf) - least + starting*int32(reconcile.Wrong("old pods removed before new ones are ready"))`},
+	{"maxUnavailable rounded up", "deployment/rolling.go", `scaled(u.MaxUnavailable, r.desired(), false)`, `scaled(u.MaxUnavailable, r.desired(), reconcile.Wrong("maxUnavailable rounded up") == 1)`},
+	{"unhealthy old pods kept", "deployment/rolling.go", `n := min(spare, v.size-healthy(v))`, `n := min(spare, v.size-healthy(v)) * int32(1-reconcile.Wrong("unhealthy old pods kept"))`},
+	{"recreate does not wait", "deployment/recreate.go", `if r.podsBeside(r.newest) {`, `if r.podsBeside(r.newest) && reconcile.Wrong("recreate does not wait") == 0 {`},
+	{"ending pods counted as active", "replicaset/replicaset.go", `case p.DeletionTimestamp != nil:`, `case p.DeletionTimestamp != nil && reconcile.Wrong("ending pods counted as active") == 0:`},
+	{"a pod counted twice", "replicaset/replicaset.go", `max(0, wish-len(active))`, `max(0, wish-len(active)-min(len(active), reconcile.Wrong("a pod counted twice")))`},
+	{"minReadySeconds ignored", "replicaset/status.go", `if !ok || minReady == 0`, `if !ok || reconcile.Wrong("minReadySeconds ignored") == 1 || minReady == 0`},
+	{"the wrong pods go first", "replicaset/rank.go", `boolFirst(!ready(a), !ready(b)),`, `boolFirst(!ready(a), !ready(b)) * (1 - 2*reconcile.Wrong("the wrong pods go first")),`},
+	{"pods leaked", "gc/gc.go", `|| pod.DeletionTimestamp != nil {`, `|| pod.DeletionTimestamp != nil || reconcile.Wrong("pods leaked") == 1 {`},
+	{"back-off never reset", "pod/backoff.go", `return c.last.FinishedAt.Sub(c.last.StartedAt) > forgivenAfter`, `return reconcile.Wrong("back-off never reset") == 0 && c.last.FinishedAt.Sub(c.last.StartedAt) > forgivenAfter`},
+	{"back-off does not grow", "pod/backoff.go", `max(firstBackoff, 2*d)`, `max(firstBackoff, time.Duration(2-reconcile.Wrong("back-off does not grow"))*d)`},
+	{"grace ignored", "pod/stop.go", "left > 0 {\n\t\tp.again(left)\n\t\tif len(workers)", "left > 0 && reconcile.Wrong(\"grace ignored\") == 0 {\n\t\tp.again(left)\n\t\tif len(workers)"},
+	{"deleted pods live on", "pod/pod.go", `case in.Pod.DeletionTimestamp != nil:`, `case in.Pod.DeletionTimestamp != nil && reconcile.Wrong("deleted pods live on") == 0:`},
+	{"status flaps", "pod/conditions.go", `if s.Conditions[i].Status == c.Status &&`, `if reconcile.Wrong("status flaps") == 0 && s.Conditions[i].Status == c.Status &&`},
+	{"a pull for every look", "pod/images.go", `state.PulledAt.Before(made) && !made.After(p.in.Now)`, `state.PulledAt.Before(made) && (reconcile.Wrong("a pull for every look") == 1 || !made.After(p.in.Now))`},
+}
+
+// foundWithin is how many seeds a mistake may hide in.
+const foundWithin = "2000"
+
+const wrongSource = `package reconcile
+
+import "os"
+
+var wrong = os.Getenv("BERTH_MISTAKE")
+
+// Wrong is 1 while the mistake of that name is awake.
+func Wrong(name string) int {
+	if wrong == name {
+		return 1
+	}
+	return 0
+}
+`
+
+// TestMistakes holds that the simulation would notice: it builds the planners with all known mistakes, checks that they are sound while the
+// mistakes sleep, and wakes one after the other.
+func TestMistakes(t *testing.T) {
+	sources := patched(t)
+	if !*mistakes {
+		t.Skip("every known mistake still fits the source; building and finding them takes a minute: go test ./reconcile/reconciletest -run Mistakes -mistakes")
+	}
+	program := build(t, sources)
+	if out, err := live("", program, "-test.run=^TestSim$", "-seeds=20"); err != nil {
+		t.Fatalf("without a mistake: %v\n%s", err, out)
+	}
+	for _, m := range knownMistakes {
+		t.Run(m.name, func(t *testing.T) {
+			out, err := live(m.name, program, "-test.run=^TestSim$", "-seeds="+foundWithin)
+			if err == nil {
+				t.Fatalf("%s seeds did not find it:\n%s", foundWithin, out)
+			}
+			for line := range strings.Lines(out) {
+				if strings.Contains(line, "seed ") {
+					t.Log(strings.TrimSpace(line))
+				}
+			}
+		})
+	}
+}
+
+// patched returns the sources with all mistakes in them, by file.
+func patched(t *testing.T) map[string]string {
+	t.Helper()
+	sources := map[string]string{}
+	for _, m := range knownMistakes {
+		if sources[m.file] == "" {
+			data, err := os.ReadFile(filepath.Join("..", m.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources[m.file] = string(data)
+		}
+		if n := strings.Count(sources[m.file], m.right); n != 1 {
+			t.Fatalf("%s: the line of mistake %q is there %d times", m.file, m.name, n)
+		}
+		sources[m.file] = strings.Replace(sources[m.file], m.right, m.wrong, 1)
+	}
+	for file, text := range sources {
+		if !strings.Contains(text, `"berth/reconcile"`) {
+			sources[file] = strings.Replace(text, "import (", "import (\n\t\"berth/reconcile\"", 1)
+			if sources[file] == text {
+				sources[file] = strings.Replace(text, "import \"", "import \"berth/reconcile\"\nimport \"", 1)
+			}
+		}
+	}
+	return sources
+}
+
+// build makes a test program of this package on the patched sources, which stay where they are.
+func build(t *testing.T, sources map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	add := func(file, text string) {
+		path := filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		overlay.Replace[filepath.Join(root, file)] = path
+	}
+	add("wrong.go", wrongSource)
+	for file, text := range sources {
+		add(file, text)
+	}
+	data, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, program := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "sim.test")
+	if err := os.WriteFile(list, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", list, "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("cannot build the mistakes: %v\n%s", err, out)
+	}
+	return program
+}
+
+func live(mistake, program string, args ...string) (string, error) {
+	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), "BERTH_MISTAKE="+mistake)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}

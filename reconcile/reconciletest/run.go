@@ -1,0 +1,128 @@
+package reconciletest
+
+import (
+	"fmt"
+	"time"
+)
+
+const (
+	eventsPerSeed = 60
+	// restlessAfter is more passes than any moment needs: past it, planners answer each other for ever.
+	restlessAfter = 20_000
+	// healedWithin is how long a healed world may take to become as wished: the longest back-offs, graces and deadlines, several times over.
+	healedWithin = 2 * time.Hour
+)
+
+// Result tells of the life of one seed.
+type Result struct {
+	Seed uint64
+	// Err says what went wrong, nil when everything held.
+	Err error
+	// Trace is every event and action, when it was asked for.
+	Trace []string
+	// Events, Passes, Actions and Moments (in which nothing was left to do) say how much was lived through.
+	Events, Passes, Actions, Moments int
+}
+
+// Run lives through one seed: workloads are made, things happen, then everything is healed and must become as wished.
+func Run(seed uint64, trace bool) Result {
+	w := newWorld(seed, trace)
+	w.live()
+	return Result{
+		Seed: seed, Err: w.broken, Trace: w.trace, Events: w.happened, Passes: w.passes, Actions: w.actions, Moments: w.moments,
+	}
+}
+
+func (w *world) live() {
+	for len(w.deployments) < 2 {
+		w.addDeployment()
+	}
+	for len(w.wishes) == 0 {
+		w.editWishes()
+	}
+	for w.happened < eventsPerSeed && w.broken == nil {
+		w.happenSomething()
+		w.goOn()
+	}
+	w.heal()
+	w.rest(w.clock.since + healedWithin)
+	if w.broken != nil {
+		return
+	}
+	w.checkConverged()
+	if w.broken == nil {
+		w.checkRestart()
+	}
+}
+
+// goOn lets a little happen: some passes only, so that the next event falls into the middle, or some time.
+func (w *world) goOn() {
+	switch n := w.rng.IntN(10); {
+	case n < 5:
+		for range w.rng.IntN(25) {
+			if len(w.due) == 0 || w.broken != nil {
+				return
+			}
+			w.step(0)
+		}
+	case n < 9:
+		w.rest(w.clock.since + time.Duration(w.rng.IntN(40_000))*time.Millisecond)
+	default:
+		w.rest(w.clock.since + time.Duration(w.rng.IntN(15))*time.Minute)
+	}
+}
+
+// rest lives on until a moment, or until nothing will happen any more.
+func (w *world) rest(until time.Duration) {
+	passes, at := w.passes, w.clock.since
+	for w.broken == nil && w.step(until) {
+		if w.clock.since != at {
+			passes, at = w.passes, w.clock.since
+		}
+		if w.passes-passes > restlessAfter {
+			w.fail("the planners come to no rest")
+		}
+	}
+}
+
+// heal makes every wish one that can be fulfilled.
+func (w *world) heal() {
+	if w.broken != nil {
+		return
+	}
+	w.say("HEAL")
+	w.quirks, w.killIn = quirks{}, 0
+	for i, d := range w.deployments {
+		d = d.DeepCopy()
+		d.Spec.Paused = false
+		if k := kindOf(d.Spec.Template.Spec.Containers[0].Image); k != imageGood && k != imageSlow {
+			w.tags++
+			d.Spec.Template.Spec.Containers[0].Image = fmt.Sprintf("good:%d", w.tags)
+		}
+		w.replace(i, d)
+	}
+	for i, p := range w.wishes {
+		if kindOf(p.Spec.Containers[0].Image) == imageCrash || kindOf(p.Spec.Containers[0].Image) == imageDone && p.Spec.RestartPolicy == "Always" {
+			w.tags++
+			p = p.DeepCopy()
+			p.Spec.Containers[0].Image = fmt.Sprintf("good:%d", w.tags)
+			w.wishes[i] = p
+		}
+	}
+	w.enqueue(w.everything()...)
+}
+
+// checkRestart holds that a new controller finds nothing to do on the machine.
+func (w *world) checkRestart() {
+	calls := len(w.fake.Calls())
+	w.say("EVENT the controller is restarted, everything being as wished")
+	w.restart()
+	w.rest(w.clock.since + healedWithin)
+	if w.broken != nil {
+		return
+	}
+	if after := w.fake.Calls(); len(after) > calls {
+		w.fail("a restarted controller that finds everything as wished does: %s", after[calls])
+	}
+	w.checkConverged()
+}
