@@ -20,12 +20,14 @@ type programInput struct {
 	idBase uint32
 	// taskFiles are the v1 cgroup files into which the child writes itself.
 	taskFiles []string
-	// cgroups are the hierarchies to show inside.
-	cgroups []hierarchy
+	// cgroups are the container's groups, to be shown inside.
+	cgroups []groupTree
 	// root is an empty directory of berth's own that the root file system is mounted on, in the child's mount namespace only.
 	root string
-	// layers are the image's, lowest first; upper and work belong to this attempt.
+	// layers are the image's, lowest first; upper and work belong to this attempt. skeleton lies below all of them and has the places
+	// that berth's own files are mounted on: making these in the upper directory takes far longer.
 	layers      []string
+	skeleton    string
 	upper, work string
 	// attachments are what is bound into the container, in order.
 	attachments []attachment

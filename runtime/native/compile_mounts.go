@@ -68,8 +68,14 @@ func (c *compiler) rootfs() error {
 		return fmt.Errorf("cannot mount the root file system: the image has no layers: %w", runtime.ErrNotSupported)
 	}
 	parent, names := shareParent(c.in.layers)
+	if c.in.skeleton != "" {
+		names = append(names, escapeLower(c.in.skeleton))
+	}
 	if c.in.idBase != 0 {
 		c.idmapLayers(parent)
+		if c.in.skeleton != "" {
+			c.idmapLayers(c.in.skeleton)
+		}
 	}
 	options := "lowerdir=" + strings.Join(names, ":") + ",upperdir=" + escapeOption(c.in.upper) + ",workdir=" + escapeOption(c.in.work) + ",volatile"
 	if len(options) >= maxMountOptions {
@@ -212,24 +218,27 @@ func (c *compiler) deviceDirs(dir string, made map[string]bool) {
 	c.Call("make "+dir, unix.SYS_MKDIRAT, program.Imm(atFDCWD), c.String(dir), program.Imm(0o755))
 }
 
-// cgroupMounts shows the container its own groups. With v1 every hierarchy the container is in gets a directory of its own.
+// cgroupMounts shows the container its own groups, as binds of them: a new mount of a hierarchy takes many times as long. With v1 every
+// hierarchy the container is in gets a directory of its own.
 func (c *compiler) cgroupMounts(m specs.Mount) {
 	flags, _ := mountOptions(m.Options)
-	if len(c.in.cgroups) == 1 && c.in.cgroups[0].v2() {
-		c.Call("mount "+m.Destination, unix.SYS_MOUNT, c.String("cgroup"), c.String(m.Destination), c.String("cgroup2"), program.Imm(flags), program.Imm(0))
+	groups := c.in.cgroups
+	if len(groups) == 0 {
 		return
 	}
-	if len(c.in.cgroups) == 0 {
-		return
+	if groups[0].name != "" {
+		c.Call("mount "+m.Destination, unix.SYS_MOUNT, c.String("tmpfs"), c.String(m.Destination), c.String("tmpfs"),
+			program.Imm(flags&^unix.MS_RDONLY), c.String("mode=755,size=4k"))
 	}
-	c.Call("mount "+m.Destination, unix.SYS_MOUNT, c.String("tmpfs"), c.String(m.Destination), c.String("tmpfs"),
-		program.Imm(flags&^unix.MS_RDONLY), c.String("mode=755,size=4k"))
-	for _, h := range c.in.cgroups {
-		at := path.Join(m.Destination, h.name())
-		c.Call("make "+at, unix.SYS_MKDIRAT, program.Imm(atFDCWD), c.String(at), program.Imm(0o755))
-		c.Call("mount "+at, unix.SYS_MOUNT, c.String("cgroup"), c.String(at), c.String(h.fstype), program.Imm(flags), c.String(h.options))
+	for _, g := range groups {
+		at := path.Join(m.Destination, g.name)
+		if g.name != "" {
+			c.Call("make "+at, unix.SYS_MKDIRAT, program.Imm(atFDCWD), c.String(at), program.Imm(0o755))
+		}
+		c.Call("mount "+at, unix.SYS_MOVE_MOUNT, program.Slot(g.slot), c.String(""), program.Imm(atFDCWD), c.String(at),
+			program.Imm(unix.MOVE_MOUNT_F_EMPTY_PATH))
 	}
-	if flags&unix.MS_RDONLY != 0 {
+	if groups[0].name != "" && flags&unix.MS_RDONLY != 0 {
 		c.Call("make "+m.Destination+" read-only", unix.SYS_MOUNT_SETATTR, program.Imm(atFDCWD), c.String(m.Destination), program.Imm(0),
 			c.mountAttr(unix.MOUNT_ATTR_RDONLY, 0, program.Imm(0)), program.Imm(mountAttrSize))
 	}

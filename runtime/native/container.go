@@ -124,25 +124,9 @@ func (r *Runtime) prepareStart(ctx context.Context, sandbox sandboxRecord, cfg r
 		LogPath: filepath.Join(r.dirs.podLogs(sandbox.Config.Namespace, sandbox.Config.Name, sandbox.Config.UID), cfg.Name, fmt.Sprintf("%d.log", cfg.Attempt)),
 	}
 	return &start{sandbox: sandbox, c: c, image: image, in: programInput{
-		spec: spec, caps: caps, filter: filter, idBase: sandbox.IDBase, root: r.dirs.root(), layers: image.Layers,
+		spec: spec, caps: caps, filter: filter, idBase: sandbox.IDBase, root: r.dirs.root(), layers: image.Layers, skeleton: r.dirs.skeleton(),
 		joinIPC: !sandbox.Config.HostIPC, joinNet: !sandbox.Config.HostNetwork, joinUTS: !sandbox.Config.HostNetwork,
 	}}, nil
-}
-
-// filter is the container's system call filter. Without no_new_privs it goes on before privileges are dropped and must allow that.
-func (r *Runtime) filter(sec runtime.Security, caps uint64) ([]byte, error) {
-	wish := sec.Seccomp
-	if sec.Privileged {
-		wish = runtime.Seccomp{Type: "Unconfined"}
-	}
-	filter, err := security.Filter(wish, caps, r.dirs.seccomp())
-	if err == nil && filter != nil && !sec.NoNewPrivileges {
-		err = security.CheckBeforeDrop(filter)
-	}
-	if err != nil {
-		return nil, &runtime.StartError{Reason: runtime.ReasonConfigError, Step: "make the system call filter", Err: err}
-	}
-	return filter, nil
 }
 
 // checkMapped refuses ids that a pod's user namespace does not have.

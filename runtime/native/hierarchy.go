@@ -3,23 +3,26 @@ package native
 import (
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
 )
 
-// hierarchy is a cgroup file system of the machine, to be shown inside containers.
+// hierarchy is a cgroup file system of the machine.
 type hierarchy struct {
-	mountpoint, fstype string
-	// options select the hierarchy when it is mounted again: "memory", "name=systemd".
-	options string
+	mountpoint string
+	v2         bool
 }
-
-func (h hierarchy) v2() bool { return h.fstype == "cgroup2" }
 
 // name is the directory's name below /sys/fs/cgroup.
 func (h hierarchy) name() string { return path.Base(h.mountpoint) }
+
+// groupTree is a container's group in one hierarchy, to be shown inside the container.
+type groupTree struct {
+	name string // of the directory below /sys/fs/cgroup; "" for /sys/fs/cgroup itself
+	dir  string // on the machine
+	slot int
+}
 
 // readHierarchies finds the machine's cgroup file systems.
 func readHierarchies() ([]hierarchy, error) {
@@ -27,39 +30,31 @@ func readHierarchies() ([]hierarchy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot find cgroup file systems: %w", err)
 	}
-	var list []hierarchy
+	list := make([]hierarchy, 0, len(mounts))
 	for _, m := range mounts {
-		if m.Root != "/" && !strings.HasPrefix(m.Root, "/") {
-			continue
-		}
-		list = append(list, hierarchy{mountpoint: m.Mountpoint, fstype: m.FSType, options: selectors(m)})
+		list = append(list, hierarchy{mountpoint: m.Mountpoint, v2: m.FSType == "cgroup2"})
 	}
 	return list, nil
 }
 
-// selectors are the words of a v1 mount's options that name the hierarchy: its controllers, or its name.
-func selectors(m *mountinfo.Info) string {
-	if m.FSType == "cgroup2" {
-		return ""
-	}
-	generic := []string{"rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods", "nosuid", "nodev", "noexec", "relatime"}
-	var words []string
-	for _, o := range strings.Split(m.VFSOptions, ",") {
-		if slices.Contains(generic, o) || strings.HasPrefix(o, "release_agent=") {
-			continue
+// groupTrees are the groups of a container that is born in v2dir and writes itself to taskFiles. Where there is v2 alone its group is
+// all of /sys/fs/cgroup; else every hierarchy has its directory there.
+func groupTrees(all []hierarchy, taskFiles []string, v2dir string) []groupTree {
+	if len(taskFiles) == 0 {
+		if v2dir == "" {
+			return nil
 		}
-		words = append(words, o)
+		return []groupTree{{dir: v2dir}}
 	}
-	return strings.Join(words, ",")
-}
-
-// joined are the hierarchies in which a container with these task files has a group of its own.
-func joined(all []hierarchy, taskFiles []string, v2dir string) []hierarchy {
-	var list []hierarchy
+	var list []groupTree
 	for _, h := range all {
-		inside := func(file string) bool { return strings.HasPrefix(file, h.mountpoint+"/") }
-		if slices.ContainsFunc(taskFiles, inside) || v2dir != "" && inside(v2dir) {
-			list = append(list, h)
+		for _, file := range taskFiles {
+			if !h.v2 && strings.HasPrefix(file, h.mountpoint+"/") {
+				list = append(list, groupTree{name: h.name(), dir: path.Dir(file)})
+			}
+		}
+		if h.v2 && strings.HasPrefix(v2dir, h.mountpoint+"/") {
+			list = append(list, groupTree{name: h.name(), dir: v2dir})
 		}
 	}
 	return list

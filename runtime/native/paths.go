@@ -16,6 +16,7 @@ import (
 //	RUN-DIR/pods/UID/NAME.ATTEMPT.json       record of a container, .exit its end as the keeper saw it, .out and .err its FIFOs
 //	RUN-DIR/pods/UID/files/VOLUME            ConfigMaps, Secrets and the like
 //	RUN-DIR/pods/UID/memory/VOLUME           emptyDirs in memory, and shm: mounted in the keeper's mount namespace only
+//	STATE-DIR/skeleton                       the lowest layer of every container
 //	STATE-DIR/pods/UID/volumes/VOLUME        emptyDirs on disk
 //	STATE-DIR/pods/UID/etc                   hosts, hostname, resolv.conf
 //	STATE-DIR/containers/UID/NAME.ATTEMPT    upper, work, termination-log
@@ -36,6 +37,7 @@ func (l layout) statePods() string            { return filepath.Join(l.state, "p
 func (l layout) statePod(uid string) string   { return filepath.Join(l.state, "pods", uid) }
 func (l layout) volumes(uid string) string    { return filepath.Join(l.statePod(uid), "volumes") }
 func (l layout) etc(uid string) string        { return filepath.Join(l.statePod(uid), "etc") }
+func (l layout) skeleton() string             { return filepath.Join(l.state, "skeleton") }
 func (l layout) containers() string           { return filepath.Join(l.state, "containers") }
 func (l layout) podLayers(uid string) string  { return filepath.Join(l.state, "containers", uid) }
 func (l layout) logs() string                 { return filepath.Join(l.state, "logs") }

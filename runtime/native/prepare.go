@@ -24,7 +24,9 @@ func (r *Runtime) makeContainer(uid string, s *start) error {
 	}
 	s.group = group
 	s.in.taskFiles = group.TaskFiles()
-	s.in.cgroups = joined(r.hierarchy, s.in.taskFiles, group.Dir())
+	if err := r.openGroups(s, group.Dir()); err != nil {
+		return createError("open the cgroup", err)
+	}
 	if err := r.makeLayer(uid, s); err != nil {
 		return createError("make the writable layer", err)
 	}
@@ -33,6 +35,25 @@ func (r *Runtime) makeContainer(uid string, s *start) error {
 	}
 	if err := r.gatherAttachments(uid, s); err != nil {
 		return createError("prepare the volumes", err)
+	}
+	return nil
+}
+
+// openGroups opens the container's groups as mount trees.
+func (r *Runtime) openGroups(s *start, v2dir string) error {
+	s.in.cgroups = groupTrees(r.hierarchy, s.in.taskFiles, v2dir)
+	options := volume.TreeOptions{ReadOnly: !s.c.Config.Security.Privileged, NoSUID: true, NoDev: true, NoExec: true}
+	for i, g := range s.in.cgroups {
+		fd, err := sys.OpenDir(g.dir)
+		if err != nil {
+			return err
+		}
+		tree, err := volume.Tree(fd, options)
+		_ = fd.Close()
+		if err != nil {
+			return err
+		}
+		s.in.cgroups[i].slot = s.send(tree)
 	}
 	return nil
 }

@@ -82,8 +82,8 @@ func OpenSubPath(vol *sys.FD, sub string, create bool) (*sys.FD, error) {
 // TreeOptions say how a volume appears to a container.
 type TreeOptions struct {
 	ReadOnly bool
-	// NoSUID and NoDev take the meaning from set-id bits and device nodes.
-	NoSUID, NoDev bool
+	// NoSUID, NoDev and NoExec take the meaning from set-id bits, device nodes and programs.
+	NoSUID, NoDev, NoExec bool
 	// UserNS shows the files with the ids of this user namespace; nil for as they are.
 	UserNS *os.File
 	// Recursive takes along what is mounted below.
@@ -98,7 +98,7 @@ func Tree(fd *sys.FD, o TreeOptions) (*sys.FD, error) {
 	}
 	attr := unix.MountAttr{Propagation: unix.MS_PRIVATE}
 	for bit, on := range map[uint64]bool{
-		unix.MOUNT_ATTR_RDONLY: o.ReadOnly, unix.MOUNT_ATTR_NOSUID: o.NoSUID, unix.MOUNT_ATTR_NODEV: o.NoDev,
+		unix.MOUNT_ATTR_RDONLY: o.ReadOnly, unix.MOUNT_ATTR_NOSUID: o.NoSUID, unix.MOUNT_ATTR_NODEV: o.NoDev, unix.MOUNT_ATTR_NOEXEC: o.NoExec,
 	} {
 		if on {
 			attr.Attr_set |= bit
