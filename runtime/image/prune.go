@@ -174,6 +174,10 @@ func (s *Store) makeRoom(need uint64) error {
 	if !errors.Is(err, runtime.ErrDiskFull) {
 		return err
 	}
+	// What no disk could hold is no reason to throw anything away.
+	if d, derr := s.disk(); derr != nil || need > d.Total {
+		return errors.Join(err, derr)
+	}
 	s.dropShelved()
 	for s.opts.InUse != nil {
 		if err = s.checkSpace(need); !errors.Is(err, runtime.ErrDiskFull) {

@@ -100,7 +100,7 @@ const (
 // hubName returns the one name for the many of Docker Hub, and any other host as it is.
 func hubName(host string) string {
 	switch host {
-	case "index.docker.io", dockerHubHost, "registry.hub.docker.com", "docker.com":
+	case "index.docker.io", dockerHubHost, "registry.hub.docker.com":
 		return dockerHub
 	}
 	return host

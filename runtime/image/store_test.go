@@ -270,6 +270,17 @@ func TestDiskFullByRule(t *testing.T) {
 	checkImage(t, s, "kept:1", "kept", "1")
 }
 
+// TestHugePromise: an image that says it is larger than the disk must not cost the others their place.
+func TestHugePromise(t *testing.T) {
+	s := testStore(t, func(o *Options) { o.InUse = func() map[string]bool { return nil } })
+	loadTest(t, s, testImage(t, testLayer(t, "a=1")), "a:1")
+	s.opts.Now = func() time.Time { return time.Now().Add(time.Hour) }
+	if err := s.makeRoom(1 << 62); !errors.Is(err, runtime.ErrDiskFull) {
+		t.Errorf("got %v", err)
+	}
+	checkImage(t, s, "a:1", "a", "1")
+}
+
 func TestEnoughSpace(t *testing.T) {
 	for _, tt := range []struct {
 		d    Disk
