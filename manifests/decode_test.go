@@ -2,8 +2,10 @@ package manifests
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -276,26 +278,70 @@ func TestHostileInput(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
+// seeds are texts to damage.
+func seeds(tb testing.TB) [][]byte {
 	files, _ := filepath.Glob("testdata/faults/*")
+	all := [][]byte{[]byte(goodDeployment), []byte(`{"apiVersion":"v1","kind":"List","items":[{"a":1e999},null,[]]}`), []byte("a: &a\n  <<: [*a, *a]\n? [x]\n: !!binary y\n--- x\n")}
 	for _, file := range files {
-		if data, err := os.ReadFile(file); err == nil {
-			f.Add(data)
+		data, err := os.ReadFile(file)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		all = append(all, data)
+	}
+	return all
+}
+
+// mustBeSane checks what holds for every input: something is said, in its place, and nothing panics.
+func mustBeSane(t *testing.T, data []byte) {
+	t.Helper()
+	d := Decode("x.yaml", data)
+	if len(d.Objects) == 0 && len(d.Faults) == 0 && !d.Incomplete {
+		t.Errorf("nothing is said about %q", data)
+	}
+	lines := strings.Count(strings.ReplaceAll(strings.ReplaceAll(string(data), "\r\n", "\n"), "\r", "\n"), "\n") + 1
+	for _, fault := range d.Faults {
+		if fault.Text == "" || fault.Line < 0 || fault.Line > lines+1 && !strings.HasPrefix(string(data), "\xfe\xff") {
+			t.Errorf("a fault out of place in %d lines: %+v", lines, fault)
 		}
 	}
-	f.Add([]byte(goodDeployment))
-	f.Add([]byte(`{"apiVersion":"v1","kind":"List","items":[{"a":1e999},null,[]]}`))
-	f.Add([]byte("a: &a\n  <<: [*a, *a]\n? [x]\n: !!binary y\n--- x\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		d := Decode("x.yaml", data)
-		if len(d.Objects) == 0 && len(d.Faults) == 0 && !d.Incomplete {
-			t.Errorf("nothing is said about %q", data)
+	for _, o := range d.Objects {
+		if o.Key.Name == "" || o.Hash == "" || o.Origin.Line < 1 {
+			t.Errorf("half an object: %+v", o.Key)
 		}
-		lines := strings.Count(strings.ReplaceAll(strings.ReplaceAll(string(data), "\r\n", "\n"), "\r", "\n"), "\n") + 1
-		for _, fault := range d.Faults {
-			if fault.Text == "" || fault.Line < 0 || fault.Line > lines+1 && !strings.HasPrefix(string(data), "\xfe\xff") {
-				t.Errorf("a fault out of place in %d lines: %+v", lines, fault)
+	}
+}
+
+// Coverage-guided fuzzing is slow here (the instrumented Kubernetes code is large), so blind damage runs with every test as well.
+func TestRandomDamage(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	texts := seeds(t)
+	odd := []string{"\x00", "\t", "- ", ": ", "---\n", "[", "}", "&a ", "*a", "<<: ", "!!int ", "\"", "|\n", "\xff", "\xfe\xff", "\r", "%", "? ", "null", "{", "0x", "~", "#", "\u2028"}
+	for range 3000 {
+		text := slices.Clone(texts[r.IntN(len(texts))])
+		for range 1 + r.IntN(4) {
+			at := r.IntN(len(text) + 1)
+			to := min(at+r.IntN(20), len(text))
+			switch r.IntN(4) {
+			case 0:
+				text = text[:at] // cut
+			case 1:
+				text = slices.Delete(text, at, to)
+			case 2:
+				text = slices.Insert(text, at, []byte(odd[r.IntN(len(odd))])...)
+			default:
+				text = slices.Insert(text, r.IntN(len(text)+1), slices.Clone(text[at:to])...)
 			}
 		}
-	})
+		mustBeSane(t, text)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, s := range seeds(f) {
+		f.Add(s)
+	}
+	f.Fuzz(mustBeSane)
 }

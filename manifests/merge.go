@@ -60,7 +60,7 @@ func (m *merger) add(d *Decoded) {
 		m.snap.Incomplete = append(m.snap.Incomplete, d.File)
 	}
 	for _, o := range d.Objects {
-		if first, taken := m.ownerOf(o.Key); taken && !(first.line == 0 && cmp.Compare(o.Origin.File, first.file) < 0) {
+		if first, taken := m.ownerOf(o); taken && !(first.line == 0 && cmp.Compare(o.Origin.File, first.file) < 0) {
 			m.duplicate(o, first)
 			continue
 		}
@@ -69,12 +69,13 @@ func (m *merger) add(d *Decoded) {
 	}
 }
 
-func (m *merger) ownerOf(k Key) (claim, bool) {
-	if c, ok := m.owner[k]; ok {
+// ownerOf is who the object's key belongs to already. What is reserved for a file is there for the file itself.
+func (m *merger) ownerOf(o Object) (claim, bool) {
+	if c, ok := m.owner[o.Key]; ok {
 		return c, true
 	}
-	if o, ok := m.reserved[k]; ok {
-		return claim{file: o.File, line: 0}, true
+	if r, ok := m.reserved[o.Key]; ok && r.File != o.Origin.File {
+		return claim{file: r.File}, true
 	}
 	return claim{}, false
 }

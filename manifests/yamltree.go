@@ -106,8 +106,8 @@ func syntaxFault(text []byte, err error, offset int) *Fault {
 	case strings.HasPrefix(msg, "exceeded max depth"):
 		f.Remedy = ""
 	}
-	if f.Line > 0 {
-		f.Line += offset
+	if f.Line > 0 { // the parser also counts line ends that nobody else does (U+2028)
+		f.Line = min(f.Line, bytes.Count(text, []byte("\n"))+1) + offset
 	}
 	f.Text = "cannot be read as YAML: " + msg
 	return f

@@ -167,3 +167,18 @@ func mustRemove(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+// A document that breaks does not take the others of its file along.
+func TestOneBrokenDocument(t *testing.T) {
+	dir := t.TempDir()
+	both := deployment("api", 1) + "---\n" + deployment("web", 1)
+	mustWrite(t, filepath.Join(dir, "all.yaml"), both)
+	w := watch(t, dir)
+	mustWrite(t, w.path("all.yaml"), strings.Replace(both, "replicas: 1", "replicas: -1", 1))
+	s := w.until("only web", has("web"))
+	if !slices.Equal(s.Incomplete, []string{"all.yaml"}) || len(s.Faults) != 1 || s.Faults[0].Line != 6 {
+		t.Errorf("got %s", describe(s))
+	}
+	mustWrite(t, w.path("all.yaml"), strings.Replace(both, "replicas: 1", "replicas: 2", 1))
+	w.until("repaired", func(s manifests.Snapshot) bool { return names(s) == "api web" && replicas("api", 2)(s) })
+}
