@@ -11,6 +11,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -114,9 +115,12 @@ type failure struct {
 	text  string
 }
 
-// New opens the state and returns a controller that does nothing yet. Damage of the state is a warning in the status, never an error; an
-// error means that the state directory cannot be used at all.
+// New opens the state and returns a controller that does nothing yet. Damage of the state is a warning in the status, never an error, even when
+// nothing can be saved at all: what runs must be looked after.
 func New(opts Options) (*Controller, error) {
+	if opts.Pods == nil || opts.Containers == nil || opts.Events == nil || opts.Images == nil {
+		return nil, errors.New("cannot make a controller: it needs a whole runtime")
+	}
 	opts = withDefaults(opts)
 	c := &Controller{opts: opts, started: opts.Clock.Now(), notify: newNotifier(), failing: map[reconcile.Key]failure{}}
 	var dir string
@@ -125,7 +129,7 @@ func New(opts Options) (*Controller, error) {
 	}
 	s, err := store.Open(store.Options{Dir: dir, Clock: opts.Clock, NewUID: opts.NewUID, New: newObject, Warn: c.warn, Guard: opts.Guard})
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the state: %w", err)
+		c.warn(fmt.Sprintf("cannot use %s: %v; nothing is remembered over a reboot", dir, err))
 	}
 	c.store = s
 	c.queue = queue.New(opts.Clock)

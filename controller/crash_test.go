@@ -321,3 +321,17 @@ func TestRestartInTheMiddleOfAPull(t *testing.T) {
 		}
 	})
 }
+
+func TestAStateThatCannotBeUsedAtAll(t *testing.T) {
+	inWorld(t, func(w *world) {
+		if err := os.WriteFile(filepath.Join(w.dir, "objects"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		w.write(web("web", "web:1", 2))
+		if s := w.settle(); len(s.Warnings) != 1 {
+			t.Errorf("warnings: %q", s.Warnings)
+		}
+		w.judge(2)
+	})
+}

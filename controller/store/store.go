@@ -9,16 +9,13 @@
 package store
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -347,111 +344,6 @@ func (s *Store) versioned(it *Item, version uint64) Object {
 	}
 	obj.SetResourceVersion(strconv.FormatUint(version, 10))
 	return obj
-}
-
-func (s *Store) remember(it *Item) {
-	s.items[it.Key] = it
-	s.byUID[it.Object.GetUID()] = it.Key
-	insert(s.byKind, it.Key.Kind, it.Key)
-	if owner := metav1.GetControllerOfNoCopy(it.Object); owner != nil {
-		insert(s.byOwner, owner.UID, it.Key)
-	}
-	if s.opts.Guard {
-		s.guard[it.Object] = it.Object.DeepCopyObject().(Object)
-	}
-}
-
-func (s *Store) forget(it *Item) {
-	s.check(it.Object)
-	delete(s.items, it.Key)
-	delete(s.byUID, it.Object.GetUID())
-	delete(s.guard, it.Object)
-	remove(s.byKind, it.Key.Kind, it.Key)
-	if owner := metav1.GetControllerOfNoCopy(it.Object); owner != nil {
-		remove(s.byOwner, owner.UID, it.Key)
-	}
-}
-
-func (s *Store) check(obj Object) {
-	if !s.opts.Guard {
-		return
-	}
-	if was := s.guard[obj]; was != nil && !apiequality.Semantic.DeepEqual(was, obj) {
-		panic(fmt.Sprintf("%T %s/%s was changed in place", obj, obj.GetNamespace(), obj.GetName()))
-	}
-}
-
-func tell(watchers []func(Change), it *Item, deleted bool) {
-	c := Change{Key: it.Key, UID: it.Object.GetUID(), Deleted: deleted}
-	if owner := metav1.GetControllerOfNoCopy(it.Object); owner != nil {
-		c.Owner = reconcile.Key{Kind: owner.Kind, Namespace: it.Key.Namespace, Name: owner.Name}
-	}
-	for _, w := range watchers {
-		w(c)
-	}
-}
-
-func insert[K comparable](m map[K]map[reconcile.Key]struct{}, k K, key reconcile.Key) {
-	set := m[k]
-	if set == nil {
-		set = map[reconcile.Key]struct{}{}
-		m[k] = set
-	}
-	set[key] = struct{}{}
-}
-
-func remove[K comparable](m map[K]map[reconcile.Key]struct{}, k K, key reconcile.Key) {
-	delete(m[k], key)
-	if len(m[k]) == 0 {
-		delete(m, k)
-	}
-}
-
-func compare(a, b reconcile.Key) int {
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-}
-
-// Ending is the order that a Pod shall end, which outlives the controller but not the machine.
-type Ending struct {
-	// At is the deletionTimestamp, Grace the deletionGracePeriodSeconds.
-	At    time.Time `json:"at"`
-	Grace int64     `json:"grace"`
-}
-
-// SetEnding records the order to end a Pod, until the Pod is deleted.
-func (s *Store) SetEnding(uid types.UID, e Ending) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	s.mu.Lock()
-	s.endings[uid] = e
-	s.mu.Unlock()
-	s.append(record{Op: opEnding, UID: uid, Ending: &e})
-}
-
-// EndingOf returns the order to end the Pod with a UID.
-func (s *Store) EndingOf(uid types.UID) (Ending, bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	e, ok := s.endings[uid]
-	return e, ok
-}
-
-// KeepEndings drops the orders for Pods that are not among live: their sandboxes are gone.
-func (s *Store) KeepEndings(live map[types.UID]bool) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	s.mu.Lock()
-	var gone []types.UID
-	for uid := range s.endings {
-		if !live[uid] {
-			gone = append(gone, uid)
-			delete(s.endings, uid)
-		}
-	}
-	s.mu.Unlock()
-	for _, uid := range gone {
-		s.append(record{Op: opEnded, UID: uid})
-	}
 }
 
 // append writes to the journal. What goes wrong there is reported and repaired there: the store goes on in memory.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -385,4 +386,32 @@ func TestWhatIsSeenIsInTheJournal(t *testing.T) {
 	if told != 4 {
 		t.Errorf("%d changes were told, want 4", told)
 	}
+}
+
+func TestWhatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		var warnings []string
+		s, err := Open(Options{Dir: dir, Warn: func(w string) { warnings = append(warnings, w) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = s.journal.file.Close() // every write fails from now on
+		for _, name := range []string{"a", "b"} {
+			key, d := deployment(name, 1)
+			mustCreate(t, s, key, d, source(name+".yaml"))
+		}
+		if len(warnings) != 1 || s.Len("Deployment") != 2 {
+			t.Errorf("warnings %q, %d Deployments", warnings, s.Len("Deployment"))
+		}
+		time.Sleep(retryDelay)
+		synctest.Wait()
+		r, err := Open(Options{Dir: dir, ReadOnly: true})
+		if err != nil || r.Len("Deployment") != 2 {
+			t.Errorf("%v, %d Deployments are in the journal, want 2", err, r.Len("Deployment"))
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -105,7 +105,7 @@ func (s *suite) watch(t *testing.T) {
 // await waits for a state of the pod, looking again at each event.
 func (s *suite) await(t *testing.T, what string, ok func(runtime.PodStatus) bool) runtime.PodStatus {
 	t.Helper()
-	timeout := time.After(deadline)
+	timeout := time.After(deadline) //nolint:forbidigo // a suite waits for a real kernel
 	for {
 		p, err := s.Pods.Status(t.Context(), s.uid)
 		if err != nil && !errors.Is(err, runtime.ErrNotFound) {

@@ -1,0 +1,62 @@
+package controller
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	testclock "k8s.io/utils/clock/testing"
+
+	"berth/controller/store"
+	"berth/manifests"
+	"berth/reconcile"
+	"berth/runtime"
+)
+
+func TestEventsAreMergedAndBounded(t *testing.T) {
+	clock := testclock.NewFakePassiveClock(time.Unix(1000, 0))
+	e := newEvents(clock, newNotifier())
+	key := reconcile.Key{Kind: "Pod", Namespace: "shop", Name: "web"}
+	for i := range 3 {
+		clock.SetTime(time.Unix(1000+int64(i), 0))
+		e.add(reconcile.RecordEvent{Key: key, Warning: true, Reason: "Failed", Message: "no"})
+	}
+	e.add(reconcile.RecordEvent{Key: key, Reason: "Started", Message: "yes"})
+	got := e.tail(10)
+	if len(got) != 2 || got[0].Count != 3 || got[0].Type != "Warning" || got[0].Last.Sub(got[0].First) != 2*time.Second || got[1].Type != "Normal" {
+		t.Errorf("events: %+v", got)
+	}
+	for i := range 3 * maxEvents {
+		clock.SetTime(time.Unix(2000+int64(i), 0))
+		e.add(reconcile.RecordEvent{Key: key, Reason: "Flood", Message: fmt.Sprint(i)})
+	}
+	got = e.tail(10 * maxEvents)
+	if len(got) > maxEvents || got[len(got)-1].Message != fmt.Sprint(3*maxEvents-1) {
+		t.Errorf("%d events, the last is %+v", len(got), got[len(got)-1])
+	}
+}
+
+func TestCredentialsOfSecrets(t *testing.T) {
+	inWorld(t, func(w *world) {
+		secret := &corev1.Secret{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "login"}, Type: corev1.SecretTypeDockerConfigJson,
+			Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{"https://reg.test/v1/":{"auth":"bWU6c2VjOnJldA=="},"other.test":{"username":"u","password":"p"}}}`)},
+		}
+		junk := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "junk"}, Type: corev1.SecretTypeDockerConfigJson}
+		w.start()
+		w.write(object(manifests.Key{Kind: "Secret", Namespace: "shop", Name: "login"}, secret), object(manifests.Key{Kind: "Secret", Namespace: "shop", Name: "junk"}, junk))
+		w.restart() // and they come back as Secrets
+		if _, ok := store.Get[*corev1.Secret](w.c.store, reconcile.Key{Kind: "Secret", Namespace: "shop", Name: "login"}); !ok {
+			t.Fatalf("the Secret came back as %+v", w.c.store.List("Secret"))
+		}
+		got := w.c.credentials(reconcile.PullImage{Pod: reconcile.Key{Kind: "Pod", Namespace: "shop", Name: "p"}, Secrets: []string{"none", "junk", "login"}})
+		want := []runtime.Credential{{Registry: "reg.test", Username: "me", Password: "sec:ret"}, {Registry: "other.test", Username: "u", Password: "p"}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("credentials (-want +got):\n%s", diff)
+		}
+	})
+}

@@ -1,0 +1,73 @@
+package store
+
+import (
+	"cmp"
+	"fmt"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"berth/reconcile"
+)
+
+func (s *Store) remember(it *Item) {
+	s.items[it.Key] = it
+	s.byUID[it.Object.GetUID()] = it.Key
+	insert(s.byKind, it.Key.Kind, it.Key)
+	if owner := metav1.GetControllerOfNoCopy(it.Object); owner != nil {
+		insert(s.byOwner, owner.UID, it.Key)
+	}
+	if s.opts.Guard {
+		s.guard[it.Object] = it.Object.DeepCopyObject().(Object)
+	}
+}
+
+func (s *Store) forget(it *Item) {
+	s.check(it.Object)
+	delete(s.items, it.Key)
+	delete(s.byUID, it.Object.GetUID())
+	delete(s.guard, it.Object)
+	remove(s.byKind, it.Key.Kind, it.Key)
+	if owner := metav1.GetControllerOfNoCopy(it.Object); owner != nil {
+		remove(s.byOwner, owner.UID, it.Key)
+	}
+}
+
+func (s *Store) check(obj Object) {
+	if !s.opts.Guard {
+		return
+	}
+	if was := s.guard[obj]; was != nil && !apiequality.Semantic.DeepEqual(was, obj) {
+		panic(fmt.Sprintf("%T %s/%s was changed in place", obj, obj.GetNamespace(), obj.GetName()))
+	}
+}
+
+func tell(watchers []func(Change), it *Item, deleted bool) {
+	c := Change{Key: it.Key, UID: it.Object.GetUID(), Deleted: deleted}
+	if owner := metav1.GetControllerOfNoCopy(it.Object); owner != nil {
+		c.Owner = reconcile.Key{Kind: owner.Kind, Namespace: it.Key.Namespace, Name: owner.Name}
+	}
+	for _, w := range watchers {
+		w(c)
+	}
+}
+
+func insert[K comparable](m map[K]map[reconcile.Key]struct{}, k K, key reconcile.Key) {
+	set := m[k]
+	if set == nil {
+		set = map[reconcile.Key]struct{}{}
+		m[k] = set
+	}
+	set[key] = struct{}{}
+}
+
+func remove[K comparable](m map[K]map[reconcile.Key]struct{}, k K, key reconcile.Key) {
+	delete(m[k], key)
+	if len(m[k]) == 0 {
+		delete(m, k)
+	}
+}
+
+func compare(a, b reconcile.Key) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
