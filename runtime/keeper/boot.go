@@ -154,7 +154,7 @@ func execute(exe int, a arguments, state int) error {
 		argv = append(argv, "--ready-fd", strconv.Itoa(readyFD))
 	}
 	// A small heap makes fork cheap; two processors are what spawning can use.
-	env := []string{stageEnv + "=serve", "GOMAXPROCS=2", "GOGC=25", "GODEBUG=disablethp=1", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	env := []string{stageEnv + "=serve", "GOMAXPROCS=2", "GOGC=20", "GODEBUG=disablethp=1", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	if state >= 0 {
 		env = append(env, stateEnv+"="+strconv.Itoa(state))
 	}

@@ -153,3 +153,21 @@ func TestNobodyReads(t *testing.T) {
 	c.say("end")
 	w.wait("quiet")
 }
+
+// TestUnfinishedLineAtExit: the last words are in the log when the end is told, also while another process holds the output open.
+func TestUnfinishedLineAtExit(t *testing.T) {
+	w := newWorld(t)
+	r := w.request("words", "sleep 1000 & echo $!; printf 'last words'")
+	r.Flags = 0
+	got := w.finish(r)
+	var pid int
+	if _, err := fmt.Sscan(got, &pid); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	if want := fmt.Sprint(pid, "\nlast words\n"); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

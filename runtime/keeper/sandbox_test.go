@@ -232,6 +232,14 @@ func TestTerminalOfContainer(t *testing.T) {
 	r := client.StartRequest{ID: "tty", TTY: true, Program: &b, Log: client.Log{Path: filepath.Join(w.log, "tty.log")}}
 	w.run(r)
 	w.eventually("it runs", func() bool { return strings.Contains(w.logText(r), "stdout F terminal\r\n") })
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.c.Upgrade(w.ctx(), exe); err != nil { // the terminal stays
+		t.Fatal(err)
+	}
+	w.dial()
 	pty, err := w.c.PTY(w.ctx(), "tty")
 	if err != nil {
 		t.Fatal(err)

@@ -97,7 +97,7 @@ func Header(p []byte) (Kind, uint64, bool) {
 	return Kind(binary.LittleEndian.Uint32(p)), binary.LittleEndian.Uint64(p[4:]), true
 }
 
-// Decode reads the fields of a packet into m. Strings and bytes are copies.
+// Decode reads the fields of a packet into m. Strings are copies, bytes refer to the packet.
 func Decode(p []byte, m Message) {
 	if len(p) >= 12 {
 		m.Fields(&Coder{buf: p[12:], reading: true})
@@ -170,7 +170,7 @@ func (c *Coder) Bytes(v *[]byte) {
 		return
 	}
 	if n > 0 {
-		*v = append([]byte(nil), c.buf[:n]...)
+		*v = c.buf[:n:n]
 	}
 	c.buf = c.buf[n:]
 }
