@@ -184,7 +184,7 @@ func (w *world) pull(a reconcile.PullImage) {
 		return
 	}
 	asked := a.Pod.Name + " " + a.Ref
-	if at, again := w.asked[asked]; again && w.arrived[a.Ref] >= at && w.arrived[a.Ref] > 0 {
+	if at, again := w.asked[asked]; again && w.arrived[a.Ref] > at {
 		w.fail("%s has got %s, and pulls it again", a.Pod, a.Ref)
 	}
 	w.asked[asked] = w.clock.since
