@@ -89,6 +89,10 @@ type ContainerRow struct {
 	Image    string `json:"image"`
 	LogPath  string `json:"logPath,omitempty"`
 	Init     bool   `json:"init,omitempty"`
+	// ExitCode and LastReason tell how the last attempt that ended did so; Message is what there is to say about the state.
+	ExitCode   int32  `json:"exitCode,omitempty"`
+	LastReason string `json:"lastReason,omitempty"`
+	Message    string `json:"message,omitempty"`
 }
 
 // PullStatus is a pull under way; Total is 0 while the size is not known.
@@ -194,11 +198,14 @@ func (c *Controller) containerRow(p *corev1.Pod, s *corev1.ContainerStatus, init
 	case s.State.Running != nil:
 		r.State = "Running"
 	case s.State.Terminated != nil:
-		r.State = cmp.Or(s.State.Terminated.Reason, "Terminated")
+		r.State, r.Message = cmp.Or(s.State.Terminated.Reason, "Terminated"), s.State.Terminated.Message
 	case s.State.Waiting != nil:
-		r.State = cmp.Or(s.State.Waiting.Reason, "Waiting")
+		r.State, r.Message = cmp.Or(s.State.Waiting.Reason, "Waiting"), s.State.Waiting.Message
 	default:
 		r.State = "Waiting"
+	}
+	if end := cmp.Or(s.State.Terminated, s.LastTerminationState.Terminated); end != nil {
+		r.ExitCode, r.LastReason = end.ExitCode, end.Reason
 	}
 	if o := c.observed.peek(string(p.UID)); o != nil {
 		for i := range o.Containers { // the newest attempt is the last
