@@ -88,7 +88,12 @@ func (r *Runtime) reconnect(ctx context.Context) error {
 	var errs []error
 	for _, p := range pods {
 		p.op.Lock()
-		errs = append(errs, r.takeBack(ctx, p))
+		r.mu.Lock()
+		current := r.pods[p.uid] == p && !p.removing
+		r.mu.Unlock()
+		if current {
+			errs = append(errs, r.takeBack(ctx, p))
+		}
 		p.op.Unlock()
 		r.events.tell(p.uid)
 	}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 
 	"berth/runtime"
 	"berth/runtime/keeper/client"
@@ -78,41 +76,6 @@ func (r *Runtime) removeRecords(uid, at string) error {
 	return errors.Join(errs...)
 }
 
-// keptLogs is how many attempts' logs stay: the newest, and the one before for `logs --previous`.
-const keptLogs = 2
-
-// pruneLogs removes the logs of attempts so old that nobody can ask for them.
-func (r *Runtime) pruneLogs(p *pod, c *container) error {
-	dir := r.dirs.podLogs(p.Config.Namespace, p.Config.Name, p.uid) + "/" + c.Config.Name
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	attempts := map[uint64][]string{}
-	for _, e := range entries {
-		number, _, _ := strings.Cut(e.Name(), ".")
-		if n, err := strconv.ParseUint(number, 10, 32); err == nil {
-			attempts[n] = append(attempts[n], e.Name())
-		}
-	}
-	numbers := make([]uint64, 0, len(attempts))
-	for n := range attempts {
-		numbers = append(numbers, n)
-	}
-	slices.Sort(numbers)
-	for _, n := range numbers[:max(0, len(numbers)-keptLogs)] {
-		for _, name := range attempts[n] {
-			if err := os.Remove(dir + "/" + name); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // RemoveSandbox implements runtime.Pods.
 func (r *Runtime) RemoveSandbox(ctx context.Context, uid string) error {
 	if err := checkUID(uid); err != nil {
@@ -143,12 +106,8 @@ func (r *Runtime) remove(ctx context.Context, p *pod) error {
 	if err := r.cgroups.KillPod(p.uid); err != nil {
 		return err
 	}
-	for _, c := range running {
-		select {
-		case <-c.done:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if err := r.awaitEnds(ctx, running); err != nil {
+		return err
 	}
 	for _, c := range containers {
 		if err := unlessGone(r.client().Forget(ctx, c.keeperID(p.uid))); err != nil {
@@ -165,6 +124,22 @@ func (r *Runtime) remove(ctx context.Context, p *pod) error {
 		return err
 	}
 	return r.erase(p.uid)
+}
+
+// awaitEnds waits until the first processes of containers are gone. When the keeper dies meanwhile nobody will tell: then it is the groups'
+// becoming empty that counts, which their removal waits for.
+func (r *Runtime) awaitEnds(ctx context.Context, list []*container) error {
+	keeper := r.client()
+	for _, c := range list {
+		select {
+		case <-c.done:
+		case <-keeper.Done():
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func (r *Runtime) unmountMemory(ctx context.Context, uid string, volumes []runtime.Volume, shared bool) error {
@@ -199,6 +174,9 @@ func (r *Runtime) erase(uid string) error {
 		if err := removeTree(dir); err != nil {
 			return err
 		}
+	}
+	if err := r.pruneOldLogs(); err != nil {
+		return err
 	}
 	if r.opts.Network != nil {
 		r.opts.Network.Release(uid)

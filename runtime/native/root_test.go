@@ -104,9 +104,27 @@ func (m *machine) end(t testing.TB) {
 	if log, _ := os.ReadFile(filepath.Join(m.opts.RunDir, "keeper.log")); len(log) > 0 {
 		t.Errorf("the keeper's log:\n%s", log)
 	}
+	if groups, err := m.cgroups.List(); err != nil || len(groups) > 0 {
+		t.Errorf("groups are left: %v, %v", groups, err)
+	}
+	leftProcesses(t, m.opts.RunDir)
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil || bytes.Contains(mounts, []byte(m.opts.RunDir)) {
 		t.Errorf("mounts are left on the machine: %v", err)
+	}
+}
+
+// leftProcesses finds processes that see a directory of this machine in their mounts: the keeper's and containers'.
+func leftProcesses(t testing.TB, runDir string) {
+	t.Helper()
+	tables, err := filepath.Glob("/proc/[0-9]*/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables {
+		if data, err := os.ReadFile(table); err == nil && bytes.Contains(data, []byte(filepath.Dir(runDir))) {
+			t.Errorf("%s still has a mount of %s", table, filepath.Dir(runDir))
+		}
 	}
 }
 

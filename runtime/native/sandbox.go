@@ -48,8 +48,15 @@ func (r *Runtime) ensurePod(uid string) *pod {
 func (r *Runtime) runSandbox(ctx context.Context, p *pod, cfg runtime.SandboxConfig) (runtime.SandboxStatus, error) {
 	r.mu.Lock()
 	st, known := p.sandboxStatus(), p.CreatedAt
-	base := p.IDBase
+	base, removing := p.IDBase, p.removing
 	r.mu.Unlock()
+	if removing {
+		// A removal, or the undoing of a sandbox that could not be made, has stopped half-way.
+		if err := r.remove(ctx, p); err != nil {
+			return st, err
+		}
+		return st, errors.New("what was left of an earlier one had to be removed first")
+	}
 	if st.Ready {
 		return st, r.writeFiles(cfg, base)
 	}
