@@ -246,8 +246,8 @@ func (w *world) checkDeleted(p *corev1.Pod) {
 	}
 	w.ends[p.UID] = ending{at: w.clock.since, grace: grace, jumps: w.clock.jumps}
 	d, _ := w.deploymentOf(p)
-	if d == nil || p.DeletionTimestamp != nil || !w.available(p, d.Spec.MinReadySeconds) {
-		return
+	if d == nil || p.DeletionTimestamp != nil || !reportedReady(p) || !w.available(p, d.Spec.MinReadySeconds) {
+		return // a pod that began to serve this very moment, and nobody knows yet, is not held against a planner
 	}
 	left := int32(-1)
 	for _, s := range w.setsOf(d.UID) {
@@ -260,6 +260,12 @@ func (w *world) checkDeleted(p *corev1.Pod) {
 	if f := w.familyOf(d); left < f.floor && !f.disturbed {
 		w.fail("pod %s is ended although only %d others of Deployment %s are available, %d must be", describe(p), left, d.Name, f.floor)
 	}
+}
+
+func reportedReady(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
 }
 
 // checkKill holds that nothing is killed within its grace.

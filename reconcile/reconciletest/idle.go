@@ -46,20 +46,14 @@ func (w *world) checkIdlePod(p *corev1.Pod) {
 	if owner := ownerUID(p); owner != "" && p.DeletionTimestamp == nil && w.setByUID(owner) == nil {
 		w.fail("pod %s has lost its owner and lives", describe(p))
 	}
-	reported := corev1.ConditionFalse
-	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			reported = c.Status
-		}
-	}
-	truth := corev1.ConditionTrue
+	truth := true
 	for _, c := range p.Spec.Containers {
 		if l := w.lives[lifeKey(p.UID, c.Name)]; l == nil || !l.running || !l.ready {
-			truth = corev1.ConditionFalse
+			truth = false
 		}
 	}
-	if reported != truth {
-		w.fail("pod %s is reported ready: %s; the truth is %s", describe(p), reported, truth)
+	if reported := reportedReady(p); reported != truth {
+		w.fail("pod %s is reported ready: %v; the truth is %v", describe(p), reported, truth)
 	}
 }
 
