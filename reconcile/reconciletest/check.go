@@ -245,14 +245,14 @@ func (w *world) checkDeleted(p *corev1.Pod) {
 		grace = time.Duration(*s) * time.Second
 	}
 	w.ends[p.UID] = ending{at: w.clock.since, grace: grace, jumps: w.clock.jumps}
-	d, _ := w.deploymentOf(p)
-	if d == nil || p.DeletionTimestamp != nil || !reportedReady(p) || !w.available(p, d.Spec.MinReadySeconds) {
+	d, rs := w.deploymentOf(p)
+	if d == nil || p.DeletionTimestamp != nil || !reportedReady(p) || !w.available(p, rs.Spec.MinReadySeconds) {
 		return // a pod that began to serve this very moment, and nobody knows yet, is not held against a planner
 	}
 	left := int32(-1)
 	for _, s := range w.setsOf(d.UID) {
 		for _, other := range w.podsOf(s.UID) {
-			if w.available(other, d.Spec.MinReadySeconds) {
+			if w.available(other, s.Spec.MinReadySeconds) { // as in Kubernetes, an old revision keeps its own
 				left++
 			}
 		}
