@@ -34,7 +34,7 @@ func (d *Daemon) Down(ctx context.Context, volumes bool, podsLeft func(int)) err
 	if err := network.Remove(ctx, d.networkConfig()); err != nil {
 		return fmt.Errorf("cannot remove the pod network: %w", err)
 	}
-	gone := []string{"containers", "pods", "logs", "objects"}
+	gone := []string{"containers", "pods", "logs", "objects", "skeleton"}
 	if volumes {
 		gone = append(gone, "volumes")
 	}
