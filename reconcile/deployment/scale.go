@@ -34,7 +34,12 @@ func (r *rollout) scale() reconcile.Plan {
 
 // spread gives the wished size to the only active revision, or shares the difference among several in proportion, so that a scale in the
 // middle of a rollout does not put all its pods on one side.
+//
+// It waits while ReplicaSets have not yet come to their last sizes: pods that are about to go would stand beside new ones.
 func (r *rollout) spread() {
+	if !r.observed() || total(r.all(), standing) > total(r.all(), sizeOf) {
+		return
+	}
 	revisions := active(r.all())
 	switch {
 	case len(revisions) == 0:
