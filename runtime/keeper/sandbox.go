@@ -191,8 +191,13 @@ func (r *request) forgetSandbox() {
 	k := r.k
 	k.mu.Lock()
 	box := k.sandboxes[m.ID]
-	found := box != nil && box.ready
+	found := box != nil
 	if found {
+		if !box.ready { // being made for a controller that may be gone
+			k.mu.Unlock()
+			r.fail(&wire.Failure{Code: wire.CodeBusy, Text: "sandbox " + m.ID})
+			return
+		}
 		for _, c := range k.containers {
 			if c.sandbox == m.ID && c.process == nil { // being made from it right now
 				k.mu.Unlock()
