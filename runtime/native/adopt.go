@@ -228,7 +228,7 @@ func keepRunFile(name string, attempts map[string]bool) bool {
 	if name == sandboxFile || name == "files" || name == memorySuffix || name == "shm" {
 		return true
 	}
-	for _, suffix := range []string{recordSuffix, exitSuffix, ".out", ".err"} {
+	for _, suffix := range []string{recordSuffix, exitSuffix, exitSuffix + ".tmp", ".out", ".err"} {
 		if at, ok := strings.CutSuffix(name, suffix); ok {
 			return attempts[at]
 		}

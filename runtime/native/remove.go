@@ -1,11 +1,13 @@
 package native
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"berth/runtime"
 	"berth/runtime/keeper/client"
@@ -37,7 +39,15 @@ func (r *Runtime) RemoveContainer(ctx context.Context, uid, name string, attempt
 
 // forget removes an ended attempt: first what it has on the machine, last its record. p.op is held.
 func (r *Runtime) forget(ctx context.Context, p *pod, c *container) error {
-	err := unlessGone(r.client().Forget(ctx, c.keeperID(p.uid)))
+	err := r.whileBusy(ctx, func() error {
+		// A start that its controller did not live to see may still be under way in the keeper: it ends with its group.
+		if c.State == runtime.Created {
+			if err := r.cgroups.Group(p.uid, c.Config.Name).Kill(); err != nil {
+				return err
+			}
+		}
+		return r.client().Forget(ctx, c.keeperID(p.uid))
+	})
 	if err == nil && r.ownsGroup(p, c) {
 		err = r.cgroups.Group(p.uid, c.Config.Name).Remove(ctx)
 	}
@@ -110,7 +120,10 @@ func (r *Runtime) remove(ctx context.Context, p *pod) error {
 		return err
 	}
 	for _, c := range containers {
-		if err := unlessGone(r.client().Forget(ctx, c.keeperID(p.uid))); err != nil {
+		err := r.whileBusy(ctx, func() error {
+			return cmp.Or(r.cgroups.KillPod(p.uid), r.client().Forget(ctx, c.keeperID(p.uid)))
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -158,6 +171,26 @@ func (r *Runtime) unmountMemory(ctx context.Context, uid string, volumes []runti
 		}
 	}
 	return nil
+}
+
+// busyPause is how often the keeper is asked again about something it is just making: that takes it a few milliseconds.
+const busyPause = 2 * time.Millisecond
+
+// whileBusy asks the keeper again as long as it is busy with what it is asked to forget. What is gone already is not an error.
+func (r *Runtime) whileBusy(ctx context.Context, ask func() error) error {
+	for {
+		err := ask()
+		if !errors.Is(err, client.ErrBusy) {
+			return unlessGone(err)
+		}
+		pause := time.NewTimer(busyPause)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return errors.Join(err, ctx.Err())
+		}
+	}
 }
 
 // unlessGone drops the errors that mean there is nothing left to undo: unknown to the keeper, or the keeper died and all it held with it.

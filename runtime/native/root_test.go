@@ -26,6 +26,7 @@ type machine struct {
 	t      testing.TB
 	opts   Options
 	images imageMap
+	id     string
 }
 
 type imageMap map[string]runtime.Image
@@ -59,7 +60,7 @@ func newMachine(t testing.TB) *machine {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	m := &machine{t: t, images: imageMap{testImage: busybox(t, filepath.Join(dir, "image"))}}
+	m := &machine{t: t, id: hex.EncodeToString(id), images: imageMap{testImage: busybox(t, filepath.Join(dir, "image"))}}
 	m.opts = Options{
 		StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"), Binary: exe, Images: m.images, Cgroups: tree,
 		Report: func(err error) { t.Errorf("reported: %v", err) },

@@ -203,7 +203,7 @@ func (r *Runtime) dropNamespaces(ctx context.Context, p *pod) error {
 	r.mu.Lock()
 	p.alive = false
 	r.mu.Unlock()
-	return unlessGone(r.client().ForgetSandbox(ctx, p.uid))
+	return r.whileBusy(ctx, func() error { return r.client().ForgetSandbox(ctx, p.uid) })
 }
 
 // hostname is the name the pod's containers find: with the machine's network also the machine's name.
