@@ -75,7 +75,7 @@ func TestMkdirAllInRoot(t *testing.T) {
 
 func TestStartTime(t *testing.T) {
 	for stat, want := range map[string]uint64{
-		"7 (a) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 0":        4711,
+		"7 (a) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 0":         4711,
 		"7 (x) R (y) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 99 0 0 0": 99,
 	} {
 		if got, err := parseStartTime([]byte(stat)); err != nil || got != want {
