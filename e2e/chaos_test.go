@@ -111,7 +111,7 @@ func (c *chaos) write() {
 			_ = os.Remove(filepath.Join(c.Manifests, name+".yaml"))
 			continue
 		}
-		c.Write(name+".yaml", deployment(name, n, fmt.Sprintf("image: %q, args: [web, '8080', text%d], env: [{name: N, value: '%d'}]", c.image, c.text, c.text)).String())
+		c.Write(name+".yaml", deployment(name, n, fmt.Sprintf("image: %q, args: [web, '8080', text%d], env: [{name: TEXT, value: '%d'}]", c.image, c.text, c.text)).String())
 	}
 }
 

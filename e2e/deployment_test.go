@@ -128,7 +128,8 @@ func TestBadRolloutKeepsTheOldPods(t *testing.T) {
 	b := harness.New(t)
 	b.Load(images.Tool)
 	m := deployment("web", 3, run("web"))
-	m.spec = "strategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}"
+	// Without a time to prove itself a program counts as ready from its start until it crashes, as in Kubernetes.
+	m.spec = "minReadySeconds: 2\n  strategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}"
 	b.Write("web.yaml", m.String())
 	b.Up()
 	before := harness.PIDs(b.UntilReady("web-", 3))
