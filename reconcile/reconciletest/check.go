@@ -16,7 +16,8 @@ import (
 
 // family is what must hold for the pods of one Deployment, while its planners have not yet taken in the last change.
 type family struct {
-	// limit is the most active pods, floor the fewest available ones, over all wishes that planners may still be acting on.
+	// limit is the most active pods, floor the fewest available ones, over all wishes that planners may still be acting on. What was not
+	// available when they had last taken everything in, they need not keep.
 	limit, floor int32
 	// disturbed means that something broke: until the planners have seen it, what they do may rest on a count that is no longer true.
 	disturbed bool
@@ -153,7 +154,7 @@ func (w *world) checkStep(k reconcile.Key, before int32) {
 		if w.clean(d) {
 			f := w.familyOf(d)
 			limit, floor := bounds(d)
-			f.limit, f.floor, f.disturbed = max(limit, w.size(key(reconcile.KindDeployment, d.Name))), floor, false
+			f.limit, f.floor, f.disturbed = max(limit, w.size(key(reconcile.KindDeployment, d.Name))), min(floor, w.availableOf(d)), false
 			f.apart = d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType && w.revisionsWithPods(d) <= 1
 		}
 	}
@@ -249,17 +250,22 @@ func (w *world) checkDeleted(p *corev1.Pod) {
 	if d == nil || p.DeletionTimestamp != nil || !reportedReady(p) || !w.available(p, rs.Spec.MinReadySeconds) {
 		return // a pod that began to serve this very moment, and nobody knows yet, is not held against a planner
 	}
-	left := int32(-1)
-	for _, s := range w.setsOf(d.UID) {
-		for _, other := range w.podsOf(s.UID) {
-			if w.available(other, s.Spec.MinReadySeconds) { // as in Kubernetes, an old revision keeps its own
-				left++
-			}
-		}
-	}
+	left := w.availableOf(d) - 1
 	if f := w.familyOf(d); left < f.floor && !f.disturbed {
 		w.fail("pod %s is ended although only %d others of Deployment %s are available, %d must be", describe(p), left, d.Name, f.floor)
 	}
+}
+
+// availableOf counts the truth. As in Kubernetes, an old revision keeps its own minReadySeconds.
+func (w *world) availableOf(d *appsv1.Deployment) (n int32) {
+	for _, s := range w.setsOf(d.UID) {
+		for _, p := range w.podsOf(s.UID) {
+			if w.available(p, s.Spec.MinReadySeconds) {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 func reportedReady(p *corev1.Pod) bool {
