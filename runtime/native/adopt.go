@@ -51,7 +51,9 @@ func (r *Runtime) loadRecords() (broken []string, err error) {
 	for _, uid := range uids {
 		p, damaged, err := readPod(r.dirs, uid)
 		if err != nil {
-			r.opts.Report(err)
+			if !errors.Is(err, os.ErrNotExist) { // without a record it was being made, or removed
+				r.opts.Report(err)
+			}
 			p = newPod(uid)
 			broken = append(broken, uid)
 		}

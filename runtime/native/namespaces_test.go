@@ -1,6 +1,7 @@
 package native
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,6 +158,27 @@ func TestSysctls(t *testing.T) {
 		}
 		if _, err := m.Status(t.Context(), "bad"); err == nil {
 			t.Errorf("a refused pod is left")
+		}
+	}
+}
+
+// A state directory on an overlay, as berth inside another container has it, cannot show files with other ids.
+func TestUserNamespaceUnsupported(t *testing.T) {
+	m := newMachineIn(t, func(dir string) {
+		for _, d := range []string{"lower", "upper", "work", "state"} {
+			must(t, os.MkdirAll(filepath.Join(dir, d), 0o700))
+		}
+		options := "lowerdir=" + dir + "/lower,upperdir=" + dir + "/upper,workdir=" + dir + "/work"
+		must(t, syscall.Mount("overlay", filepath.Join(dir, "state"), "overlay", 0, options))
+		t.Cleanup(func() { must(t, syscall.Unmount(filepath.Join(dir, "state"), syscall.MNT_DETACH)) })
+	})
+	for range 2 {
+		_, err := m.RunSandbox(t.Context(), runtime.SandboxConfig{UID: "pod", UserNamespace: true})
+		if !errors.Is(err, runtime.ErrNotSupported) {
+			t.Errorf("RunSandbox = %v, want ErrNotSupported", err)
+		}
+		if _, err := m.Status(t.Context(), "pod"); !errors.Is(err, runtime.ErrNotFound) {
+			t.Errorf("Status of a refused pod = %v", err)
 		}
 	}
 }

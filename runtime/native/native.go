@@ -76,6 +76,7 @@ type Runtime struct {
 	hierarchy []hierarchy
 	openFiles uint64
 	filters   filterCache
+	idmaps    idmapProbe
 
 	// stop ends the background work, of which work waits for all.
 	stop context.CancelFunc

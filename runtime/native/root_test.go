@@ -41,10 +41,13 @@ func (m imageMap) Image(_ context.Context, ref string) (runtime.Image, error) {
 
 const (
 	testImage = "test.invalid/busybox:1"
-	deadline  = 20 * time.Second
+	deadline  = time.Minute
 )
 
-func newMachine(t testing.TB) *machine {
+func newMachine(t testing.TB) *machine { return newMachineIn(t, func(string) {}) }
+
+// newMachineIn lets prepare change the directory before anything is in it.
+func newMachineIn(t testing.TB, prepare func(dir string)) *machine {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("not root: cannot make namespaces")
@@ -60,6 +63,7 @@ func newMachine(t testing.TB) *machine {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
+	prepare(dir)
 	m := &machine{t: t, id: hex.EncodeToString(id), images: imageMap{testImage: busybox(t, filepath.Join(dir, "image"))}}
 	m.opts = Options{
 		StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"), Binary: exe, Images: m.images, Cgroups: tree,
@@ -108,23 +112,24 @@ func (m *machine) end(t testing.TB) {
 	if groups, err := m.cgroups.List(); err != nil || len(groups) > 0 {
 		t.Errorf("groups are left: %v, %v", groups, err)
 	}
-	leftProcesses(t, m.opts.RunDir)
+	leftProcesses(t, m.dirs)
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil || bytes.Contains(mounts, []byte(m.opts.RunDir)) {
 		t.Errorf("mounts are left on the machine: %v", err)
 	}
 }
 
-// leftProcesses finds processes that see a directory of this machine in their mounts: the keeper's and containers'.
-func leftProcesses(t testing.TB, runDir string) {
+// leftProcesses finds processes that see anything of this machine's pods in their mounts: the keeper's and containers'.
+func leftProcesses(t testing.TB, l layout) {
 	t.Helper()
 	tables, err := filepath.Glob("/proc/[0-9]*/mountinfo")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, table := range tables {
-		if data, err := os.ReadFile(table); err == nil && bytes.Contains(data, []byte(filepath.Dir(runDir))) {
-			t.Errorf("%s still has a mount of %s", table, filepath.Dir(runDir))
+		data, err := os.ReadFile(table)
+		if err == nil && (bytes.Contains(data, []byte(l.run)) || bytes.Contains(data, []byte(l.containers())) || bytes.Contains(data, []byte(l.statePods()))) {
+			t.Errorf("%s still has a mount of a pod", table)
 		}
 	}
 }

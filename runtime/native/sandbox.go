@@ -108,6 +108,11 @@ func (r *Runtime) makeSandbox(ctx context.Context, p *pod, cfg runtime.SandboxCo
 	if err := r.makeNamespaces(ctx, p, cfg, &rec); err != nil {
 		return err
 	}
+	if cfg.UserNamespace {
+		if err := r.haveIDMaps(ctx, uid, rec.IDBase); err != nil {
+			return err
+		}
+	}
 	if err := r.makeVolumes(ctx, cfg, rec.IDBase); err != nil {
 		return err
 	}
