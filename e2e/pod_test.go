@@ -209,9 +209,17 @@ func TestVolumes(t *testing.T) {
 func TestCommandAndEnvironment(t *testing.T) {
 	b := harness.New(t)
 	b.Load(images.Tool)
-	b.Write("env.yaml", pod("env", `image: `+images.Ref(images.Tool)+`, args: [inspect], workingDir: /tmp, env: [{name: A, value: one}, {name: B, value: "$(A) two $$(A) $(NOPE)"}, {name: FROM_IMAGE, value: "no"}, {name: NODE, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]`).String()+"")
+	m := pod("env", `image: `+images.Ref(images.Tool)+`, args: [inspect], workingDir: /tmp, env: [{name: A, value: one}, {name: B, value: "$(A) two $$(A) $(NOPE)"}, {name: FROM_IMAGE, value: "no"}, {name: NODE, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]`)
+	m.pod = "restartPolicy: Never"
+	b.Write("env.yaml", m.String())
 	b.Up()
-	logHas(b, "env", "uidMap")
+	b.UntilPod("env", "to have ended", func(p harness.Pod) error {
+		if p.Phase != "Succeeded" {
+			return fmt.Errorf("%s", p.Phase)
+		}
+		return nil
+	})
+	logHas(b, "env", "\n")
 	var v view
 	if err := json.Unmarshal([]byte(strings.SplitN(b.Must("logs", "env"), "\n", 2)[0]), &v); err != nil {
 		t.Fatal(err)
