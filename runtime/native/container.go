@@ -156,7 +156,7 @@ func (r *Runtime) start(ctx context.Context, p *pod, s *start) (_ runtime.Contai
 			err = r.undoStart(context.WithoutCancel(ctx), p, c, err)
 		}
 	}()
-	if err := r.makeContainer(uid, s); err != nil {
+	if err := r.makeContainer(ctx, uid, s); err != nil {
 		return runtime.ContainerStatus{}, err
 	}
 	prog, err := compileContainer(s.in)
@@ -248,6 +248,7 @@ func (r *Runtime) undoStart(ctx context.Context, p *pod, c *container, cause err
 
 // SignalContainer implements runtime.Containers.
 func (r *Runtime) SignalContainer(ctx context.Context, uid, name string, signal int) error {
+	r.settle(uid)
 	c, err := r.newestOf(uid, name)
 	if err != nil || c == nil {
 		return err

@@ -30,6 +30,7 @@ func (r *Runtime) exec(ctx context.Context, uid, name string, cfg runtime.ExecCo
 	if len(cfg.Command) == 0 {
 		return 0, errors.New("no command given")
 	}
+	r.settle(uid)
 	r.mu.Lock()
 	p := r.pods[uid]
 	var c *container

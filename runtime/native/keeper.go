@@ -11,26 +11,23 @@ import (
 )
 
 // connect starts a keeper when none serves, and listens to it.
-func (r *Runtime) connect(ctx context.Context) error {
+func (r *Runtime) connect(ctx context.Context) (*client.Client, error) {
 	err := client.Spawn(ctx, r.opts.Binary, r.dirs.run, client.SpawnOptions{CgroupFiles: r.cgroups.KeeperFiles()})
 	if err != nil {
-		return fmt.Errorf("cannot start the keeper: %w", err)
+		return nil, fmt.Errorf("cannot start the keeper: %w", err)
 	}
 	k, err := client.Dial(ctx, r.dirs.run)
 	if err != nil {
-		return fmt.Errorf("cannot reach the keeper: %w", err)
+		return nil, fmt.Errorf("cannot reach the keeper: %w", err)
 	}
 	if k, err = r.upgrade(ctx, k); err != nil {
-		return err
+		return nil, err
 	}
 	if err := k.Subscribe(ctx, r.ended); err != nil {
 		_ = k.Close()
-		return fmt.Errorf("cannot listen to the keeper: %w", err)
+		return nil, fmt.Errorf("cannot listen to the keeper: %w", err)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.keeper = k
-	return nil
+	return k, nil
 }
 
 // upgrade puts this build in the place of a keeper of another one. One that cannot take over leaves the old keeper at work.
@@ -75,19 +72,18 @@ func (r *Runtime) watchKeeper(ctx context.Context) {
 	}
 }
 
+// reconnect gets another keeper and gives it all pods. Nothing is asked of it about a pod before that pod is taken back.
 func (r *Runtime) reconnect(ctx context.Context) error {
-	if err := r.connect(ctx); err != nil {
+	k, err := r.connect(ctx)
+	if err != nil {
 		return err
 	}
+	pods := r.lockAll()
 	r.mu.Lock()
-	pods := make([]*pod, 0, len(r.pods))
-	for _, p := range r.pods {
-		pods = append(pods, p)
-	}
+	r.keeper = k
 	r.mu.Unlock()
 	var errs []error
 	for _, p := range pods {
-		p.op.Lock()
 		r.mu.Lock()
 		current := r.pods[p.uid] == p && !p.removing
 		r.mu.Unlock()
@@ -98,6 +94,28 @@ func (r *Runtime) reconnect(ctx context.Context) error {
 		r.events.tell(p.uid)
 	}
 	return errors.Join(errs...)
+}
+
+// lockAll takes every pod out of the hands of whoever acts on it. That does not take long: the keeper they count on is dead.
+func (r *Runtime) lockAll() []*pod {
+	r.mu.Lock()
+	pods := make([]*pod, 0, len(r.pods))
+	for _, p := range r.pods {
+		pods = append(pods, p)
+	}
+	r.mu.Unlock()
+	for _, p := range pods {
+		p.op.Lock()
+	}
+	return pods
+}
+
+// settle waits until nobody acts on a pod any more: until it is taken back, for instance.
+func (r *Runtime) settle(uid string) {
+	if p := r.pod(uid); p != nil {
+		p.op.Lock()
+		defer p.op.Unlock()
+	}
 }
 
 // takeBack brings one recorded pod and what the keeper holds of it together. p.op is held.

@@ -111,9 +111,11 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
-	if err := r.connect(ctx); err != nil {
+	k, err := r.connect(ctx)
+	if err != nil {
 		return nil, err
 	}
+	r.keeper = k
 	if err := r.adopt(ctx); err != nil {
 		_ = r.keeper.Close()
 		return nil, err

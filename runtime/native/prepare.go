@@ -2,6 +2,7 @@ package native
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"berth/runtime"
 	"berth/runtime/internal/sys"
@@ -16,8 +18,11 @@ import (
 )
 
 // makeContainer makes what a container needs on the machine: its cgroup, its directories, and the trees that are bound into it.
-func (r *Runtime) makeContainer(uid string, s *start) error {
+func (r *Runtime) makeContainer(ctx context.Context, uid string, s *start) error {
 	cfg := s.c.Config
+	if err := r.awaitEmpty(ctx, uid, cfg.Name); err != nil {
+		return createError("clear the cgroup", err)
+	}
 	group, err := r.cgroups.CreateContainer(uid, cfg.Name, cfg.Resources, cfg.Security.Privileged)
 	if err != nil {
 		return createError("make the cgroup", err)
@@ -37,6 +42,20 @@ func (r *Runtime) makeContainer(uid string, s *start) error {
 		return createError("prepare the volumes", err)
 	}
 	return nil
+}
+
+// dyingTime is how long a start waits for what an earlier attempt has left behind, which was killed when that ended.
+const dyingTime = 5 * time.Second
+
+// awaitEmpty waits until the last processes of an earlier attempt are gone.
+func (r *Runtime) awaitEmpty(ctx context.Context, uid, name string) error {
+	group := r.cgroups.Group(uid, name)
+	if populated, err := group.Populated(); err != nil || !populated {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, dyingTime)
+	defer cancel()
+	return group.Remove(ctx)
 }
 
 // openGroups opens the container's groups as mount trees.
