@@ -388,6 +388,20 @@ func TestAMistakeInAPlannerCostsItsObjectOnly(t *testing.T) {
 	})
 }
 
+// Every failed try is itself an event of the pod; the next must wait for its time all the same.
+func TestSandboxesAreNotTriedInALoop(t *testing.T) {
+	inWorld(t, func(w *world) {
+		tries := 0
+		w.fake.OnSandbox(func(sandboxConfig) error { tries++; return fmt.Errorf("no address left") })
+		w.start()
+		w.write(barePod("one", "app:1"))
+		w.pass(10 * time.Minute)
+		if tries < 10 || tries > 25 {
+			t.Errorf("tried %d times in 10 minutes, want about 17: 0.2 s doubling to one minute", tries)
+		}
+	})
+}
+
 func TestWhatKeepsFailingIsSaid(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.fake.OnSandbox(func(sandboxConfig) error { return fmt.Errorf("no address left") })

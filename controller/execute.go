@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -234,16 +235,23 @@ func (c *Controller) setRevision(a reconcile.SetRevision) error {
 	}))
 }
 
+// runSandbox makes a sandbox. One that cannot be made is remembered, and the planner decides when to try again.
 func (c *Controller) runSandbox(ctx context.Context, a reconcile.RunSandbox) (again bool, err error) {
 	uid := types.UID(a.Config.UID)
 	_, err = c.opts.Pods.RunSandbox(ctx, a.Config)
 	c.observed.mark(a.Config.UID)
-	if err != nil {
-		c.events.add(reconcile.RecordEvent{Key: a.Pod, UID: uid, Warning: true, Reason: "FailedCreatePodSandBox", Message: firstLine(err)})
+	switch {
+	case err == nil:
+		c.memory.sandboxRuns(uid)
+		c.queue.Add(a.Pod)
+		return false, nil
+	case ctx.Err() != nil:
 		return false, err
 	}
-	c.queue.Add(a.Pod)
-	return false, nil
+	logr.FromContextOrDiscard(ctx).Error(err, "cannot make sandbox", "key", a.Pod.String())
+	c.memory.sandboxFailed(uid, c.opts.Clock.Now(), firstLine(err))
+	c.events.add(reconcile.RecordEvent{Key: a.Pod, UID: uid, Warning: true, Reason: "FailedCreatePodSandBox", Message: firstLine(err)})
+	return true, nil
 }
 
 // startContainer starts a container. A start that failed is an outcome: it is remembered, and the planner decides when to try again.

@@ -3,6 +3,7 @@ package controller
 import (
 	"maps"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -46,6 +47,17 @@ func (m *memory) started(uid types.UID, container string) {
 			delete(p.Failed, container)
 		}
 	})
+}
+
+// sandboxFailed counts a sandbox that could not be made; sandboxRuns forgets the count.
+func (m *memory) sandboxFailed(uid types.UID, at time.Time, message string) {
+	m.change(uid, func(p *reconcile.PodMemory) {
+		p.Sandbox = reconcile.SandboxFailure{Failures: p.Sandbox.Failures + 1, Message: message, At: at}
+	})
+}
+
+func (m *memory) sandboxRuns(uid types.UID) {
+	m.change(uid, func(p *reconcile.PodMemory) { p.Sandbox = reconcile.SandboxFailure{} })
 }
 
 func (m *memory) signalled(uid types.UID, container string, attempt uint32) {

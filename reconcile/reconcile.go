@@ -197,6 +197,15 @@ type PodMemory struct {
 	// Signalled holds, by container name, the attempt that was last sent its stop signal. The executor sets it when a
 	// SignalContainer action has been carried out.
 	Signalled map[string]uint32
+	// Sandbox holds the failures of RunSandbox since the last success. The executor sets it.
+	Sandbox SandboxFailure
+}
+
+// SandboxFailure is a sandbox that could not be made, Failures times in a row; the last time at At.
+type SandboxFailure struct {
+	Failures int
+	Message  string
+	At       time.Time
 }
 
 // StartFailure is a start that failed. Attempt, Backoff and SpecHash are those of its ContainerConfig.

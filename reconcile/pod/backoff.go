@@ -10,6 +10,23 @@ const (
 	forgivenAfter = 10 * time.Minute
 )
 
+// A sandbox that cannot be made is mostly the machine's fault and mended soon (a keeper that starts anew), or not at all: so the first
+// tries follow quickly.
+const (
+	firstSandboxBackoff = 200 * time.Millisecond
+	mostSandboxBackoff  = time.Minute
+	// reasonSandbox is what the kubelet calls the event of it.
+	reasonSandbox = "FailedCreatePodSandBox"
+)
+
+func sandboxBackoff(failures int) time.Duration {
+	wait := firstSandboxBackoff
+	for range failures - 1 {
+		wait = min(mostSandboxBackoff, 2*wait)
+	}
+	return wait
+}
+
 // backoff returns how long a container has to wait before its next start.
 func (p *pass) backoff(c *container) time.Duration {
 	ended, wait := time.Time{}, time.Duration(0)

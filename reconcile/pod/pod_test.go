@@ -242,6 +242,12 @@ func TestPlan(t *testing.T) {
 		},
 		"a refused start is tried again":               {base: newly, mutate: refused(runtime.ReasonCreateError, 10*time.Second), want: []string{sandbox, start0}},
 		"a program that cannot be run is an ended one": {base: newly, mutate: refused(runtime.ReasonStartError, time.Second), want: []string{sandbox, start1}},
+		"a sandbox could not be made a moment ago": {base: newly, mutate: func(in *pod.Input) {
+			in.Memory.Sandbox = reconcile.SandboxFailure{Failures: 3, Message: "no address left", At: now.Add(-300 * time.Millisecond)}
+		}, after: 500 * time.Millisecond},
+		"a sandbox that could not be made is tried again": {base: newly, mutate: func(in *pod.Input) {
+			in.Memory.Sandbox = reconcile.SandboxFailure{Failures: 3, Message: "no address left", At: now.Add(-time.Second)}
+		}, want: []string{sandbox, start0}},
 		"the sandbox is lost": {mutate: func(in *pod.Input) {
 			in.Observed.Sandbox.Ready = false
 			exit(in, "main", 137)

@@ -56,6 +56,15 @@ func (p *pass) ensureSandbox() bool {
 		p.again(killAgain)
 		return false
 	}
+	if failed := p.in.Memory.Sandbox; failed.Failures > 0 {
+		if wait := remaining(failed.At, sandboxBackoff(failed.Failures), p.in.Now); wait > 0 {
+			p.again(wait)
+			for _, c := range p.all() {
+				p.wait(c, reasonSandbox, failed.Message)
+			}
+			return false
+		}
+	}
 	if p.changed {
 		p.note(false, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
 	}
