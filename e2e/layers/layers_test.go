@@ -40,6 +40,7 @@ func TestEveryRuleCanBreak(t *testing.T) {
 		"a new top-level folder":         {"pkg/util", "berth/runtime", false, "no folder pkg"},
 		"controller to a part":           {"controller", "berth/runtime/native", false, "only the contract"},
 		"controller to the fake":         {"controller", "berth/runtime/runtimetest", true, ""},
+		"the simulation to the fake":     {"reconcile/reconciletest", "berth/runtime/runtimetest", false, ""},
 		"Kubernetes below runtime":       {"runtime/image", "k8s.io/api/core/v1", false, "speaks OCI"},
 		"x/sys outside runtime":          {"cmd/berth/internal/daemon", "golang.org/x/sys/unix", false, "x/sys"},
 		"x/sys inside runtime":           {"runtime/internal/sys", "golang.org/x/sys/unix", false, ""},
