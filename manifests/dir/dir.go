@@ -21,7 +21,8 @@ type Options struct {
 	Clock clock.WithTicker
 	// Parsers is how many files are decoded at once when many changed: 2 by default.
 	Parsers int
-	// Poll is how often the directory is read where the kernel cannot tell of changes: 5 s by default.
+	// Poll is how often the directory is read where the kernel cannot tell of changes, and how long a writer that holds a file open without
+	// writing is left alone at most: 5 s by default.
 	Poll time.Duration
 }
 
@@ -61,8 +62,8 @@ func (s *Source) Path() string { return s.path }
 // once.
 const quiet = 150 * time.Millisecond
 
-// fullPass is how often everything is compared with the disk although no event said so: events get lost when another file system is
-// mounted over the directory, and the kernel says nothing.
+// fullPass is how often everything is compared with the disk although no event said so: the kernel says nothing of what is written through
+// a memory mapping.
 const fullPass = 10 * time.Minute
 
 // Run implements manifests.Source. It returns when ctx ends, with nil, or when the machine cannot watch at all.

@@ -75,6 +75,9 @@ func (l *loop) judge(name string, k look, now time.Time) {
 		l.files[name] = f
 	}
 	f.due = time.Time{}
+	if !k.state.busy {
+		f.busySince = time.Time{}
+	}
 	if !k.missing {
 		f.goneSince = time.Time{}
 	}
@@ -89,11 +92,11 @@ func (l *loop) judge(name string, k look, now time.Time) {
 		f.try(k.hash, now, leaselessDelay)
 		l.holdUnknown(name, f)
 	case k.decoded == nil:
-		f.stamp, f.tries, f.trial = k.state.stamp, 0, time.Time{}
+		f.stamp, f.trial = k.state.stamp, time.Time{}
 	case f.loaded && !l.once && harms(f, k.decoded) && !f.triedFor(k.hash, now, damageDelay):
 		f.try(k.hash, now, damageDelay)
 	default:
-		f.stamp, f.hash, f.loaded, f.tries, f.trial = k.state.stamp, k.hash, true, 0, time.Time{}
+		f.stamp, f.hash, f.loaded, f.trial = k.state.stamp, k.hash, true, time.Time{}
 		l.takeOver(f, *k.decoded)
 	}
 }
@@ -130,12 +133,11 @@ func (l *loop) judgeMissing(name string, f *file, now time.Time) {
 
 // judgeBusy waits for a writer. A file that was never read counts as unknown until then.
 func (l *loop) judgeBusy(name string, f *file, now time.Time) {
-	if f.tries < len(busyDelays) {
-		f.due = now.Add(busyDelays[f.tries])
-		f.tries++
-	} else if l.w == nil || l.polling != "" {
-		f.due = now.Add(l.src.poll)
+	if f.busySince.IsZero() {
+		f.busySince, f.wrote = now, now
 	}
+	pace := min(max(now.Sub(f.busySince), busyFirst), busyPace)
+	f.due = now.Add(min(max(now.Sub(f.wrote), pace), l.src.poll))
 	l.holdUnknown(name, f)
 }
 

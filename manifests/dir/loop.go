@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
+
 	"berth/manifests"
 )
 
@@ -34,6 +36,8 @@ type loop struct {
 	publishAt time.Time
 	heldSince time.Time // a Git operation holds the snapshot back
 	passAt    time.Time
+	vain      time.Time // until then the vain wake-ups are paid for
+	deaf      time.Time // until then events wait
 }
 
 // file is a manifest file and what is known about it.
@@ -44,8 +48,9 @@ type file struct {
 	decoded manifests.Decoded
 	keys    map[manifests.Key]bool // what it declared when it could last be read as a whole
 
-	due       time.Time // look again then
-	tries     int
+	due       time.Time         // look again then
+	busySince time.Time         // somebody has it open for writing
+	wrote     time.Time         // last
 	candidate [sha256.Size]byte // content that must stay for a moment before it counts
 	trial     time.Time         // since when it is there
 	goneSince time.Time
@@ -58,8 +63,21 @@ const damageDelay = 100 * time.Millisecond
 // leaselessDelay is how long a file must be unchanged where the kernel cannot say whether it is still open for writing.
 const leaselessDelay = 300 * time.Millisecond
 
-// busyDelays are the times after which a file that somebody has open is looked at again. After that only its close counts.
-var busyDelays = [...]time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond} //nolint:gochecknoglobals // a constant table
+// A file that somebody has open for writing is looked at again after 1, 2, 4, 8 ms and so on, because no event tells of its close: small
+// files are closed microseconds after their last write, so that the first looks decide how quickly a save is seen. The pause is never
+// longer than the writer has been silent, and ends at Options.Poll. Each write begins anew, but not quicker than busyPace once the file has
+// been written to for that long: a file that grows for minutes costs a hundred looks a second, whatever the number of its writes.
+const (
+	busyFirst = time.Millisecond
+	busyPace  = 10 * time.Millisecond
+)
+
+// Wake-ups by events that mean nothing (writes to a file known as busy, or to none of ours) have a credit: a save has a few of them, and the
+// rename that ends it must not wait. When vainCredit/vainCost came in a row, events wait in the kernel for vainCost, which makes one of many.
+const (
+	vainCost   = 5 * time.Millisecond
+	vainCredit = 32 * vainCost
+)
 
 func newLoop(s *Source, w *watcher, emit func(manifests.Snapshot)) *loop {
 	return &loop{src: s, w: w, emit: emit, files: map[string]*file{}, dirty: map[string]bool{}, pending: map[string]*file{}, edits: map[string]manifests.Decoded{}}
@@ -68,28 +86,34 @@ func newLoop(s *Source, w *watcher, emit func(manifests.Snapshot)) *loop {
 // wait sleeps until an event or a due look, and takes in the events. It returns false when ctx ended.
 func (l *loop) wait(ctx context.Context) bool {
 	now := l.src.clock.Now()
-	timer := l.src.clock.NewTimer(max(l.next().Sub(now), 0))
-	defer timer.Stop()
-	var events chan []event
+	at := l.next()
+	var events <-chan fsnotify.Event
+	var lost, mounts <-chan struct{}
 	if l.w != nil {
-		events = l.w.events
+		events, lost, mounts = l.w.events, l.w.lost, l.w.mounts
 	}
+	if now.Before(l.deaf) {
+		events = nil
+		if l.deaf.Before(at) {
+			at = l.deaf
+		}
+	}
+	timer := l.src.clock.NewTimer(max(at.Sub(now), 0))
+	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
-	case batch := <-events:
-		l.take(batch)
+	case e := <-events:
+		l.take(e, events)
+	case <-lost:
+		l.rescan()
+	case <-mounts:
+		if l.w.moved() {
+			l.rescan()
+		}
 	case <-timer.C():
 		if !l.src.clock.Now().Before(l.passAt) {
 			l.rescan()
-		}
-	}
-	for range 64 { // what came meanwhile belongs to the same look, within reason
-		select {
-		case batch := <-events:
-			l.take(batch)
-		default:
-			return true
 		}
 	}
 	return true
@@ -109,52 +133,80 @@ func (l *loop) next() time.Time {
 	return at
 }
 
-// take turns events into things to look at.
-func (l *loop) take(batch []event) {
+// take turns an event, and what came with it, into things to look at.
+func (l *loop) take(e fsnotify.Event, more <-chan fsnotify.Event) {
+	now := l.src.clock.Now()
 	all := false
-	for _, e := range batch {
-		if e.overflow {
-			all = true
+	for range 4 * eventBuffer { // what came meanwhile belongs to the same look, within reason
+		all = l.takeOne(e, now) || all
+		select {
+		case e = <-more:
 			continue
+		default:
 		}
-		at, known := l.w.byID[e.id]
-		if !known {
-			continue
-		}
-		all = l.takeOne(at, e) || all
+		break
 	}
 	if all {
 		l.rescan()
 	}
+	if all || len(l.dirty) > 0 {
+		l.vain = time.Time{}
+		return
+	}
+	if l.vain.Before(now) {
+		l.vain = now
+	}
+	if l.vain = l.vain.Add(vainCost); l.vain.Sub(now) > vainCredit {
+		l.deaf = now.Add(vainCost)
+	}
 }
 
 // takeOne handles one event and reports whether the whole tree needs a look.
-func (l *loop) takeOne(at string, e event) bool {
-	if e.mask&selfGone != 0 {
-		l.w.drop(e.id)
-		return true
-	}
+func (l *loop) takeOne(e fsnotify.Event, now time.Time) bool {
+	path := filepath.Clean(e.Name) // //name in the root directory
+	at, base := filepath.Dir(path), filepath.Base(path)
 	rel, inside := l.tree.rel(at)
-	if !inside {
-		return l.tree.anchors[filepath.Join(at, e.name)]
-	}
-	name := join(rel, e.name)
+	name := join(rel, base)
 	switch {
-	case l.tree.fault != nil, strings.HasPrefix(e.name, ".."), l.tree.linkDirs[at]:
-		return true // the directory may be back; a ..data swap; a change where links lead
-	case isHidden(e.name):
+	case e.Op == fsnotify.Write:
+		l.takeWrite(path, name, inside && !l.tree.linkDirs[at] && isManifest(base), now)
 		return false
-	case e.mask&isDir != 0:
-		return true
+	case l.tree.dirs[path]:
+		return true // a directory itself was removed, moved or changed
+	case !inside:
+		return l.tree.anchors[path]
+	case l.tree.fault != nil, strings.HasPrefix(base, ".."), l.tree.linkDirs[at]:
+		return true // the directory may be back; a ..data swap; a change where links lead
+	case isHidden(base):
+		return false
 	}
-	info, err := os.Lstat(filepath.Join(at, e.name))
-	if err == nil && info.Mode()&os.ModeSymlink != 0 || l.tree.links[name] {
+	info, err := os.Lstat(path)
+	if err == nil && (info.IsDir() || info.Mode()&os.ModeSymlink != 0) || l.tree.links[name] {
 		return true // where a link leads is a question for the walk
 	}
-	if isManifest(e.name) {
+	if isManifest(base) {
 		l.dirty[name] = true
 	}
 	return false
+}
+
+// takeWrite handles a write to a file, which seldom comes alone.
+func (l *loop) takeWrite(path, name string, ours bool, now time.Time) {
+	names := l.tree.targets[path]
+	if names == nil && ours && l.tree.fault == nil {
+		names = []string{name}
+	}
+	for _, name := range names {
+		f := l.files[name]
+		if f == nil || f.busySince.IsZero() || now.Sub(f.busySince) < busyFirst {
+			l.dirty[name] = true
+			continue
+		}
+		f.wrote = now
+		if due := now.Add(min(now.Sub(f.busySince), busyPace)); due.Before(f.due) {
+			f.due = due
+		}
+	}
 }
 
 // settle looks at the files that are due and takes over what has settled.
@@ -191,7 +243,7 @@ func (l *loop) publish() {
 		return
 	}
 	if l.started && l.gitBusy(now) {
-		l.publishAt = now.Add(busyDelays[0])
+		l.publishAt = now.Add(gitPause)
 		return
 	}
 	l.started, l.changed, l.publishAt, l.heldSince = true, false, time.Time{}, time.Time{}
@@ -219,6 +271,9 @@ func (l *loop) rest(now time.Time) time.Duration {
 // gitPatience is how long a lock of Git's index holds a snapshot back: a checkout of a large tree is done by then, and a lock that a
 // crash left behind must not stop berth for ever.
 const gitPatience = 3 * time.Second
+
+// gitPause is how long after a look at that lock comes the next.
+const gitPause = 50 * time.Millisecond
 
 // gitBusy reports whether Git is rewriting the tree: its index is locked, so a snapshot now would mix two commits.
 func (l *loop) gitBusy(now time.Time) bool {

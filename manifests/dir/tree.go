@@ -13,19 +13,18 @@ import (
 	"berth/manifests"
 )
 
-const isDir = syscall.IN_ISDIR
-
 // tree is what the last walk found, besides files.
 type tree struct {
 	root     string // absolute, as given
 	real     string // with its links followed
 	id       stamp  // of the root: another one means another directory
 	fault    *manifests.Fault
-	faults   []manifests.Fault // links, folders
-	partial  []string          // folders that could not be read, ended by a slash
-	links    map[string]bool   // links to folders, below the root
-	linkDirs map[string]bool   // hidden folders that links lead to
-	anchors  map[string]bool   // paths outside whose change means a walk
+	faults   []manifests.Fault   // links, folders
+	partial  []string            // folders that could not be read, ended by a slash
+	links    map[string]bool     // links to folders, below the root
+	linkDirs map[string]bool     // hidden folders that links lead to
+	targets  map[string][]string // files in them, and the links that lead there
+	anchors  map[string]bool     // paths outside whose change means a walk
 	gitDir   string
 	seen     map[string]stamp
 	dirs     map[string]bool // absolute paths that were walked
@@ -59,8 +58,8 @@ func (l *loop) rescan() {
 	now := l.src.clock.Now()
 	l.passAt = now.Add(fullPass)
 	before := l.tree
-	t := tree{root: l.src.path, links: map[string]bool{}, linkDirs: map[string]bool{}, anchors: map[string]bool{}, seen: map[string]stamp{}, dirs: map[string]bool{}}
-	problem := l.openRoot(&t, before)
+	t := tree{root: l.src.path, links: map[string]bool{}, linkDirs: map[string]bool{}, targets: map[string][]string{}, anchors: map[string]bool{}, seen: map[string]stamp{}, dirs: map[string]bool{}}
+	problem := l.openRoot(&t)
 	if problem == "" {
 		l.polling = ""
 		if l.w == nil && !l.once {
@@ -83,7 +82,9 @@ func (l *loop) rescan() {
 		l.changed = true
 	}
 	l.tree = t
-	l.unwatch(before.dirs)
+	if l.w != nil {
+		l.w.keep(t.dirs)
+	}
 	l.mark()
 	if l.polling != "" {
 		l.passAt = now.Add(l.src.poll)
@@ -110,22 +111,8 @@ func (t *tree) hides(name string) bool {
 	return slices.ContainsFunc(t.partial, func(dir string) bool { return strings.HasPrefix(name, dir) })
 }
 
-// unwatch forgets folders that are gone.
-func (l *loop) unwatch(before map[string]bool) {
-	if l.w == nil {
-		return
-	}
-	for dir := range before {
-		if !l.tree.dirs[dir] {
-			if id, ok := l.w.byPath[dir]; ok {
-				l.w.drop(id)
-			}
-		}
-	}
-}
-
 // openRoot checks the directory itself and watches it. It returns what is wrong with it, "" when it can be read.
-func (l *loop) openRoot(t *tree, before tree) string {
+func (l *loop) openRoot(t *tree) string {
 	if link, err := os.Lstat(t.root); err == nil && link.Mode()&os.ModeSymlink != 0 {
 		l.anchor(t, t.root) // a swapped link says nothing to the watch on its target
 	}
@@ -139,9 +126,6 @@ func (l *loop) openRoot(t *tree, before tree) string {
 	t.id = stampOf(info)
 	if t.real, err = filepath.EvalSymlinks(t.root); err != nil {
 		return plainError(err).Error()
-	}
-	if l.w != nil && before.id.ino != 0 && (before.id.ino != t.id.ino || before.id.dev != t.id.dev) {
-		l.w.remove(t.root) // the watches are on the directory that had the name
 	}
 	if f, err := os.Open(t.root); err != nil {
 		return plainError(err).Error()
@@ -288,6 +272,7 @@ func (l *loop) follow(t *tree, name, path string) {
 	if l.w != nil && at != t.real {
 		if err := l.w.add(at); err == nil {
 			t.linkDirs[at], t.dirs[at] = true, true
+			t.targets[target] = append(t.targets[target], name)
 		}
 	}
 	t.seen[name] = stampOf(info)
@@ -305,17 +290,4 @@ func remote(path string) bool {
 		return true
 	}
 	return false
-}
-
-// isExhausted reports that the kernel has no more watches, or does not watch this file system.
-func isExhausted(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENOMEM)
-}
-
-func watchProblem(err error) string {
-	sysctl := "fs.inotify.max_user_instances"
-	if errors.Is(err, syscall.ENOSPC) {
-		sysctl = "fs.inotify.max_user_watches"
-	}
-	return fmt.Sprintf("%v: raise the sysctl %s; until then the directory is read every few seconds", err, sysctl)
 }

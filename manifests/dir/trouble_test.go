@@ -13,6 +13,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/fsnotify/fsnotify"
+
 	"berth/manifests"
 )
 
@@ -58,17 +60,17 @@ func TestPolling(t *testing.T) {
 func TestQueueOverflow(t *testing.T) {
 	dir := t.TempDir()
 	mustWrite(t, filepath.Join(dir, "web.yaml"), deployment("web", 1))
-	deaf, err := newWatcher()
+	mute, err := newWatcher()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(deaf.close)
-	mute := &watcher{fd: deaf.fd, byID: deaf.byID, byPath: deaf.byPath, events: make(chan []event)}
+	t.Cleanup(mute.close)
+	mute.events = nil
 	w := start(t, dir, func(w *watched) *loop { return newLoop(New(dir, Options{}), mute, w.take) }, func() {})
 	mustWrite(t, filepath.Join(dir, "web.yaml"), deployment("web", 2))
 	mustWrite(t, filepath.Join(dir, "new/api.yaml"), deployment("api", 1))
 	w.still(100 * time.Millisecond)
-	mute.events <- []event{{id: -1, overflow: true}}
+	mute.fs.Errors <- fsnotify.ErrEventOverflow
 	w.until("both", func(s manifests.Snapshot) bool { return names(s) == "api web" && replicas("web", 2)(s) })
 }
 

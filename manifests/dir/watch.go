@@ -1,122 +1,152 @@
 package dir
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/fsnotify/fsnotify"
 )
 
-// watcher is one inotify instance over directories. Why not a library: the one at hand does not report IN_CLOSE_WRITE, so it wakes for
-// each write of a growing file and cannot say when the writer is done.
+// watcher is one inotify instance over directories. It knows each directory by its inode too: the library goes on reporting a directory
+// that was renamed, or lies below one that was, under its old path, and adding it once more does not change that.
 type watcher struct {
-	file   *os.File
-	fd     int
-	byID   map[int32]string // owned by the loop
-	byPath map[string]int32
-	events chan []event
-	done   chan struct{}
+	fs     *fsnotify.Watcher
+	paths  map[string]inode // owned by the loop, like inodes
+	inodes map[inode]string
+	events <-chan fsnotify.Event
+	lost   chan struct{} // events were lost
+	mounts chan struct{} // something was mounted or unmounted on the machine
+	table  *os.File      // of mounts; nil when it cannot be had
 	wait   sync.WaitGroup
 }
 
-// event says that a name in a directory is worth a look.
-type event struct {
-	id       int32
-	mask     uint32
-	name     string // "" when the directory itself is meant
-	overflow bool
-}
+type inode struct{ dev, ino uint64 }
 
-// dirMask is what is told about a directory. IN_MODIFY is left out on purpose: a file that is being written is not looked at before its
-// writer closes it.
-const dirMask = syscall.IN_CLOSE_WRITE | syscall.IN_MOVED_TO | syscall.IN_MOVED_FROM | syscall.IN_CREATE | syscall.IN_DELETE | syscall.IN_ATTRIB |
-	syscall.IN_DELETE_SELF | syscall.IN_MOVE_SELF | syscall.IN_ONLYDIR | syscall.IN_EXCL_UNLINK
-
-// selfGone: the watched directory itself went away, or what was mounted there.
-const selfGone = syscall.IN_DELETE_SELF | syscall.IN_MOVE_SELF | syscall.IN_UNMOUNT | syscall.IN_IGNORED
+// eventBuffer is how many events wait for the loop: all those of one save. What comes when it is full stays in the kernel, which makes one
+// of all writes to the same file.
+const eventBuffer = 64
 
 func newWatcher() (*watcher, error) {
-	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
+	fs, err := fsnotify.NewBufferedWatcher(eventBuffer)
 	if err != nil {
 		return nil, fmt.Errorf("cannot watch: %w", err)
 	}
-	w := &watcher{file: os.NewFile(uintptr(fd), "inotify"), fd: fd, byID: map[int32]string{}, byPath: map[string]int32{},
-		events: make(chan []event), done: make(chan struct{})}
-	w.wait.Go(w.read)
+	w := &watcher{fs: fs, events: fs.Events, paths: map[string]inode{}, inodes: map[inode]string{}, lost: make(chan struct{}, 1), mounts: make(chan struct{}, 1)}
+	w.wait.Go(w.drainErrors)
+	if w.table, err = os.Open("/proc/self/mountinfo"); err == nil {
+		w.wait.Go(w.watchMounts)
+	}
 	return w, nil
 }
 
 func (w *watcher) close() {
-	close(w.done)
-	_ = w.file.Close() // wakes the reader
+	_ = w.fs.Close()
+	if w.table != nil {
+		_ = w.table.Close() // wakes its reader
+	}
 	w.wait.Wait()
+}
+
+// drainErrors is a goroutine of its own because the library may hold its lock while it hands over an error, and the loop may wait for that
+// lock in add.
+func (w *watcher) drainErrors() {
+	for range w.fs.Errors { // an overflow, or something as bad: the remedy is the same
+		ring(w.lost)
+	}
+}
+
+// watchMounts tells of changes of the mount table, because the library keeps it to itself when a watched directory is unmounted. The kernel
+// reports such a change as a readiness of the open table, so that nothing is ever read from it.
+func (w *watcher) watchMounts() {
+	raw, err := w.table.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Read(func(uintptr) bool { // called once at first and then after each change, until close
+		ring(w.mounts)
+		return false
+	})
+}
+
+func ring(bell chan struct{}) {
+	select {
+	case bell <- struct{}{}:
+	default:
+	}
 }
 
 // add watches a directory. Watching one twice is no error and costs nothing.
 func (w *watcher) add(dir string) error {
-	id, err := syscall.InotifyAddWatch(w.fd, dir, dirMask)
+	id, err := inodeOf(dir)
+	if err == nil && w.paths[dir] != id {
+		w.remove(dir) // another directory has the name now
+		if was, ok := w.inodes[id]; ok {
+			w.remove(was) // it was moved
+		}
+	}
+	if err == nil {
+		err = w.fs.Add(dir) // also when it is known: the library forgets what moves
+	}
 	if err != nil {
 		return fmt.Errorf("cannot watch %q: %w", dir, err)
 	}
-	if old, ok := w.byPath[dir]; ok && old != int32(id) && w.byID[old] == dir {
-		w.drop(old) // another directory has the name now
-	}
-	if was, ok := w.byID[int32(id)]; ok && was != dir {
-		delete(w.byPath, was) // it was moved
-	}
-	w.byID[int32(id)], w.byPath[dir] = dir, int32(id)
+	w.paths[dir], w.inodes[id] = id, dir
 	return nil
 }
 
-// remove stops watching a directory and everything below it.
 func (w *watcher) remove(dir string) {
-	for path, id := range w.byPath {
-		if path == dir || strings.HasPrefix(path, dir+string(filepath.Separator)) {
-			w.drop(id)
+	id, ok := w.paths[dir]
+	if !ok {
+		return
+	}
+	_ = w.fs.Remove(dir) // fails when the library or the kernel removed it first
+	delete(w.paths, dir)
+	delete(w.inodes, id)
+}
+
+// keep stops watching all other directories.
+func (w *watcher) keep(dirs map[string]bool) {
+	for dir := range w.paths {
+		if !dirs[dir] {
+			w.remove(dir)
 		}
 	}
 }
 
-func (w *watcher) drop(id int32) {
-	if path, ok := w.byID[id]; ok && w.byPath[path] == id {
-		delete(w.byPath, path)
-	}
-	delete(w.byID, id)
-	_, _ = syscall.InotifyRmWatch(w.fd, uint32(id)) // fails when the kernel removed it first
-}
-
-// read passes on what the kernel reports, a buffer at a time, until close.
-func (w *watcher) read() {
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := w.file.Read(buf)
-		if err != nil || n <= 0 {
-			if errors.Is(err, syscall.EINTR) {
-				continue
-			}
-			return
-		}
-		select {
-		case w.events <- parseEvents(buf[:n]):
-		case <-w.done:
-			return
+// moved reports whether a watched path leads to another directory than the watched one, or to none.
+func (w *watcher) moved() bool {
+	for dir, id := range w.paths {
+		if now, err := inodeOf(dir); err != nil || now != id {
+			return true
 		}
 	}
+	return false
 }
 
-func parseEvents(buf []byte) []event {
-	var events []event
-	for len(buf) >= syscall.SizeofInotifyEvent {
-		e := event{id: int32(binary.NativeEndian.Uint32(buf)), mask: binary.NativeEndian.Uint32(buf[4:])}
-		end := min(syscall.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(buf[12:])), len(buf))
-		name, _, _ := bytes.Cut(buf[syscall.SizeofInotifyEvent:end], []byte{0})
-		e.name, e.overflow = string(name), e.mask&syscall.IN_Q_OVERFLOW != 0
-		events, buf = append(events, e), buf[end:]
+func inodeOf(dir string) (inode, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return inode{}, err
 	}
-	return events
+	if !info.IsDir() {
+		return inode{}, syscall.ENOTDIR
+	}
+	st := stampOf(info)
+	return inode{st.dev, st.ino}, nil
+}
+
+// isExhausted reports that the kernel has no more watches, or does not watch this file system.
+func isExhausted(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
+func watchProblem(err error) string {
+	sysctl := "fs.inotify.max_user_instances"
+	if errors.Is(err, syscall.ENOSPC) {
+		sysctl = "fs.inotify.max_user_watches"
+	}
+	return fmt.Sprintf("%v: raise the sysctl %s; until then the directory is read every few seconds", err, sysctl)
 }
