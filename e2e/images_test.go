@@ -4,10 +4,10 @@ import (
 	"path/filepath"
 	"testing"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-
 	"berth/e2e/harness"
 	"berth/e2e/images"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // variant is the test program's image with another digest.

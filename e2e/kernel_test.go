@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,15 +30,15 @@ func emptyCgroup(dir string) error {
 		}
 		return nil
 	})
-	for i := len(all) - 1; i >= 0; i-- {
-		procs, _ := os.ReadFile(filepath.Join(all[i], "cgroup.procs"))
+	for _, group := range slices.Backward(all) {
+		procs, _ := os.ReadFile(filepath.Join(group, "cgroup.procs"))
 		for word := range strings.FieldsSeq(string(procs)) {
 			if pid, err := strconv.Atoi(word); err == nil && pid > 1 && pid != os.Getpid() {
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}
 		}
-		if err := syscall.Rmdir(all[i]); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: %w", all[i], err)
+		if err := syscall.Rmdir(group); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", group, err)
 		}
 	}
 	return nil

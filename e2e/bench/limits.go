@@ -12,15 +12,15 @@ import (
 	"strconv"
 	"strings"
 
+	"berth/e2e/images"
+
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/vishvananda/netlink"
-
-	"berth/e2e/images"
 )
 
-// bench is a directory with an unpacked root file system, and a bridge, for the programs that are compared.
+// field is a directory with an unpacked root file system, and a bridge, for the programs that are compared.
 type field struct {
-	dir, root, state, bridge, cgroup string
+	dir, root, state, bridge string
 }
 
 // newField prepares what the limit programs need. state is on the same file system as the directories of berth.

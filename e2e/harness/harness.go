@@ -19,6 +19,8 @@ import (
 )
 
 // TB is what the harness needs of a test; *testing.T and the bench's own runner have it.
+//
+//nolint:interfacebloat // the part of testing.TB that is used, as it is
 type TB interface {
 	Helper()
 	Name() string

@@ -81,25 +81,6 @@ func (t *tree) program(from string) error {
 	return nil
 }
 
-// copyTree copies the regular files and links below a directory of this machine.
-func (t *tree) copyTree(dir string) error {
-	return filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.Type()&os.ModeSymlink != 0:
-			target, err := os.Readlink(p)
-			if err == nil {
-				t.link(p, target)
-			}
-			return err
-		case d.Type().IsRegular():
-			return t.copy(p, p)
-		}
-		return nil
-	})
-}
-
 func (t *tree) bytes() ([]byte, error) {
 	var names []string
 	for n := range t.headers {

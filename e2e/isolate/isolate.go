@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -256,9 +257,9 @@ func removeTree(dir string) error {
 	if err != nil {
 		return err
 	}
-	for i := len(all) - 1; i >= 0; i-- {
-		if err := syscall.Rmdir(all[i]); err != nil && !errors.Is(err, syscall.ENOENT) {
-			return fmt.Errorf("cannot remove cgroup %s: %w", all[i], err)
+	for _, dir := range slices.Backward(all) {
+		if err := syscall.Rmdir(dir); err != nil && !errors.Is(err, syscall.ENOENT) {
+			return fmt.Errorf("cannot remove cgroup %s: %w", dir, err)
 		}
 	}
 	return nil

@@ -1,6 +1,9 @@
 package layers
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // rule judges one import; tests says whether test files are held to it too.
 type rule struct {
@@ -66,8 +69,10 @@ var rules = []rule{
 		if !below(i.Package, "reconcile") || below(i.Package, "reconcile/reconciletest") {
 			return ""
 		}
-		for _, impure := range []string{"os", "net", "syscall", "io/fs", "log", "log/slog", "math/rand", "math/rand/v2", "crypto/rand",
-			"github.com/go-logr/logr", "k8s.io/klog/v2", "k8s.io/utils/clock"} {
+		for _, impure := range []string{
+			"os", "net", "syscall", "io/fs", "log", "log/slog", "math/rand", "math/rand/v2", "crypto/rand",
+			"github.com/go-logr/logr", "k8s.io/klog/v2", "k8s.io/utils/clock",
+		} {
 			if i.Path == impure || impure == "os" && below(i.Path, "os") || impure == "net" && strings.HasPrefix(i.Path, "net/http") {
 				return "a decision is pure: no input or output, clock, log or randomness"
 			}
@@ -78,10 +83,8 @@ var rules = []rule{
 		if !below(i.Package, keeperPackages...) || below(i.Package, "runtime/keeper/client") {
 			return ""
 		}
-		for _, light := range keeperMay {
-			if i.Path == light {
-				return ""
-			}
+		if slices.Contains(keeperMay, i.Path) {
+			return ""
 		}
 		if below(i.Path, module+"/runtime/keeper") {
 			return ""
@@ -89,8 +92,10 @@ var rules = []rule{
 		return "the keeper's hook is initialised before everything else and imports only what is cheap: " + strings.Join(keeperMay, " ")
 	}},
 	{tests: true, broken: func(_ string, i Import) string {
-		for _, no := range []string{"github.com/sirupsen/logrus", "github.com/stretchr/testify", "sigs.k8s.io/controller-runtime",
-			"k8s.io/apiserver", "k8s.io/client-go/kubernetes", "github.com/containerd/containerd"} {
+		for _, no := range []string{
+			"github.com/sirupsen/logrus", "github.com/stretchr/testify", "sigs.k8s.io/controller-runtime",
+			"k8s.io/apiserver", "k8s.io/client-go/kubernetes", "github.com/containerd/containerd",
+		} {
 			if below(i.Path, no) {
 				return "decided against"
 			}

@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"berth/e2e/isolate"
+
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
-
-	"berth/e2e/isolate"
 )
 
 func TestMain(m *testing.M) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -124,11 +125,7 @@ func (r *Registry) Asked(prefix string) int {
 func (r *Registry) AskedAll() map[string]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := map[string]int{}
-	for k, v := range r.asked {
-		out[k] = v
-	}
-	return out
+	return maps.Clone(r.asked)
 }
 
 // Forget sets all counts to zero.
