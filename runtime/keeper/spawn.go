@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	goruntime "runtime"
 	"strconv"
 	"syscall"
@@ -37,10 +38,14 @@ func newSpawner() (*spawner, error) {
 	return s, s.newPage()
 }
 
-func (s *spawner) newPage() (err error) {
-	s.page, err = syscall.Mmap(-1, 0, 4096, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED|syscall.MAP_ANON)
-	s.orphan = false
-	return err
+// newPage gets another page for reports. When it fails the old one stays, and stays an orphan's.
+func (s *spawner) newPage() error {
+	page, err := syscall.Mmap(-1, 0, 4096, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED|syscall.MAP_ANON)
+	if err != nil {
+		return err
+	}
+	s.page, s.orphan = page, false
+	return nil
 }
 
 func (s *spawner) report() *program.Report { return (*program.Report)(unsafe.Pointer(&s.page[0])) }
@@ -54,7 +59,7 @@ func (s *spawner) fit(size int) error {
 	if err != nil {
 		return err
 	}
-	syscall.Munmap(s.arena)
+	_ = syscall.Munmap(s.arena) // our own mapping: it cannot fail
 	s.arena = arena
 	return nil
 }
@@ -88,6 +93,11 @@ func (k *keeper) spawn(s *spawner, b *birth) (outcome, *wire.Failure) {
 	if err := s.fit(program.Size(parts...)); err != nil {
 		return outcome{pty: -1}, errnoFailure("map memory for a child", err)
 	}
+	if s.orphan { // the page may still be written to: it is left to that child
+		if err := s.newPage(); err != nil {
+			return outcome{pty: -1}, errnoFailure("map memory for a child", err)
+		}
+	}
 	cgroup := -1
 	if b.cgroup != "" {
 		var err error
@@ -115,9 +125,6 @@ func (k *keeper) spawn(s *spawner, b *birth) (outcome, *wire.Failure) {
 	if fail := w.wait(); fail != nil {
 		closeFD(&w.pty)
 		p.release()
-		if s.orphan { // the page may still be written to: leave it to the child
-			s.newPage()
-		}
 		return outcome{p, -1}, fail
 	}
 	return outcome{p, w.pty}, nil
@@ -145,7 +152,7 @@ func (k *keeper) clone(s *spawner, b *birth, parts []program.Program, cgroup int
 		return nil, -1, -1, &wire.Failure{Code: wire.CodeInvalid, Text: err.Error()}
 	}
 	s.report().Reset()
-	child := program.Child{Flags: b.flags, Cgroup: cgroup, Image: image, Report: s.report(), Ignored: ignoredMask()}
+	child := program.Child{Flags: b.flags, Cgroup: cgroup, Image: image, Report: s.report()}
 	p, fail = k.fork(&child, b.pidns)
 	if fail != nil {
 		syscall.Close(g[1])
@@ -189,13 +196,6 @@ func (k *keeper) fork(child *program.Child, pidns int) (*process, *wire.Failure)
 	return p, nil
 }
 
-func ignoredMask() (mask uint64) {
-	for _, s := range ignoredSignals {
-		mask |= 1 << (uint(s) - 1)
-	}
-	return mask
-}
-
 // prologue is the keeper's own steps at the start of every child.
 type prologue struct {
 	program program.Program
@@ -227,7 +227,7 @@ func newPrologue(nofile syscall.Rlimit, gated bool) (prologue, error) {
 
 func errnoFailure(what string, err error) *wire.Failure {
 	f := &wire.Failure{Code: wire.CodeErrno, Text: what}
-	if e, ok := err.(syscall.Errno); ok {
+	if e, ok := errors.AsType[syscall.Errno](err); ok {
 		f.Errno = uint32(e)
 	} else {
 		f.Text += ": " + err.Error()

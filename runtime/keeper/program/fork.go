@@ -35,9 +35,8 @@ type cloneArgs struct {
 }
 
 const (
-	clonePIDFD        = 0x1000
-	cloneClearSighand = 0x1_0000_0000
-	cloneIntoCgroup   = 0x2_0000_0000
+	clonePIDFD      = 0x1000
+	cloneIntoCgroup = 0x2_0000_0000
 )
 
 // Child says how to make a child.
@@ -47,12 +46,7 @@ type Child struct {
 	Cgroup int
 	Image  Image
 	Report *Report
-	// Ignored has bit N-1 set when the parent ignores signal N: the child puts it back.
-	Ignored uint64
 }
-
-// noClearSighand is set when the kernel (before 5.5) refused CLONE_CLEAR_SIGHAND.
-var noClearSighand atomic.Bool
 
 // defaultAction is a struct sigaction of zeros: SIG_DFL.
 var defaultAction [4]uint64
@@ -64,7 +58,7 @@ func Fork(c *Child) (pid, pidfd int, errno syscall.Errno) {
 	defer goruntime.UnlockOSThread()
 	fd := int32(-1)
 	args := cloneArgs{
-		flags:      uint64(c.Flags) | clonePIDFD | cloneClearSighand,
+		flags:      uint64(c.Flags) | clonePIDFD,
 		pidfd:      uint64(uintptr(unsafe.Pointer(&fd))),
 		exitSignal: uint64(syscall.SIGCHLD),
 	}
@@ -72,32 +66,23 @@ func Fork(c *Child) (pid, pidfd int, errno syscall.Errno) {
 		args.flags |= cloneIntoCgroup
 		args.cgroup = uint64(c.Cgroup)
 	}
-	pid, errno = -1, syscall.EINVAL
-	if !noClearSighand.Load() {
-		pid, errno = fork(c, &args, c.Ignored)
-	}
-	if errno == syscall.EINVAL {
-		args.flags &^= cloneClearSighand
-		if pid, errno = fork(c, &args, ^uint64(0)); errno == 0 {
-			noClearSighand.Store(true)
-		}
-	}
+	pid, errno = fork(c, &args)
 	return pid, int(fd), errno
 }
 
-// fork does the clone. reset are the signals whose action the child puts to the default.
+// fork does the clone.
 //
 //go:norace
 //go:noinline
-func fork(c *Child, args *cloneArgs, reset uint64) (int, syscall.Errno) {
+func fork(c *Child, args *cloneArgs) (int, syscall.Errno) {
 	all, old := ^uint64(0), uint64(0)
 	steps, count, base, report := c.Image.steps, c.Image.count, c.Image.base, c.Report
-	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
+	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
 	pid, _, errno := syscall.RawSyscall(sysClone3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0)
 	if pid == 0 && errno == 0 {
-		child(steps, count, base, report, reset)
+		child(steps, count, base, report)
 	}
-	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
+	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
 	return int(pid), errno
 }
 
@@ -106,17 +91,17 @@ func fork(c *Child, args *cloneArgs, reset uint64) (int, syscall.Errno) {
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func child(steps *step, count uint32, base unsafe.Pointer, report *Report, reset uint64) {
+func child(steps *step, count uint32, base unsafe.Pointer, report *Report) {
+	// All signals: what whoever started the keeper ignored is as little the child's as what the keeper ignores, and Go's runtime leaves
+	// some that it does not use (32 to 34) as they were. CLONE_CLEAR_SIGHAND keeps what is ignored. SIGKILL and SIGSTOP refuse.
 	for sig := uintptr(1); sig <= 64; sig++ {
-		if reset&(1<<(sig-1)) != 0 {
-			syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&defaultAction)), 0, 8, 0, 0)
-		}
+		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&defaultAction)), 0, 8, 0, 0)
 	}
 	// defaultAction is as good as an empty set of signals.
-	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&defaultAction)), 0, 8, 0, 0)
+	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&defaultAction)), 0, 8, 0, 0)
 	status := interpret(steps, count, base, report)
 	for {
-		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, status, 0, 0)
+		_, _, _ = syscall.RawSyscall(syscall.SYS_EXIT_GROUP, status, 0, 0)
 	}
 }
 
