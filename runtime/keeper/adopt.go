@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"syscall"
 	"time"
 	"unsafe"
@@ -203,7 +204,7 @@ func exitOf(fd int) (status syscall.WaitStatus, known, supported bool) {
 	}
 	info.mask = infoExit
 	err := ioctl(fd, getInfo, uintptr(unsafe.Pointer(&info)))
-	if err != nil && err != syscall.ESRCH {
+	if err != nil && !errors.Is(err, syscall.ESRCH) {
 		return 0, false, false
 	}
 	return syscall.WaitStatus(info.exitCode), err == nil && info.mask&infoExit != 0, true

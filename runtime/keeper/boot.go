@@ -42,7 +42,7 @@ func detach(a arguments, argv []string) int {
 
 // enter turns the process into one that depends on nothing of its caller's, and executes the serving stage.
 func enter(a arguments) int {
-	syscall.Setsid() // EPERM: leads one already
+	_, _ = syscall.Setsid() // EPERM: leads one already
 	syscall.Umask(0o077)
 	if err := syscall.Mkdir(a.runDir, 0o700); err != nil && err != syscall.EEXIST {
 		return startFailed(a, "cannot make the run directory", err)
@@ -60,7 +60,7 @@ func enter(a arguments) int {
 	if err := syscall.Chdir("/"); err != nil {
 		return startFailed(a, "cannot change to /", err)
 	}
-	syscall.Syscall(sysCloseRange, 3, maxFD, closeCloexec)
+	_, _, _ = syscall.Syscall(sysCloseRange, 3, maxFD, closeCloexec) // fails for no kernel from 5.11 on
 	if a.ready >= 0 {
 		if err := keepAt(a.ready, readyFD, &exe); err != nil {
 			return startFailed(a, "cannot keep a descriptor", err)
@@ -101,7 +101,7 @@ func stdio(a arguments) error {
 	}
 	var st syscall.Stat_t
 	if syscall.Fstat(log, &st) == nil && st.Size > 1<<20 {
-		syscall.Ftruncate(log, 0) // a few lines per start: this much is history
+		_ = syscall.Ftruncate(log, 0) // a few lines per start: this much is history
 	}
 	for to, from := range []int{null, log, log} {
 		if err := syscall.Dup3(from, to, 0); err != nil && from != to {
@@ -172,7 +172,7 @@ func startFailed(a arguments, what string, err error) int {
 // tell writes the outcome of the start: R ready, B another keeper serves, E and a text.
 func tell(fd int, text string) {
 	if fd >= 0 {
-		syscall.Write(fd, []byte(text))
+		_, _ = syscall.Write(fd, []byte(text)) // EPIPE: nobody waits any more
 		syscall.Close(fd)
 	}
 }
@@ -182,5 +182,5 @@ func complain(what string, err error) {
 	if err != nil {
 		text += ": " + err.Error()
 	}
-	os.Stderr.WriteString(text + "\n")
+	_, _ = os.Stderr.WriteString(text + "\n") // there is no other place to complain to
 }

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -50,7 +51,7 @@ func (k *keeper) bind() error {
 		return err
 	}
 	path := k.runDir + "/" + wire.SocketName
-	syscall.Unlink(path)
+	_ = syscall.Unlink(path) // what stays in the way makes bind fail
 	if len(path) > 100 {
 		path = "/proc/self/fd/" + itoa(k.dir) + "/" + wire.SocketName
 	}
@@ -67,7 +68,7 @@ func (k *keeper) bind() error {
 func (l *listener) ready(uint32) {
 	for {
 		fd, _, err := syscall.Accept4(l.fd, syscall.SOCK_CLOEXEC)
-		if err == syscall.EMFILE || err == syscall.ENFILE {
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 			l.refuse()
 			continue
 		}
@@ -79,8 +80,9 @@ func (l *listener) ready(uint32) {
 			syscall.Close(fd)
 			continue
 		}
-		syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, soSndbufForce, sendBuffer)
-		syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &syscall.Timeval{Sec: 10})
+		// Both only keep a slow client from being a burden: without them it still works.
+		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, soSndbufForce, sendBuffer)
+		_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &syscall.Timeval{Sec: 10})
 		c := &conn{k: l.k, fd: fd, execs: map[uint64]*process{}}
 		if c.token, err = l.k.loop.add(fd, syscall.EPOLLIN, c); err != nil {
 			syscall.Close(fd)
@@ -170,7 +172,7 @@ func (c *conn) send(kind wire.Kind, id uint64, m wire.Message, file int, flags i
 			continue
 		}
 		if err != nil {
-			syscall.Shutdown(c.fd, syscall.SHUT_RDWR) // the loop sees the end and cleans up
+			_ = syscall.Shutdown(c.fd, syscall.SHUT_RDWR) // the loop sees the end and cleans up
 		}
 		return
 	}
@@ -186,6 +188,6 @@ func (c *conn) close() {
 	defer c.mu.Unlock()
 	closeFD(&c.fd)
 	for _, p := range c.execs {
-		p.signal(uint32(syscall.SIGKILL))
+		p.kill()
 	}
 }

@@ -180,7 +180,7 @@ func writeExit(path string, e wire.Exit) error {
 		err = syscall.ENOSPC
 	}
 	if err != nil {
-		syscall.Unlink(tmp)
+		_ = syscall.Unlink(tmp) // the next record truncates it
 		return err
 	}
 	return syscall.Rename(tmp, path)
@@ -272,7 +272,7 @@ func (r *request) forget() {
 func removeFIFOs(l *wire.Log) {
 	for _, p := range []string{l.Stdout, l.Stderr} {
 		if p != "" {
-			syscall.Unlink(p)
+			_ = syscall.Unlink(p) // gone already, or removed with its directory
 		}
 	}
 }

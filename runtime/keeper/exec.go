@@ -20,7 +20,7 @@ func (r *request) exec() {
 	defer closeFD(&pty)
 	r.conn.mu.Lock()
 	if r.conn.fd < 0 { // nobody is left to belong to
-		p.signal(uint32(syscall.SIGKILL))
+		p.kill()
 	}
 	r.conn.execs[r.id] = p
 	r.conn.mu.Unlock()

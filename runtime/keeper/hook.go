@@ -70,10 +70,12 @@ func run(argv []string) int {
 	a, ok := parse(argv)
 	switch {
 	case !ok:
-		os.Stderr.WriteString(usage)
+		_, _ = os.Stderr.WriteString(usage) // the exit status says it too
 		return 2
 	case a.probe:
-		os.Stdout.WriteString(probeText() + "\n")
+		if _, err := os.Stdout.WriteString(probeText() + "\n"); err != nil {
+			return 1
+		}
 		return 0
 	case os.Getenv(stageEnv) != "":
 		return serve(a)

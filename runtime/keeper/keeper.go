@@ -9,6 +9,7 @@
 package keeper
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"sync"
@@ -63,7 +64,7 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // serve is the last stage of the start, and the rest of the process's life.
 func serve(a arguments) int {
 	name := [16]byte{'b', 'e', 'r', 't', 'h', '-', 'k', 'e', 'e', 'p', 'e', 'r'}
-	syscall.Syscall(syscall.SYS_PRCTL, prSetName, uintptr(unsafe.Pointer(&name[0])), 0)
+	_, _, _ = syscall.Syscall(syscall.SYS_PRCTL, prSetName, uintptr(unsafe.Pointer(&name[0])), 0) // only for who looks at ps
 	syscall.Umask(0o077)
 	ignoreSignals()
 	k := &keeper{
@@ -74,7 +75,7 @@ func serve(a arguments) int {
 		syscall.CloseOnExec(a.ready)
 	}
 	if what, err := k.prepare(); err != nil {
-		if err == syscall.EWOULDBLOCK {
+		if errors.Is(err, syscall.EWOULDBLOCK) {
 			tell(a.ready, "B")
 			return 3
 		}
@@ -159,7 +160,7 @@ var ignoredSignals = [...]syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall
 func ignoreSignals() {
 	action := [4]uint64{1} // SIG_IGN
 	for _, s := range ignoredSignals {
-		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&action[0])), 0, 8, 0, 0)
+		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&action[0])), 0, 8, 0, 0)
 	}
 }
 

@@ -117,7 +117,7 @@ func (r *request) shutdown() {
 		}
 		k.mu.Unlock()
 		for _, c := range running {
-			c.process.signal(uint32(syscall.SIGKILL))
+			c.process.kill()
 		}
 		for _, c := range running {
 			<-c.process.done
@@ -127,7 +127,7 @@ func (r *request) shutdown() {
 	for _, b := range k.sandboxes {
 		b.close()
 	}
-	syscall.Unlink(k.runDir + "/" + wire.SocketName)
+	_ = syscall.Unlink(k.runDir + "/" + wire.SocketName)
 	r.reply(nil, -1)
 	os.Exit(0)
 }

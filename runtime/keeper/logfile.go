@@ -137,7 +137,7 @@ func (f *logFile) rotate() {
 		}
 	}
 	if f.files == 1 {
-		syscall.Unlink(f.path)
+		_ = syscall.Unlink(f.path) // when it stays it goes on growing, as above
 	}
 	closeFD(&f.fd)
 	f.size, f.torn = 0, false

@@ -47,7 +47,7 @@ func (l *loop) post(f func()) {
 	l.mu.Unlock()
 	if first {
 		one := [8]byte{1}
-		syscall.Write(l.wake, one[:])
+		_, _ = syscall.Write(l.wake, one[:]) // EAGAIN: it is awake already
 	}
 }
 
@@ -80,7 +80,7 @@ func (l *loop) add(fd int, events uint32, s source) (int32, error) {
 func (l *loop) remove(token int32, fd int) {
 	if l.sources[token] != nil {
 		delete(l.sources, token)
-		syscall.EpollCtl(l.epoll, syscall.EPOLL_CTL_DEL, fd, &syscall.EpollEvent{})
+		_ = syscall.EpollCtl(l.epoll, syscall.EPOLL_CTL_DEL, fd, &syscall.EpollEvent{})
 	}
 }
 
@@ -103,7 +103,7 @@ func (l *loop) run() {
 
 func (l *loop) runPosted() {
 	var count [8]byte
-	syscall.Read(l.wake, count[:])
+	_, _ = syscall.Read(l.wake, count[:]) // EAGAIN: an earlier round has read it
 	l.mu.Lock()
 	posted := l.posted
 	l.posted = nil

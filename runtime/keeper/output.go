@@ -124,7 +124,11 @@ func (o *output) addPTY(master int) {
 		complain("cannot read a terminal", err)
 		return
 	}
-	syscall.SetNonblock(fd, true)
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		complain("cannot read a terminal", err)
+		syscall.Close(fd)
+		return
+	}
 	s := &stream{out: o, name: streamNames[0], fd: fd}
 	o.streams = append(o.streams, s)
 	s.watch()

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"encoding/binary"
+	"errors"
 	"syscall"
 
 	"berth/runtime/keeper/program"
@@ -13,7 +14,7 @@ import (
 func pauseProgram() (int, error) {
 	const mfdExec = 0x10 // Linux 6.3; needed where vm.memfd_noexec is 1
 	fd, err := memfd("berth-pause", mfdExec)
-	if err == syscall.EINVAL {
+	if errors.Is(err, syscall.EINVAL) {
 		fd, err = memfd("berth-pause", 0)
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"sync"
 	"syscall"
 	"time"
@@ -33,11 +34,14 @@ func (p *process) signal(sig uint32) error {
 	if p.pidfd < 0 {
 		return nil
 	}
-	if err := pidfdSignal(p.pidfd, sig); err != nil && err != syscall.ESRCH {
+	if err := pidfdSignal(p.pidfd, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err
 	}
 	return nil
 }
+
+// kill ends the process. To SIGKILL by a pidfd the kernel answers root with nothing but ESRCH, which is the wish fulfilled.
+func (p *process) kill() { _ = p.signal(uint32(syscall.SIGKILL)) }
 
 // end records how the process ended; only the first word counts. The caller runs what is returned, without the keeper's lock.
 func (p *process) end(status syscall.WaitStatus, known bool) (then func()) {

@@ -69,7 +69,7 @@ func (b *sandbox) close() {
 		closeFD(&b.ns[i])
 	}
 	if b.first != nil {
-		b.first.signal(uint32(syscall.SIGKILL))
+		b.first.kill()
 		b.first.whenEnded(b.first.release)
 	}
 }

@@ -211,9 +211,7 @@ func TestManyAtOnce(t *testing.T) {
 	const count = 200
 	stop := make(chan struct{})
 	var pressure, starters sync.WaitGroup
-	pressure.Add(1)
-	go func() { // the keeper's own collector works too: requests and lists are its garbage
-		defer pressure.Done()
+	pressure.Go(func() { // the keeper's own collector works too: requests and lists are its garbage
 		for {
 			select {
 			case <-stop:
@@ -225,19 +223,17 @@ func TestManyAtOnce(t *testing.T) {
 				}
 			}
 		}
-	}()
+	})
 	next := make(chan int)
 	for range 4 {
-		starters.Add(1)
-		go func() {
-			defer starters.Done()
+		starters.Go(func() {
 			for i := range next {
 				r := w.request("many/"+strconv.Itoa(i), "echo hello from "+strconv.Itoa(i)+"; exit "+strconv.Itoa(i%100))
 				if _, err := w.c.Start(w.ctx(), r); err != nil {
 					t.Error(err)
 				}
 			}
-		}()
+		})
 	}
 	for i := range count {
 		next <- i
@@ -277,9 +273,7 @@ func TestKilledDuringSetUp(t *testing.T) {
 	parent := strconv.Itoa(w.c.Info().PID)
 	stop := make(chan struct{})
 	var killer sync.WaitGroup
-	killer.Add(1)
-	go func() {
-		defer killer.Done()
+	killer.Go(func() {
 		for {
 			select {
 			case <-stop:
@@ -289,13 +283,13 @@ func TestKilledDuringSetUp(t *testing.T) {
 			lists, _ := filepath.Glob("/proc/" + parent + "/task/*/children")
 			for _, list := range lists {
 				p, _ := os.ReadFile(list)
-				for _, pid := range strings.Fields(string(p)) {
+				for pid := range strings.FieldsSeq(string(p)) {
 					n, _ := strconv.Atoi(pid)
 					_ = syscall.Kill(n, syscall.SIGKILL)
 				}
 			}
 		}
-	}()
+	})
 	failed := 0
 	for i := range 150 {
 		var b program.Builder

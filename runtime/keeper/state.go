@@ -183,7 +183,7 @@ func (s *state) descriptors(f func(fd int)) {
 func (k *keeper) restore() error {
 	fd, err := strconv.Atoi(os.Getenv(stateEnv))
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // it says "serve" then: a fresh start
 	}
 	p, err := readAll(fd)
 	syscall.Close(fd)
@@ -253,6 +253,6 @@ func closeOnExec(fd int) {
 
 func inherit(fd int) {
 	if fd >= 0 {
-		syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_SETFD, 0)
+		_, _, _ = syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_SETFD, 0)
 	}
 }

@@ -60,7 +60,7 @@ func (k *keeper) replace(binary int) error {
 	for c := range k.conns { // what belongs to a connection ends with it
 		c.mu.Lock()
 		for _, p := range c.execs {
-			p.signal(uint32(syscall.SIGKILL))
+			p.kill()
 		}
 		c.mu.Unlock()
 	}
@@ -74,5 +74,5 @@ func (k *keeper) replace(binary int) error {
 func raiseNoFile() {
 	limit := earliest.NoFile()
 	limit.Cur = limit.Max
-	syscall.RawSyscall6(sysPrlimit, 0, syscall.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
+	_, _, _ = syscall.RawSyscall6(sysPrlimit, 0, syscall.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
 }

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"syscall"
 	"time"
 
@@ -43,7 +44,7 @@ func (w *watch) wait() *wire.Failure {
 		fds := []pollFD{{fd: int32(w.done), events: pollIn}, {fd: int32(w.p.pidfd), events: pollIn}}
 		n, err := poll(fds, int64(time.Until(w.deadline)))
 		switch {
-		case err == syscall.EINTR:
+		case errors.Is(err, syscall.EINTR):
 			continue
 		case err != nil:
 			w.kill()
@@ -57,7 +58,7 @@ func (w *watch) wait() *wire.Failure {
 					return fail
 				}
 				continue
-			} else if err == syscall.EINTR {
+			} else if errors.Is(err, syscall.EINTR) {
 				continue
 			}
 		}
@@ -83,7 +84,7 @@ func (w *watch) ready() *wire.Failure {
 func (w *watch) openGate() {
 	if *w.gate >= 0 {
 		one := [1]byte{1}
-		syscall.Write(*w.gate, one[:]) // EPIPE: the child is gone, which the pipe tells next
+		_, _ = syscall.Write(*w.gate, one[:]) // EPIPE: the child is gone, which the pipe tells next
 		closeFD(w.gate)
 	}
 }
@@ -119,7 +120,7 @@ func (w *watch) timedOut() *wire.Failure {
 }
 
 func (w *watch) kill() {
-	w.p.signal(uint32(syscall.SIGKILL))
+	w.p.kill()
 	w.gone()
 }
 

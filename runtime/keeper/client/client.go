@@ -59,7 +59,7 @@ func Dial(ctx context.Context, runDir string) (*Client, error) {
 		err = fmt.Errorf("cannot speak version %d of the keeper's protocol", hello.Version)
 	}
 	if err != nil {
-		c.Close()
+		_ = c.Close() // the error before says more
 		return nil, err
 	}
 	c.info = Info{Version: hello.Version, PID: hello.PID, Build: hello.Build, StartedAt: time.Unix(0, hello.StartedAt)}
@@ -192,7 +192,7 @@ func (c *Client) read() {
 		}
 		c.dispatch(kind, id, append([]byte(nil), buf[:n]...), file)
 	}
-	c.conn.Close()
+	_ = c.conn.Close() // ErrClosed: by Close
 	c.mu.Lock()
 	c.gone = true
 	execs := c.execs
@@ -249,6 +249,7 @@ func (c *Client) dispatch(kind wire.Kind, id uint64, packet []byte, file *os.Fil
 		c.execEnded(packet)
 		closeFile(file)
 		return
+	default: // an answer
 	}
 	c.mu.Lock()
 	w := c.waiting[id]

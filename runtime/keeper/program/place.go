@@ -128,6 +128,7 @@ func resolve(k kind, v, data uint64, slots *Table) (uint64, error) {
 			return 0, errors.New("slot " + strconv.FormatUint(v, 10) + " is empty")
 		}
 		return uint64(slots[v]), nil
+	default: // kindImm, and kindReg, which the child resolves
+		return v, nil
 	}
-	return v, nil
 }
