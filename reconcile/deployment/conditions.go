@@ -52,10 +52,13 @@ func setCondition(s *appsv1.DeploymentStatus, c appsv1.DeploymentCondition) {
 		c.LastTransitionTime = had.LastTransitionTime
 	}
 	dropCondition(s, c.Type)
-	s.Conditions = append(s.Conditions, c)
+	s.Conditions = append(slices.Clip(s.Conditions), c)
 }
 
 func dropCondition(s *appsv1.DeploymentStatus, kind appsv1.DeploymentConditionType) {
+	if findCondition(s.Conditions, kind) == nil {
+		return
+	}
 	s.Conditions = slices.DeleteFunc(slices.Clone(s.Conditions), func(c appsv1.DeploymentCondition) bool { return c.Type == kind })
 	if len(s.Conditions) == 0 {
 		s.Conditions = nil

@@ -45,6 +45,7 @@ type rollout struct {
 
 	newest    *revision   // the one with the Deployment's template; nil while there is none
 	others    []*revision // oldest first
+	every     []*revision // what all has listed
 	collision *int32
 }
 
@@ -60,8 +61,7 @@ type revision struct {
 }
 
 func newRollout(in Input) *rollout {
-	d := *in.Deployment
-	d.Status = *in.Deployment.Status.DeepCopy()
+	d := *in.Deployment // conditions are replaced, never written into
 	r := &rollout{d: &d, old: in.Deployment, now: in.Now, collision: d.Status.CollisionCount}
 	sets := slices.Clone(in.ReplicaSets)
 	slices.SortFunc(sets, func(a, b *appsv1.ReplicaSet) int {
@@ -88,13 +88,16 @@ func newRollout(in Input) *rollout {
 
 func (r *rollout) desired() int32 { return replicas(r.d.Spec.Replicas) }
 
-// all returns the revisions that exist or shall exist, oldest first, the newest last.
+// all returns the revisions that exist or shall exist, oldest first, the newest last. Nobody changes the list.
 func (r *rollout) all() []*revision {
-	all := slices.Clone(r.others)
-	if r.newest != nil {
-		all = append(all, r.newest)
+	n := len(r.others)
+	if r.newest == nil {
+		return r.others
 	}
-	return all
+	if len(r.every) != n+1 {
+		r.every = append(slices.Clone(r.others), r.newest)
+	}
+	return r.every
 }
 
 func (v *revision) wasSize() int32 {

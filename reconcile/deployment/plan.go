@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
 	"berth/reconcile"
 )
@@ -28,6 +27,9 @@ func (r *rollout) rolled() reconcile.Plan {
 func (r *rollout) forgetOld() {
 	limit := r.d.Spec.RevisionHistoryLimit
 	if limit == nil || *limit == math.MaxInt32 {
+		return
+	}
+	if len(r.others) <= int(*limit) {
 		return
 	}
 	old := slices.Clone(r.others)
@@ -54,17 +56,17 @@ func (r *rollout) plan(status appsv1.DeploymentStatus) reconcile.Plan {
 	if number != r.old.Annotations[AnnotationRevision] {
 		p.Actions = append(p.Actions, reconcile.SetRevision{Key: r.key(), Revision: number})
 	}
-	if !apiequality.Semantic.DeepEqual(status, r.old.Status) {
-		d := r.old.DeepCopy()
-		d.Status = *status.DeepCopy()
-		if number != "" {
+	if !sameStatus(&status, &r.old.Status) {
+		d := *r.old // what is not of the status is shared: nobody writes into an object
+		d.Status = status
+		if number != "" && number != d.Annotations[AnnotationRevision] {
 			d.Annotations = maps.Clone(d.Annotations)
 			if d.Annotations == nil {
 				d.Annotations = map[string]string{}
 			}
 			d.Annotations[AnnotationRevision] = number
 		}
-		p.Actions = append(p.Actions, reconcile.UpdateStatus{Object: d})
+		p.Actions = append(p.Actions, reconcile.UpdateStatus{Object: &d})
 	}
 	return p
 }

@@ -1,7 +1,6 @@
 package deployment
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -34,6 +33,21 @@ func (r *rollout) status() appsv1.DeploymentStatus {
 	return s
 }
 
+// sameStatus compares everything that a status of this API has.
+func sameStatus(a, b *appsv1.DeploymentStatus) bool {
+	return a.ObservedGeneration == b.ObservedGeneration && a.Replicas == b.Replicas && a.UpdatedReplicas == b.UpdatedReplicas &&
+		a.ReadyReplicas == b.ReadyReplicas && a.AvailableReplicas == b.AvailableReplicas && a.UnavailableReplicas == b.UnavailableReplicas &&
+		sameNumber(a.TerminatingReplicas, b.TerminatingReplicas) && sameNumber(a.CollisionCount, b.CollisionCount) &&
+		slices.EqualFunc(a.Conditions, b.Conditions, sameCondition)
+}
+
+func sameNumber(a, b *int32) bool { return a == b || a != nil && b != nil && *a == *b }
+
+func sameCondition(a, b appsv1.DeploymentCondition) bool {
+	return a.Type == b.Type && a.Status == b.Status && a.Reason == b.Reason && a.Message == b.Message &&
+		a.LastUpdateTime.Equal(&b.LastUpdateTime) && a.LastTransitionTime.Equal(&b.LastTransitionTime)
+}
+
 func terminating(revisions []*revision) *int32 {
 	var n int32
 	for _, v := range revisions {
@@ -57,9 +71,9 @@ func (r *rollout) rolloutStatus() appsv1.DeploymentStatus {
 }
 
 func (r *rollout) judge(s *appsv1.DeploymentStatus, had *appsv1.DeploymentCondition) {
-	who := fmt.Sprintf("Deployment %q", r.d.Name)
+	who := "Deployment " + quote(r.d.Name)
 	if r.newest != nil {
-		who = fmt.Sprintf("ReplicaSet %q", r.newest.rs.Name)
+		who = "ReplicaSet " + quote(r.newest.rs.Name)
 	}
 	switch {
 	case r.complete(s):

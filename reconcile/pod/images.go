@@ -44,6 +44,9 @@ func (p *pass) haveImage(c *container) bool {
 		}
 	}
 	p.wait(c, reasonCreating, "")
+	if p.pulls == nil {
+		p.pulls = map[string]bool{}
+	}
 	p.pulls[ref] = true
 	p.do(reconcile.PullImage{Pod: p.key, Ref: ref, Always: c.spec.ImagePullPolicy == alwaysPull, Secrets: p.pullSecrets()})
 	return false

@@ -62,7 +62,8 @@ type pass struct {
 	pod *corev1.Pod
 	key reconcile.Key
 
-	inits, mains []*container
+	inits, mains []*container // parts of every
+	every        []*container // in the order in which they start
 	// attempt is that of the sandbox that containers started now will run in; ready tells that it is there.
 	attempt uint32
 	ready   bool
@@ -87,7 +88,7 @@ type container struct {
 
 func newPass(in Input) *pass {
 	p := &pass{
-		in: in, pod: in.Pod, pulls: map[string]bool{},
+		in: in, pod: in.Pod,
 		key: reconcile.Key{Kind: reconcile.KindPod, Namespace: in.Pod.Namespace, Name: in.Pod.Name},
 	}
 	if o := in.Observed; o != nil {
@@ -97,21 +98,28 @@ func newPass(in Input) *pass {
 	if p.changed {
 		p.attempt++
 	}
-	for i := range in.Pod.Spec.InitContainers {
-		c := p.look(&in.Pod.Spec.InitContainers[i])
-		c.init = true
-		c.sidecar = c.spec.RestartPolicy != nil && *c.spec.RestartPolicy == corev1.ContainerRestartPolicyAlways
-		p.inits = append(p.inits, c)
+	spec := &in.Pod.Spec
+	inits := len(spec.InitContainers)
+	list := make([]container, inits+len(spec.Containers))
+	p.every = make([]*container, len(list))
+	for i := range list {
+		c := &list[i]
+		p.every[i] = c
+		if i < inits {
+			c.spec, c.init = &spec.InitContainers[i], true
+			c.sidecar = c.spec.RestartPolicy != nil && *c.spec.RestartPolicy == corev1.ContainerRestartPolicyAlways
+		} else {
+			c.spec = &spec.Containers[i-inits]
+		}
+		p.look(c)
 	}
-	for i := range in.Pod.Spec.Containers {
-		p.mains = append(p.mains, p.look(&in.Pod.Spec.Containers[i]))
-	}
+	p.inits, p.mains = p.every[:inits], p.every[inits:]
 	return p
 }
 
 // look finds the attempts of a container. A start that ran into the program itself counts as one, wherever it is remembered.
-func (p *pass) look(spec *corev1.Container) *container {
-	c := &container{spec: spec}
+func (p *pass) look(c *container) {
+	spec := c.spec
 	if p.in.Observed != nil {
 		for i := range p.in.Observed.Containers {
 			s := &p.in.Observed.Containers[i]
@@ -125,26 +133,23 @@ func (p *pass) look(spec *corev1.Container) *container {
 	}
 	f, failed := p.in.Memory.Failed[spec.Name]
 	if !failed || (c.last != nil && c.last.Attempt >= f.Attempt) {
-		return c
+		return
 	}
 	if f.Reason == runtime.ReasonStartError || f.Reason == runtime.ReasonCannotRun {
 		c.former, c.last = c.last, &runtime.ContainerStatus{
 			Name: spec.Name, Attempt: f.Attempt, Backoff: f.Backoff, SpecHash: f.SpecHash, State: runtime.Exited, Image: spec.Image,
 			StartedAt: f.At, FinishedAt: f.At, ExitCode: runtime.CannotStartExitCode, Reason: f.Reason, Message: f.Message,
 		}
-		return c
+		return
 	}
 	c.refused = &f
-	return c
 }
 
 func (c *container) running() bool { return c.last != nil && c.last.State != runtime.Exited }
 func (c *container) exited() bool  { return c.last != nil && c.last.State == runtime.Exited }
 
-// all returns the containers in the order in which they start.
-func (p *pass) all() []*container {
-	return append(append(make([]*container, 0, len(p.inits)+len(p.mains)), p.inits...), p.mains...)
-}
+// all returns the containers in the order in which they start. Nobody changes the list.
+func (p *pass) all() []*container { return p.every }
 
 // do adds a step.
 func (p *pass) do(actions ...reconcile.Action) { p.actions = append(p.actions, actions...) }
@@ -181,9 +186,9 @@ func (p *pass) finish() reconcile.Plan {
 	if sameStatus(&status, &p.pod.Status) {
 		return plan
 	}
-	updated := p.pod.DeepCopy()
+	updated := *p.pod // what is not of the status is shared: nobody writes into an object
 	updated.Status = status
-	first := append([]reconcile.Action{reconcile.UpdateStatus{Object: updated}}, p.tell()...)
+	first := append([]reconcile.Action{reconcile.UpdateStatus{Object: &updated}}, p.tell()...)
 	plan.Actions = append(first, plan.Actions...)
 	return plan
 }

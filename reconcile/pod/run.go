@@ -216,15 +216,22 @@ func (p *pass) dropOldAttempts() {
 	if p.in.Observed == nil || p.forget {
 		return
 	}
-	newest := map[string]uint32{}
-	for _, s := range p.in.Observed.Containers {
-		newest[s.Name] = max(newest[s.Name], s.Attempt)
-	}
-	for _, s := range p.in.Observed.Containers {
-		if s.Attempt+1 < newest[s.Name] && s.State == runtime.Exited {
+	list := p.in.Observed.Containers
+	for i := range list {
+		s := &list[i]
+		if s.State == runtime.Exited && s.Attempt+1 < newest(list, s.Name) {
 			p.do(reconcile.RemoveContainer{Pod: p.key, UID: p.pod.UID, Container: s.Name, Attempt: s.Attempt})
 		}
 	}
+}
+
+func newest(list []runtime.ContainerStatus, name string) (attempt uint32) {
+	for i := range list {
+		if list[i].Name == name {
+			attempt = max(attempt, list[i].Attempt)
+		}
+	}
+	return attempt
 }
 
 func (p *pass) waitBackoff(c *container) {

@@ -2,8 +2,8 @@ package pod
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -95,9 +95,12 @@ func (p *pass) phase(initialized bool) corev1.PodPhase {
 }
 
 func (p *pass) containerStatuses(containers []*container, waitingFor string) []corev1.ContainerStatus {
-	var out []corev1.ContainerStatus
-	for _, c := range containers {
-		out = append(out, p.containerStatus(c, waitingFor))
+	if len(containers) == 0 {
+		return nil
+	}
+	out := make([]corev1.ContainerStatus, len(containers))
+	for i, c := range containers {
+		out[i] = p.containerStatus(c, waitingFor)
 	}
 	return out
 }
@@ -164,7 +167,7 @@ func (p *pass) terminated(s *runtime.ContainerStatus) *corev1.ContainerStateTerm
 
 // containerID names an attempt for kubectl; nothing reads it back.
 func (p *pass) containerID(s *runtime.ContainerStatus) string {
-	return fmt.Sprintf("berth://%s/%s/%d", p.pod.UID, s.Name, s.Attempt)
+	return "berth://" + string(p.pod.UID) + "/" + s.Name + "/" + strconv.FormatUint(uint64(s.Attempt), 10)
 }
 
 func (p *pass) formerStatus(c *container) *corev1.ContainerStatus {

@@ -7,7 +7,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
 	"berth/reconcile"
 )
@@ -32,10 +31,10 @@ func Plan(in Input) reconcile.Plan {
 	}
 	status, next := newStatus(in, counted)
 	p.RequeueAfter = next
-	if !apiequality.Semantic.DeepEqual(status, rs.Status) {
-		updated := rs.DeepCopy()
+	if !sameStatus(&status, &rs.Status) {
+		updated := *rs // what is not of the status is shared: nobody writes into an object
 		updated.Status = status
-		p.Actions = append(p.Actions, reconcile.UpdateStatus{Object: updated})
+		p.Actions = append(p.Actions, reconcile.UpdateStatus{Object: &updated})
 	}
 	return p
 }
@@ -70,6 +69,9 @@ func resize(in Input, active []*corev1.Pod) []reconcile.Action {
 	wish := 1
 	if rs.Spec.Replicas != nil {
 		wish = int(*rs.Spec.Replicas)
+	}
+	if len(active) == wish {
+		return nil
 	}
 	var actions []reconcile.Action
 	names := newNames(in)
