@@ -73,7 +73,7 @@ func report(code int, err error) int {
 	return code
 }
 
-// outer makes the cgroups, starts the first process of the new namespaces, and removes the cgroups after it.
+// outer makes the cgroups and a directory for temporary files, starts the first process of the new namespaces, and removes them after it.
 func outer() (code int, err error) {
 	name := fmt.Sprintf("e2e-%08x", uint32(time.Now().UnixNano())^uint32(os.Getpid())<<16)
 	dirs, err := makeCgroups(name)
@@ -81,7 +81,12 @@ func outer() (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	cmd := again("init", cgroupVar+"="+name)
+	tmp, err := os.MkdirTemp("", "e2e-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
+	cmd := again("init", cgroupVar+"="+name, "TMPDIR="+tmp)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
 		Pdeathsig:  syscall.SIGKILL,
