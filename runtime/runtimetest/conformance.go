@@ -85,13 +85,14 @@ type suite struct {
 func (s *suite) watch(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	s.changed = make(chan struct{}, 1)
+	events, changed := s.Events, make(chan struct{}, 1) // s gets others when the machine is opened again
+	s.changed = changed
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		err := s.Events.Events(ctx, func(runtime.Event) {
+		err := events.Events(ctx, func(runtime.Event) {
 			select {
-			case s.changed <- struct{}{}:
+			case changed <- struct{}{}:
 			default:
 			}
 		})
