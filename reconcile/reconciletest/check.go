@@ -1,7 +1,6 @@
 package reconciletest
 
 import (
-	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -82,11 +81,11 @@ func (w *world) wished(d *appsv1.Deployment) {
 }
 
 func (w *world) deploymentOf(p *corev1.Pod) (*appsv1.Deployment, *appsv1.ReplicaSet) {
-	rs := w.setByUID(ownerUID(p))
+	rs := w.setByUID(ownerUID(p.OwnerReferences))
 	if rs == nil {
 		return nil, nil
 	}
-	owner := ownerUID(rs)
+	owner := ownerUID(rs.OwnerReferences)
 	for _, d := range w.deployments {
 		if d.UID == owner {
 			return d, rs
@@ -150,45 +149,42 @@ func (w *world) checkStep(k reconcile.Key, before int32) {
 			}
 		}
 	}
-	for _, d := range w.deployments {
-		if w.clean(d) {
-			f := w.familyOf(d)
-			limit, floor := bounds(d)
-			f.limit, f.floor, f.disturbed = max(limit, w.size(key(reconcile.KindDeployment, d.Name))), min(floor, w.availableOf(d)), false
-			f.apart = d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType && w.revisionsWithPods(d) <= 1
+	x := w.markDue()
+	for i, d := range w.deployments {
+		g := &x.deployments[i]
+		if g.due {
+			continue
+		}
+		limit, floor := bounds(d)
+		size, available, apart := w.tally(x, g)
+		*g.family = family{
+			limit: max(limit, size), floor: min(floor, available),
+			apart: apart && d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType,
 		}
 	}
 }
 
-func (w *world) clean(d *appsv1.Deployment) bool {
-	if slices.Contains(w.due, key(reconcile.KindDeployment, d.Name)) {
-		return false
-	}
-	for _, s := range w.setsOf(d.UID) {
-		if slices.Contains(w.due, key(reconcile.KindReplicaSet, s.Name)) {
-			return false
+// tally counts the pods that a Deployment's revisions shall have and those that are available, and tells whether at most one has any.
+func (w *world) tally(x *index, g *group) (size, available int32, apart bool) {
+	populated := 0
+	for i, s := range g.sets {
+		v := &x.revisions[g.revisions[i]]
+		size += *s.Spec.Replicas
+		if *s.Spec.Replicas > 0 || len(v.pods) > 0 {
+			populated++
 		}
-		for _, p := range w.podsOf(s.UID) {
-			if slices.Contains(w.due, podKey(p)) {
-				return false
+		for j, p := range v.pods {
+			if w.available(p, v.mains[j], s.Spec.MinReadySeconds) {
+				available++
 			}
 		}
 	}
-	return true
-}
-
-func (w *world) revisionsWithPods(d *appsv1.Deployment) (n int) {
-	for _, s := range w.setsOf(d.UID) {
-		if *s.Spec.Replicas > 0 || len(w.podsOf(s.UID)) > 0 {
-			n++
-		}
-	}
-	return n
+	return size, available, populated <= 1
 }
 
 // checkTemplates holds that no two revisions say the same.
 func (w *world) checkTemplates(rs *appsv1.ReplicaSet) {
-	for _, other := range w.setsOf(ownerUID(rs)) {
+	for _, other := range w.setsOf(ownerUID(rs.OwnerReferences)) {
 		if apiequality.Semantic.DeepEqual(other.Spec.Template.Spec, rs.Spec.Template.Spec) {
 			w.fail("ReplicaSets %s and %s have the same template", other.Name, rs.Name)
 		}
@@ -247,7 +243,7 @@ func (w *world) checkDeleted(p *corev1.Pod) {
 	}
 	w.ends[p.UID] = ending{at: w.clock.since, grace: grace, jumps: w.clock.jumps}
 	d, rs := w.deploymentOf(p)
-	if d == nil || p.DeletionTimestamp != nil || !reportedReady(p) || !w.available(p, rs.Spec.MinReadySeconds) {
+	if d == nil || p.DeletionTimestamp != nil || !reportedReady(p) || !w.available(p, w.mainOf(p), rs.Spec.MinReadySeconds) {
 		return // a pod that began to serve this very moment, and nobody knows yet, is not held against a planner
 	}
 	left := w.availableOf(d) - 1
@@ -258,20 +254,18 @@ func (w *world) checkDeleted(p *corev1.Pod) {
 
 // availableOf counts the truth. As in Kubernetes, an old revision keeps its own minReadySeconds.
 func (w *world) availableOf(d *appsv1.Deployment) (n int32) {
-	for _, s := range w.setsOf(d.UID) {
-		for _, p := range w.podsOf(s.UID) {
-			if w.available(p, s.Spec.MinReadySeconds) {
-				n++
-			}
-		}
-	}
+	x := w.index()
+	_, n, _ = w.tally(x, &x.deployments[place(w.deployments, d.UID)])
 	return n
 }
 
 func reportedReady(p *corev1.Pod) bool {
-	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
+	for i := range p.Status.Conditions {
+		if c := &p.Status.Conditions[i]; c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
 }
 
 // checkKill holds that nothing is killed within its grace.
@@ -301,7 +295,7 @@ func (w *world) checkStart(a reconcile.StartContainer) {
 	if p == nil || p.DeletionTimestamp != nil {
 		w.fail("container %s is started in a pod that ends: %s", a.Config.Name, a.Pod)
 	}
-	l := w.lives[lifeKey(a.UID, a.Config.Name)]
+	l := w.lives[lifeID{a.UID, a.Config.Name}]
 	if l == nil {
 		return
 	}

@@ -17,8 +17,6 @@ import (
 	"berth/runtime"
 )
 
-func uidOf(s string) types.UID { return types.UID(s) }
-
 // pick draws one of several.
 func pick[T any](w *world, of ...T) T { return of[w.rng.IntN(len(of))] }
 
@@ -64,10 +62,11 @@ func (w *world) edit() {
 		return
 	}
 	i := w.rng.IntN(len(w.deployments))
-	d := w.deployments[i].DeepCopy()
+	d := new(appsv1.Deployment)
+	*d = *w.deployments[i]
 	if w.rng.IntN(16) == 0 {
 		w.say("EVENT delete Deployment %s", d.Name)
-		w.deployments = slices.Delete(w.deployments, i, i+1)
+		w.dropDeployment(i)
 		w.enqueue(gcKey, key(reconcile.KindDeployment, d.Name))
 		return
 	}
@@ -95,9 +94,11 @@ func (w *world) edit() {
 
 func (w *world) replace(i int, d *appsv1.Deployment) {
 	d.Generation++
-	w.deployments[i] = d
+	w.putDeployment(i, d)
 	w.wished(d)
-	w.say("EVENT edit Deployment %s: %s", d.Name, summary(d))
+	if w.tracing {
+		w.say("EVENT edit Deployment %s: %s", d.Name, summary(d))
+	}
 	w.enqueue(key(reconcile.KindDeployment, d.Name))
 }
 
@@ -130,9 +131,11 @@ func (w *world) addDeployment() {
 		},
 	}
 	w.setStrategy(d)
-	w.deployments = append(w.deployments, d)
+	w.newDeployment(d)
 	w.familyOf(d)
-	w.say("EVENT add Deployment %s: %s", name, summary(d))
+	if w.tracing {
+		w.say("EVENT add Deployment %s: %s", name, summary(d))
+	}
 	w.enqueue(key(reconcile.KindDeployment, name))
 }
 
@@ -234,7 +237,7 @@ func (w *world) loseSandbox() {
 	w.fake.LoseSandbox(string(p.UID))
 	for _, c := range append(slices.Clone(p.Spec.InitContainers), p.Spec.Containers...) {
 		w.ended(p.UID, c.Name)
-		if l := w.lives[lifeKey(p.UID, c.Name)]; l != nil {
+		if l := w.lives[lifeID{p.UID, c.Name}]; l != nil {
 			l.excused = true
 		}
 	}
@@ -261,19 +264,18 @@ func (w *world) restart() {
 	w.killIn = 0
 	w.images, w.memory, w.timers, w.due = map[string]reconcile.ImageState{}, map[types.UID]*reconcile.PodMemory{}, map[reconcile.Key]time.Duration{}, nil
 	w.ends, w.asked = map[types.UID]ending{}, map[string]time.Duration{}
-	w.pods = nil
+	w.pods, w.stale = nil, true
 	for _, m := range w.fake.Pods() {
-		p := &corev1.Pod{}
-		if err := json.Unmarshal(m.Object, p); err != nil {
-			w.fail("the label of pod %s cannot be read: %v", m.UID, err)
+		p := w.carried(m)
+		if p == nil {
 			return
 		}
-		w.pods = append(w.pods, p)
+		w.newPod(p)
 		for _, c := range m.Containers {
 			if img, err := w.fake.Image(background, c.Image); err == nil {
 				w.images[c.Image] = reconcile.ImageState{Image: &img}
 			}
-			if l := w.lives[lifeKey(p.UID, c.Name)]; l != nil && c.State == runtime.Exited {
+			if l := w.lives[lifeID{p.UID, c.Name}]; l != nil && c.State == runtime.Exited {
 				l.excused = true
 			} else if l != nil && l.probed {
 				l.readySince, l.readyFor = w.clock.wall, w.clock.since // nobody knows any more since when its probes said so
@@ -290,15 +292,29 @@ func (w *world) restart() {
 	}
 }
 
+// carried reads the Pod that the machine carries. The same label was read before, mostly.
+func (w *world) carried(m runtime.PodStatus) *corev1.Pod {
+	if p := w.labels[&m.Object[0]]; p != nil {
+		return p
+	}
+	p := &corev1.Pod{}
+	if err := json.Unmarshal(m.Object, p); err != nil {
+		w.fail("the label of pod %s cannot be read: %v", m.UID, err)
+		return nil
+	}
+	w.labels[&m.Object[0]] = p
+	return p
+}
+
 func (w *world) forgetStatuses() {
 	for i, d := range w.deployments {
-		d = d.DeepCopy()
-		d.Status = appsv1.DeploymentStatus{}
-		w.deployments[i] = d
+		n := *d
+		n.Status = appsv1.DeploymentStatus{}
+		w.putDeployment(i, &n)
 	}
 	for i, s := range w.sets {
-		s = s.DeepCopy()
-		s.Status = appsv1.ReplicaSetStatus{}
-		w.sets[i] = s
+		n := *s
+		n.Status = appsv1.ReplicaSetStatus{}
+		w.putSet(i, &n)
 	}
 }

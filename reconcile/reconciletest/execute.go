@@ -22,6 +22,8 @@ var background = context.Background() //nolint:gochecknoglobals // nothing here 
 // errKilled is the end of a controller in the middle of a plan.
 var errKilled = errors.New("the controller was killed")
 
+// Objects are never written into: a change makes a new one, which shares with the old one what stays.
+
 // execute carries out one action, as the controller does, and makes due what depends on it.
 func (w *world) execute(a reconcile.Action) error {
 	if w.killIn > 0 {
@@ -42,13 +44,13 @@ func (w *world) execute(a reconcile.Action) error {
 		w.deletePod(a)
 	case reconcile.SetRevision:
 		if d, i := find(w.deployments, a.Key.Name); i >= 0 {
-			d = d.DeepCopy()
-			d.Annotations = maps.Clone(d.Annotations)
-			if d.Annotations == nil {
-				d.Annotations = map[string]string{}
+			n := *d
+			n.Annotations = maps.Clone(d.Annotations)
+			if n.Annotations == nil {
+				n.Annotations = map[string]string{}
 			}
-			d.Annotations["deployment.kubernetes.io/revision"] = a.Revision
-			w.deployments[i] = d
+			n.Annotations["deployment.kubernetes.io/revision"] = a.Revision
+			w.putDeployment(i, &n)
 		}
 	case reconcile.UpdateStatus:
 		w.updateStatus(a)
@@ -65,12 +67,12 @@ func (w *world) createSet(rs *appsv1.ReplicaSet) error {
 	if _, i := find(w.sets, rs.Name); i >= 0 {
 		return fmt.Errorf("cannot create ReplicaSet %q: it exists", rs.Name)
 	}
-	rs = rs.DeepCopy()
-	rs.UID, rs.Generation = w.newUID(), 1
-	w.checkTemplates(rs)
-	w.sets = append(w.sets, rs)
-	w.enqueue(key(reconcile.KindReplicaSet, rs.Name))
-	w.enqueueDeployment(rs)
+	n := *rs
+	n.UID, n.Generation = w.newUID(), 1
+	w.checkTemplates(&n)
+	w.newSet(&n)
+	w.enqueue(key(reconcile.KindReplicaSet, n.Name))
+	w.enqueueDeployment(&n)
 	return nil
 }
 
@@ -85,14 +87,14 @@ func (w *world) updateSet(a reconcile.UpdateReplicaSet) {
 	if i < 0 || rs.UID != a.UID {
 		return
 	}
-	rs = rs.DeepCopy()
+	n := *rs
 	if *rs.Spec.Replicas != a.Replicas || rs.Spec.MinReadySeconds != a.MinReadySeconds {
-		rs.Generation++
+		n.Generation++
 	}
-	*rs.Spec.Replicas, rs.Spec.MinReadySeconds, rs.Annotations = a.Replicas, a.MinReadySeconds, a.Annotations
-	w.sets[i] = rs
+	n.Spec.Replicas, n.Spec.MinReadySeconds, n.Annotations = &a.Replicas, a.MinReadySeconds, a.Annotations
+	w.putSet(i, &n)
 	w.enqueue(a.Key)
-	w.enqueueDeployment(rs)
+	w.enqueueDeployment(&n)
 }
 
 func (w *world) deleteSet(a reconcile.DeleteReplicaSet) {
@@ -100,7 +102,7 @@ func (w *world) deleteSet(a reconcile.DeleteReplicaSet) {
 	if i < 0 || rs.UID != a.UID {
 		return
 	}
-	w.sets = slices.Delete(w.sets, i, i+1)
+	w.dropSet(i)
 	w.enqueue(gcKey, a.Key)
 	w.enqueueDeployment(rs)
 }
@@ -109,18 +111,18 @@ func (w *world) createPod(p *corev1.Pod) error {
 	if _, i := find(w.pods, p.Name); i >= 0 {
 		return fmt.Errorf("cannot create Pod %q: it exists", p.Name)
 	}
-	p = p.DeepCopy()
-	p.UID, p.Generation = w.newUID(), 1
-	p.Spec.NodeName = "sim"
-	w.pods = append(w.pods, p)
-	w.checkCreated(p)
-	w.enqueue(podKey(p))
-	w.enqueueOwner(p)
+	n := *p
+	n.UID, n.Generation = w.newUID(), 1
+	n.Spec.NodeName = "sim"
+	w.newPod(&n)
+	w.checkCreated(&n)
+	w.enqueue(podKey(&n))
+	w.enqueueOwner(&n)
 	return nil
 }
 
 func (w *world) enqueueOwner(p *corev1.Pod) {
-	if owner := ownerUID(p); owner == "" {
+	if owner := ownerUID(p.OwnerReferences); owner == "" {
 		w.enqueue(key(reconcile.KindBarePod, p.Name))
 	} else if rs := w.setByUID(owner); rs != nil {
 		w.enqueue(key(reconcile.KindReplicaSet, rs.Name))
@@ -144,35 +146,35 @@ func (w *world) deletePod(a reconcile.DeletePod) {
 		return
 	}
 	w.checkDeleted(p)
-	p = p.DeepCopy()
-	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &end, &seconds
-	w.pods[i] = p
+	n := *p
+	n.DeletionTimestamp, n.DeletionGracePeriodSeconds = &end, &seconds
+	w.putPod(i, &n)
 	w.enqueue(a.Key)
-	w.enqueueOwner(p)
+	w.enqueueOwner(&n)
 }
 
 func (w *world) updateStatus(a reconcile.UpdateStatus) {
 	switch o := a.Object.(type) {
 	case *appsv1.Deployment:
 		if d, i := find(w.deployments, o.Name); i >= 0 && d.UID == o.UID {
-			d = d.DeepCopy()
-			d.Status = o.Status
-			w.deployments[i] = d
+			n := *d
+			n.Status = o.Status
+			w.putDeployment(i, &n)
 			w.enqueue(key(reconcile.KindDeployment, o.Name))
 		}
 	case *appsv1.ReplicaSet:
 		if s, i := find(w.sets, o.Name); i >= 0 && s.UID == o.UID {
-			s = s.DeepCopy()
-			s.Status = o.Status
-			w.sets[i] = s
-			w.enqueueDeployment(s)
+			n := *s
+			n.Status = o.Status
+			w.putSet(i, &n)
+			w.enqueueDeployment(&n)
 		}
 	case *corev1.Pod:
 		if p, i := find(w.pods, o.Name); i >= 0 && p.UID == o.UID {
-			p = p.DeepCopy()
-			p.Status = o.Status
-			w.pods[i] = p
-			w.enqueueOwner(p)
+			n := *p
+			n.Status = o.Status
+			w.putPod(i, &n)
+			w.enqueueOwner(&n)
 		}
 	}
 }
@@ -214,10 +216,13 @@ func (w *world) pulled(ref string, failed bool) {
 	w.images[ref] = state
 	w.say("pull of %s has ended, failed: %v", ref, failed)
 	for _, p := range w.pods {
-		for _, c := range append(p.Spec.InitContainers, p.Spec.Containers...) {
-			if c.Image == ref {
-				w.enqueue(podKey(p))
-			}
+		if uses(p, ref) {
+			w.enqueue(podKey(p))
 		}
 	}
+}
+
+func uses(p *corev1.Pod, ref string) bool {
+	is := func(c corev1.Container) bool { return c.Image == ref }
+	return slices.ContainsFunc(p.Spec.InitContainers, is) || slices.ContainsFunc(p.Spec.Containers, is)
 }

@@ -4,9 +4,7 @@ import (
 	"errors"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"berth/reconcile"
@@ -17,8 +15,6 @@ import (
 	"berth/reconcile/replicaset"
 	"berth/runtime"
 )
-
-type ownerReference = metav1.OwnerReference
 
 // pass looks at one key, decides and acts, as the controller's loop does. A fault in the middle leaves the rest undone and tries again.
 func (w *world) pass(k reconcile.Key) {
@@ -31,7 +27,9 @@ func (w *world) pass(k reconcile.Key) {
 	before := w.size(k)
 	for _, a := range plan.Actions {
 		w.actions++
-		w.say("%s: %s", k, a)
+		if w.tracing {
+			w.say("%s: %s", k, a)
+		}
 		if err := w.execute(a); err != nil {
 			w.say("%s: %v", k, err)
 			w.timers[k] = w.clock.since + time.Second
@@ -68,7 +66,7 @@ func (w *world) plan(k reconcile.Key) (reconcile.Plan, bool) {
 		wish, _ := find(w.wishes, k.Name)
 		var pods []*corev1.Pod
 		for _, p := range w.pods {
-			if p.Name == k.Name && ownerUID(p) == "" {
+			if p.Name == k.Name && ownerUID(p.OwnerReferences) == "" {
 				pods = append(pods, p)
 			}
 		}
@@ -99,7 +97,7 @@ func (w *world) observe(uid types.UID) (*runtime.PodStatus, map[string]pod.Probe
 	}
 	var probes map[string]pod.Probe
 	for _, c := range status.Containers {
-		l := w.lives[lifeKey(uid, c.Name)]
+		l := w.lives[lifeID{uid, c.Name}]
 		if c.State != runtime.Running || l == nil || !l.probed {
 			continue
 		}
@@ -114,26 +112,6 @@ func (w *world) observe(uid types.UID) (*runtime.PodStatus, map[string]pod.Probe
 func (w *world) machine(uid types.UID) (runtime.PodStatus, bool) {
 	status, err := w.fake.Status(background, string(uid))
 	return status, err == nil
-}
-
-func (w *world) setsOf(owner types.UID) []*appsv1.ReplicaSet {
-	var out []*appsv1.ReplicaSet
-	for _, s := range w.sets {
-		if ownerUID(s) == owner {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-func (w *world) podsOf(owner types.UID) []*corev1.Pod {
-	var out []*corev1.Pod
-	for _, p := range w.pods {
-		if ownerUID(p) == owner {
-			out = append(out, p)
-		}
-	}
-	return out
 }
 
 func (w *world) owners() map[types.UID]bool {

@@ -5,6 +5,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"berth/reconcile"
 )
@@ -15,8 +16,9 @@ func (w *world) checkIdle() {
 	for _, p := range w.pods {
 		w.checkIdlePod(p)
 	}
-	for _, s := range w.sets {
-		w.checkIdleSet(s)
+	x := w.index()
+	for i, s := range w.sets {
+		w.checkIdleSet(s, &x.revisions[i])
 	}
 	for _, d := range w.deployments {
 		if d.Status.ObservedGeneration != d.Generation {
@@ -30,9 +32,9 @@ func (w *world) checkIdle() {
 			w.fail("Deployment %s reports %d replicas, its ReplicaSets %d", d.Name, d.Status.Replicas, replicas)
 		}
 	}
-	for _, m := range w.fake.Pods() {
-		if p := w.podByUID(uidOf(m.UID)); p == nil {
-			w.fail("pod %s is left on the machine, and in no store", m.UID)
+	for uid := range w.fake.UIDs() {
+		if w.podByUID(types.UID(uid)) == nil {
+			w.fail("pod %s is left on the machine, and in no store", uid)
 		}
 	}
 }
@@ -43,27 +45,23 @@ func (w *world) checkIdlePod(p *corev1.Pod) {
 			w.fail("pod %s is still there %s after its end was asked for, its grace is %s", describe(p), past, e.grace)
 		}
 	}
-	if owner := ownerUID(p); owner != "" && p.DeletionTimestamp == nil && w.setByUID(owner) == nil {
+	if owner := ownerUID(p.OwnerReferences); owner != "" && p.DeletionTimestamp == nil && w.setByUID(owner) == nil {
 		w.fail("pod %s has lost its owner and lives", describe(p))
 	}
-	truth := true
-	for _, c := range p.Spec.Containers {
-		if l := w.lives[lifeKey(p.UID, c.Name)]; l == nil || !l.running || !l.ready {
-			truth = false
-		}
-	}
+	l := w.mainOf(p)
+	truth := l != nil && l.running && l.ready
 	if reported := reportedReady(p); reported != truth {
 		w.fail("pod %s is reported ready: %v; the truth is %v", describe(p), reported, truth)
 	}
 }
 
-func (w *world) checkIdleSet(s *appsv1.ReplicaSet) {
+func (w *world) checkIdleSet(s *appsv1.ReplicaSet, v *revision) {
 	var active, available int32
-	for _, p := range w.podsOf(s.UID) {
+	for i, p := range v.pods {
 		if isActive(p) {
 			active++
 		}
-		if w.available(p, s.Spec.MinReadySeconds) {
+		if w.available(p, v.mains[i], s.Spec.MinReadySeconds) {
 			available++
 		}
 	}
@@ -152,7 +150,7 @@ func (w *world) everything() []reconcile.Key {
 	}
 	for _, p := range w.pods {
 		keys = append(keys, podKey(p))
-		if ownerUID(p) == "" {
+		if ownerUID(p.OwnerReferences) == "" {
 			if _, i := find(w.wishes, p.Name); i < 0 {
 				keys = append(keys, key(reconcile.KindBarePod, p.Name))
 			}

@@ -3,7 +3,6 @@ package reconciletest
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +43,14 @@ type life struct {
 	excused       bool          // something else stood in the way of the next start
 }
 
-func lifeKey(uid types.UID, container string) string { return string(uid) + "/" + container }
+// lifeID is a container of a pod.
+type lifeID struct {
+	uid       types.UID
+	container string
+}
+
+// mainOf is the life of the one container that each pod has beside its init containers; nil before its first start.
+func (w *world) mainOf(p *corev1.Pod) *life { return w.lives[lifeID{p.UID, p.Spec.Containers[0].Name}] }
 
 // beforeStart lets starts fail.
 func (w *world) beforeStart(_ string, cfg runtime.ContainerConfig) error {
@@ -124,11 +130,11 @@ func (w *world) start(a reconcile.StartContainer) {
 
 // began sets a container's life going.
 func (w *world) began(a reconcile.StartContainer, status runtime.ContainerStatus, ok bool) {
-	k := lifeKey(a.UID, a.Config.Name)
+	k := lifeID{a.UID, a.Config.Name}
 	l := w.lives[k]
 	if l == nil {
 		l = &life{}
-		w.lives[k] = l
+		w.lives[k], w.stale = l, true
 	}
 	l.attempt, l.running, l.probed, l.ready, l.excused = status.Attempt, true, false, true, false
 	l.startedAt, l.readySince, l.readyFor = w.clock.wall, w.clock.wall, w.clock.since
@@ -170,7 +176,7 @@ func (w *world) began(a reconcile.StartContainer, status runtime.ContainerStatus
 
 // signal asks the program to end: some do at once, some take their time, some have to be killed.
 func (w *world) signal(uid types.UID, name string) {
-	k := lifeKey(uid, name)
+	k := lifeID{uid, name}
 	l := w.lives[k]
 	if l == nil || !l.running {
 		return
@@ -195,7 +201,7 @@ func (w *world) signal(uid types.UID, name string) {
 
 // ended notes the end of a container's attempt.
 func (w *world) ended(uid types.UID, name string) {
-	if l := w.lives[lifeKey(uid, name)]; l != nil && l.running {
+	if l := w.lives[lifeID{uid, name}]; l != nil && l.running {
 		w.note(l)
 	}
 	w.enqueueUID(uid)
@@ -231,7 +237,7 @@ func (w *world) forget(a reconcile.ForgetPod) {
 	if _, there := w.machine(a.UID); there {
 		w.fail("%s is forgotten while the machine still has it", a.Pod)
 	}
-	w.pods = slices.Delete(w.pods, i, i+1)
+	w.dropPod(i)
 	delete(w.memory, a.UID)
 	delete(w.timers, a.Pod)
 	for k := range w.asked {
@@ -240,7 +246,7 @@ func (w *world) forget(a reconcile.ForgetPod) {
 		}
 	}
 	for k := range w.lives {
-		if strings.HasPrefix(k, string(a.UID)+"/") {
+		if k.uid == a.UID {
 			delete(w.lives, k)
 		}
 	}
@@ -249,22 +255,16 @@ func (w *world) forget(a reconcile.ForgetPod) {
 
 // available is the truth: it runs, it says that it is ready, and has been so long enough, by the clock on the wall or by
 // the time that really passed.
-func (w *world) available(p *corev1.Pod, minReady int32) bool {
-	if p.DeletionTimestamp != nil {
+func (w *world) available(p *corev1.Pod, l *life, minReady int32) bool {
+	if p.DeletionTimestamp != nil || l == nil || !l.running || !l.ready {
 		return false
 	}
-	for _, c := range p.Spec.Containers {
-		l := w.lives[lifeKey(p.UID, c.Name)]
-		if l == nil || !l.running || !l.ready {
-			return false
-		}
-		need := time.Duration(minReady) * time.Second
-		long := w.clock.wall.Sub(l.readySince)
-		if long >= 0 && long < need && w.clock.since-l.readyFor < need {
-			return false
-		}
+	need := time.Duration(minReady) * time.Second
+	if need == 0 {
+		return true
 	}
-	return true
+	long := w.clock.wall.Sub(l.readySince)
+	return long < 0 || long >= need || w.clock.since-l.readyFor >= need
 }
 
 func describe(p *corev1.Pod) string { return fmt.Sprintf("%s (%s)", p.Name, p.UID) }

@@ -11,6 +11,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"berth/reconcile"
@@ -37,6 +38,10 @@ type world struct {
 	lastUID     int
 	nonce       uint64
 
+	// Who belongs to whom; stale when it has to be found out anew.
+	known index
+	stale bool
+
 	// What a controller has in memory.
 	images map[string]reconcile.ImageState
 	memory map[types.UID]*reconcile.PodMemory
@@ -45,7 +50,7 @@ type world struct {
 
 	// What the world holds ready.
 	agenda   []appointment
-	lives    map[string]*life // by pod UID and container
+	lives    map[lifeID]*life
 	families map[string]*family
 	ends     map[types.UID]ending
 	former   map[string][]corev1.PodTemplateSpec // by Deployment UID
@@ -57,6 +62,7 @@ type world struct {
 	named, tags                int
 	passes, actions, scheduled int
 	happened, moments          int
+	labels                     map[*byte]*corev1.Pod // by the first byte of the label
 	trace                      []string
 	tracing                    bool
 	broken                     error
@@ -98,12 +104,13 @@ func newWorld(seed uint64, tracing bool) *world {
 		images:   map[string]reconcile.ImageState{},
 		memory:   map[types.UID]*reconcile.PodMemory{},
 		timers:   map[reconcile.Key]time.Duration{},
-		lives:    map[string]*life{},
+		lives:    map[lifeID]*life{},
 		families: map[string]*family{},
 		ends:     map[types.UID]ending{},
 		asked:    map[string]time.Duration{},
 		arrived:  map[string]time.Duration{},
 		former:   map[string][]corev1.PodTemplateSpec{},
+		labels:   map[*byte]*corev1.Pod{},
 		tracing:  tracing,
 	}
 	w.fake = runtimetest.New(w.clock)
@@ -188,9 +195,9 @@ func (w *world) setByUID(uid types.UID) *appsv1.ReplicaSet {
 	return nil
 }
 
-func ownerUID(o interface{ GetOwnerReferences() []ownerReference }) types.UID {
-	for _, r := range o.GetOwnerReferences() {
-		if r.Controller != nil && *r.Controller {
+func ownerUID(owners []metav1.OwnerReference) types.UID {
+	for i := range owners {
+		if r := &owners[i]; r.Controller != nil && *r.Controller {
 			return r.UID
 		}
 	}

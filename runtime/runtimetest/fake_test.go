@@ -53,7 +53,7 @@ func TestKillAfter(t *testing.T) {
 		if after {
 			want = 2
 		}
-		if got := len(f.Reopen().machine.pods); got != want {
+		if got := len(f.Reopen().pods); got != want {
 			t.Errorf("after=%t: %d pods survive, want %d", after, got, want)
 		}
 	}

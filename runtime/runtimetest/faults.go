@@ -1,6 +1,7 @@
 package runtimetest
 
 import (
+	"iter"
 	"maps"
 	"slices"
 
@@ -80,6 +81,19 @@ func (f *Fake) Calls() []string {
 	f.machine.mu.Lock()
 	defer f.machine.mu.Unlock()
 	return slices.Clone(f.calls)
+}
+
+// UIDs goes through the pods that the machine has, in no order, also through a dead handle. The loop must not call the fake.
+func (f *Fake) UIDs() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		f.machine.mu.Lock()
+		defer f.machine.mu.Unlock()
+		for uid := range f.pods {
+			if !yield(uid) {
+				return
+			}
+		}
+	}
 }
 
 // Pods returns what the machine has, by UID, also through a dead handle.

@@ -67,7 +67,7 @@ func (f *Fake) Pull(ctx context.Context, ref string, opts runtime.PullOptions) (
 
 func (p PullFault) wait(ctx context.Context) error {
 	if p.Delay > 0 {
-		t := time.NewTimer(p.Delay) //nolint:forbidigo // in a synctest bubble this is the test's time
+		t := time.NewTimer(p.Delay) // in a synctest bubble this is the test's time
 		defer t.Stop()
 		select {
 		case <-ctx.Done():

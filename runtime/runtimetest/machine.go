@@ -46,8 +46,11 @@ type container struct {
 
 func (p *pod) status() runtime.PodStatus {
 	s := runtime.PodStatus{UID: p.cfg.UID, Namespace: p.cfg.Namespace, Name: p.cfg.Name, Object: p.cfg.Object, Sandbox: p.sandbox}
-	for _, c := range p.containers {
-		s.Containers = append(s.Containers, c.status)
+	if len(p.containers) > 0 {
+		s.Containers = make([]runtime.ContainerStatus, len(p.containers))
+	}
+	for i, c := range p.containers {
+		s.Containers[i] = c.status
 	}
 	return s
 }
