@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 
@@ -41,7 +43,9 @@ func benchSave(b *testing.B, others int, inPlace bool) {
 	defer func() { cancel(); <-done }()
 	<-got
 	i := int32(0)
+	var took []time.Duration
 	for b.Loop() {
+		began := time.Now()
 		i++
 		name := ".tmp"
 		if inPlace {
@@ -60,7 +64,11 @@ func benchSave(b *testing.B, others int, inPlace bool) {
 				break
 			}
 		}
+		took = append(took, time.Since(began))
 	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(took[len(took)*9/10].Microseconds()), "p90-µs")
 }
 
 func BenchmarkRename(b *testing.B)       { benchSave(b, 10, false) }

@@ -197,7 +197,7 @@ func (l *loop) takeWrite(path, name string, ours bool, now time.Time) {
 		names = []string{name}
 	}
 	for _, name := range names {
-		f := l.files[name]
+		f := l.pending[name]
 		if f == nil || f.busySince.IsZero() || now.Sub(f.busySince) < busyFirst {
 			l.dirty[name] = true
 			continue

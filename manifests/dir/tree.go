@@ -182,14 +182,16 @@ func (l *loop) anchor(t *tree, path string) {
 	if l.w == nil {
 		return
 	}
+	again := 3 // what is there and cannot be watched must not hold us up
 	for child := path; ; {
 		dir := filepath.Dir(child)
 		if err := l.w.add(dir); err == nil {
-			t.anchors[child] = true
-			if _, err := os.Lstat(child); err == nil && child != path {
-				continue // it came while we looked: go down again
+			t.anchors[child], t.dirs[dir] = true, true
+			if _, err := os.Lstat(child); err == nil && child != path && again > 0 {
+				child = path // it came while we looked: go down again
+				again--
+				continue
 			}
-			t.dirs[dir] = true
 			return
 		} else if isExhausted(err) {
 			l.polling = watchProblem(err)

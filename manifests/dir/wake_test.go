@@ -60,6 +60,7 @@ func TestQuietDirectory(t *testing.T) {
 	if _, err := f.WriteString(deployment("api", 1)); err != nil {
 		t.Fatal(err)
 	}
+	w.until("a file that is being written", func(s manifests.Snapshot) bool { return len(s.Incomplete) == 1 })
 	w.still(50 * time.Millisecond)
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
@@ -98,7 +99,7 @@ func TestGrowingFiles(t *testing.T) {
 			}
 		})
 	}
-	w.still(100 * time.Millisecond)
+	w.until("a file that is being written", func(s manifests.Snapshot) bool { return len(s.Incomplete) == 1 })
 	from, began := len(s.sofar()), time.Now()
 	w.still(300 * time.Millisecond)
 	wakes, took := len(s.sofar())-from, time.Since(began)
