@@ -55,7 +55,7 @@ func templateHash(t *corev1.PodTemplateSpec, collisions *int32) string {
 // sameTemplate compares what the pods would be, ignoring the label that carries the hash.
 func sameTemplate(a, b *corev1.PodTemplateSpec) bool {
 	return sameImages(a.Spec.Containers, b.Spec.Containers) && sameLabels(a.Labels, b.Labels) &&
-		same(&a.Spec, &b.Spec) && same(withoutLabels(&a.ObjectMeta), withoutLabels(&b.ObjectMeta))
+		same(&a.Spec, &b.Spec) && sameMeta(&a.ObjectMeta, &b.ObjectMeta)
 }
 
 // same is semantic equality. Most comparisons are of what is equal to the last bit, which is found ten times faster.
@@ -68,10 +68,20 @@ func sameImages(a, b []corev1.Container) bool {
 	return slices.EqualFunc(a, b, func(x, y corev1.Container) bool { return x.Image == y.Image })
 }
 
-func withoutLabels(m *metav1.ObjectMeta) *metav1.ObjectMeta {
-	bare := *m
-	bare.Labels = nil
-	return &bare
+// sameMeta compares all metadata but the labels. Templates mostly have nothing else.
+func sameMeta(a, b *metav1.ObjectMeta) bool {
+	if onlyLabels(a) && onlyLabels(b) {
+		return true
+	}
+	x, y := *a, *b
+	x.Labels, y.Labels = nil, nil
+	return same(&x, &y)
+}
+
+func onlyLabels(m *metav1.ObjectMeta) bool {
+	return m.Name == "" && m.GenerateName == "" && m.Namespace == "" && m.SelfLink == "" && m.UID == "" && m.ResourceVersion == "" &&
+		m.Generation == 0 && m.CreationTimestamp.IsZero() && m.DeletionTimestamp == nil && m.DeletionGracePeriodSeconds == nil &&
+		len(m.Annotations) == 0 && len(m.OwnerReferences) == 0 && len(m.Finalizers) == 0 && len(m.ManagedFields) == 0
 }
 
 func sameLabels(a, b map[string]string) bool {

@@ -26,6 +26,17 @@ func TestSameStatusSeesEveryField(t *testing.T) {
 	}
 }
 
+func TestOnlyLabelsSeesEveryField(t *testing.T) {
+	kind := reflect.TypeFor[metav1.ObjectMeta]()
+	for i := range kind.NumField() {
+		var m metav1.ObjectMeta
+		differ(t, reflect.ValueOf(&m).Elem().Field(i))
+		if onlyLabels(&m) != (kind.Field(i).Name == "Labels") {
+			t.Errorf("field %s is not looked at", kind.Field(i).Name)
+		}
+	}
+}
+
 func differ(t *testing.T, v reflect.Value) {
 	t.Helper()
 	switch {
@@ -37,6 +48,9 @@ func differ(t *testing.T, v reflect.Value) {
 		v.SetInt(1)
 	case v.Kind() == reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
+	case v.Kind() == reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.ValueOf("x"), reflect.ValueOf("x"))
 	case v.Kind() == reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 	default:

@@ -3,6 +3,7 @@ package pod
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,7 +30,7 @@ func (p *pass) setConditions(s *corev1.PodStatus, initialized bool) {
 	case ended:
 		ready = failing(corev1.ContainersReady, "PodFailed", "")
 	case len(names) > 0:
-		ready = failing(corev1.ContainersReady, "ContainersNotReady", fmt.Sprintf("containers with unready status: %v", names))
+		ready = failing(corev1.ContainersReady, "ContainersNotReady", "containers with unready status: "+listed(names))
 	case !initialized:
 		ready = failing(corev1.ContainersReady, "ContainersNotReady", "containers with incomplete status: "+p.incomplete())
 	}
@@ -42,10 +43,15 @@ func (p *pass) setConditions(s *corev1.PodStatus, initialized bool) {
 	if p.ready {
 		sandbox.Status = corev1.ConditionTrue
 	}
-	for _, c := range []corev1.PodCondition{sandbox, init, whole, ready, scheduled} {
+	had := s.Conditions
+	s.Conditions = append(make([]corev1.PodCondition, 0, max(5, len(had))), had...)
+	for _, c := range [...]*corev1.PodCondition{&sandbox, &init, &whole, &ready, &scheduled} {
 		p.setCondition(s, c)
 	}
 }
+
+// listed prints names as Go does.
+func listed(names []string) string { return "[" + strings.Join(names, " ") + "]" }
 
 func failing(kind corev1.PodConditionType, reason, message string) corev1.PodCondition {
 	return corev1.PodCondition{Type: kind, Status: corev1.ConditionFalse, Reason: reason, Message: message}
@@ -53,22 +59,25 @@ func failing(kind corev1.PodConditionType, reason, message string) corev1.PodCon
 
 // setCondition keeps the time of the last change of status. Where none is remembered, because berth began anew, it comes from the facts,
 // so that a Pod that has long been ready has not just become so.
-func (p *pass) setCondition(s *corev1.PodStatus, c corev1.PodCondition) {
+func (p *pass) setCondition(s *corev1.PodStatus, c *corev1.PodCondition) {
 	c.ObservedGeneration = p.pod.Generation
 	c.LastTransitionTime = metav1.NewTime(p.in.Now)
-	i := slices.IndexFunc(s.Conditions, func(had corev1.PodCondition) bool { return had.Type == c.Type })
-	if i < 0 {
+	i := 0
+	for i < len(s.Conditions) && s.Conditions[i].Type != c.Type {
+		i++
+	}
+	if i == len(s.Conditions) {
 		if c.Status == corev1.ConditionTrue {
 			c.LastTransitionTime = metav1.NewTime(p.trueSince(c.Type))
 		}
-		s.Conditions = append(s.Conditions, c)
+		s.Conditions = append(s.Conditions, *c)
 		return
 	}
 	// A change that is still to come happened before the clock was set back.
 	if s.Conditions[i].Status == c.Status && !s.Conditions[i].LastTransitionTime.After(p.in.Now) {
 		c.LastTransitionTime = s.Conditions[i].LastTransitionTime
 	}
-	s.Conditions[i] = c
+	s.Conditions[i] = *c
 }
 
 func (p *pass) trueSince(kind corev1.PodConditionType) time.Time {
@@ -98,8 +107,8 @@ func (p *pass) trueSince(kind corev1.PodConditionType) time.Time {
 // unready names the containers that keep the Pod from being ready, sidecars included.
 func unready(s *corev1.PodStatus) []string {
 	var names []string
-	for _, c := range s.ContainerStatuses {
-		if !c.Ready {
+	for i := range s.ContainerStatuses {
+		if c := &s.ContainerStatuses[i]; !c.Ready {
 			names = append(names, c.Name)
 		}
 	}
@@ -113,7 +122,7 @@ func (p *pass) incomplete() string {
 			names = append(names, c.spec.Name)
 		}
 	}
-	return fmt.Sprint(names)
+	return listed(names)
 }
 
 // closedGate returns the first readiness gate without a true condition.

@@ -1,8 +1,6 @@
 package pod
 
 import (
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -14,9 +12,22 @@ func sameStatus(a, b *corev1.PodStatus) bool {
 		a.ObservedGeneration == b.ObservedGeneration &&
 		a.HostIP == b.HostIP && a.PodIP == b.PodIP && len(a.HostIPs) == len(b.HostIPs) && len(a.PodIPs) == len(b.PodIPs) &&
 		sameTime(a.StartTime, b.StartTime) &&
-		slices.EqualFunc(a.Conditions, b.Conditions, sameCondition) &&
-		slices.EqualFunc(a.InitContainerStatuses, b.InitContainerStatuses, sameContainer) &&
-		slices.EqualFunc(a.ContainerStatuses, b.ContainerStatuses, sameContainer)
+		sameEach(a.Conditions, b.Conditions, sameCondition) &&
+		sameEach(a.InitContainerStatuses, b.InitContainerStatuses, sameContainer) &&
+		sameEach(a.ContainerStatuses, b.ContainerStatuses, sameContainer)
+}
+
+// sameEach is slices.EqualFunc for elements too large to be copied for each comparison.
+func sameEach[T any](a, b []T, same func(a, b *T) bool) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if !same(&a[i], &b[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 func sameTime(a, b *metav1.Time) bool {
@@ -26,12 +37,12 @@ func sameTime(a, b *metav1.Time) bool {
 	return a.Equal(b)
 }
 
-func sameCondition(a, b corev1.PodCondition) bool {
+func sameCondition(a, b *corev1.PodCondition) bool {
 	return a.Type == b.Type && a.Status == b.Status && a.Reason == b.Reason && a.Message == b.Message &&
 		a.ObservedGeneration == b.ObservedGeneration && a.LastTransitionTime.Equal(&b.LastTransitionTime)
 }
 
-func sameContainer(a, b corev1.ContainerStatus) bool {
+func sameContainer(a, b *corev1.ContainerStatus) bool {
 	if (a.Started == nil) != (b.Started == nil) || a.Started != nil && *a.Started != *b.Started {
 		return false
 	}

@@ -16,15 +16,18 @@ import (
 // status reports the Pod as it is at this look, in the words of a kubelet. What it does not know of it leaves as it was.
 func (p *pass) status() corev1.PodStatus {
 	s := p.pod.Status // everything that changes below is replaced, not written into
-	s.Conditions = slices.Clone(s.Conditions)
 	s.ObservedGeneration = p.pod.Generation
-	s.StartTime = &metav1.Time{Time: p.startTime()}
-	s.QOSClass = qosClass(&p.pod.Spec)
-	s.HostIP, s.HostIPs = p.in.Node.HostIP, nil
-	if s.HostIP != "" {
-		s.HostIPs = []corev1.HostIP{{IP: s.HostIP}}
+	if s.StartTime == nil {
+		s.StartTime = &metav1.Time{Time: p.startTime()}
 	}
-	if ip := p.address(); ip != "" {
+	s.QOSClass = qosClass(&p.pod.Spec)
+	if ip := p.in.Node.HostIP; ip != s.HostIP || len(s.HostIPs) != 1 || s.HostIPs[0].IP != ip {
+		s.HostIP, s.HostIPs = ip, nil
+		if ip != "" {
+			s.HostIPs = []corev1.HostIP{{IP: ip}}
+		}
+	}
+	if ip := p.address(); ip != "" && (ip != s.PodIP || len(s.PodIPs) != 1 || s.PodIPs[0].IP != ip) {
 		s.PodIP, s.PodIPs = ip, []corev1.PodIP{{IP: ip}}
 	}
 	initialized := p.isInitialized()
@@ -34,7 +37,9 @@ func (p *pass) status() corev1.PodStatus {
 		waitingFor = reasonInitializing
 	}
 	s.ContainerStatuses = p.containerStatuses(p.mains, waitingFor)
-	slices.SortStableFunc(s.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
+	if len(s.ContainerStatuses) > 1 {
+		slices.SortStableFunc(s.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
+	}
 	s.Phase = p.phase(initialized)
 	s.Reason, s.Message = "", ""
 	if p.verdict.phase != "" {
@@ -100,13 +105,13 @@ func (p *pass) containerStatuses(containers []*container, waitingFor string) []c
 	}
 	out := make([]corev1.ContainerStatus, len(containers))
 	for i, c := range containers {
-		out[i] = p.containerStatus(c, waitingFor)
+		p.containerStatus(&out[i], c, waitingFor)
 	}
 	return out
 }
 
-func (p *pass) containerStatus(c *container, waitingFor string) corev1.ContainerStatus {
-	s := corev1.ContainerStatus{Name: c.spec.Name, Image: c.spec.Image}
+func (p *pass) containerStatus(s *corev1.ContainerStatus, c *container, waitingFor string) {
+	s.Name, s.Image = c.spec.Name, c.spec.Image
 	had := p.formerStatus(c)
 	if c.last == nil {
 		if had != nil {
@@ -118,7 +123,7 @@ func (p *pass) containerStatus(c *container, waitingFor string) corev1.Container
 			s.State.Waiting = &corev1.ContainerStateWaiting{Reason: waitingFor}
 		}
 		s.Started = new(bool)
-		return s
+		return
 	}
 	s.RestartCount, s.ImageID, s.ContainerID = int32(c.last.Attempt), c.last.ImageID, p.containerID(c.last)
 	if c.former != nil {
@@ -139,7 +144,6 @@ func (p *pass) containerStatus(c *container, waitingFor string) corev1.Container
 		s.State.Terminated = p.terminated(c.last)
 		s.Ready = c.init && !c.sidecar && c.last.ExitCode == 0
 	}
-	return s
 }
 
 func (p *pass) containerReady(c *container) bool {
