@@ -63,7 +63,7 @@ func (t *Tree) restrictDevices(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer group.Close()
+	defer func() { _ = group.Close() }()
 	return attachDeviceProgram(group, program)
 }
 

@@ -111,7 +111,7 @@ func readCount(path, key string) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("cannot read a group: %w", err)
 	}
-	for _, line := range strings.Split(string(text), "\n") {
+	for line := range strings.SplitSeq(string(text), "\n") {
 		if k, value, ok := strings.Cut(line, " "); ok && k == key {
 			return strconv.ParseUint(value, 10, 64)
 		}

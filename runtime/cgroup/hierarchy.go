@@ -57,7 +57,7 @@ func chooseHierarchies(mounts []*mountinfo.Info) hierarchies {
 			}
 			continue
 		}
-		for _, option := range strings.Split(m.VFSOptions, ",") {
+		for option := range strings.SplitSeq(m.VFSOptions, ",") {
 			if slices.Contains(wanted, option) && h.v1[option] == "" {
 				h.v1[option] = m.Mountpoint
 			}

@@ -83,7 +83,7 @@ func waitEmpty(ctx context.Context, dir string, wait time.Duration) error {
 func waitEvent(ctx context.Context, dir string) (bool, error) {
 	fd, err := unix.Open(filepath.Join(dir, "cgroup.events"), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return false, nil //nolint:nilerr // v1, or the group is gone: the caller looks again
+		return false, nil // v1, or the group is gone: the caller looks again
 	}
 	f := os.NewFile(uintptr(fd), "cgroup.events")
 	defer f.Close()
@@ -104,7 +104,7 @@ func waitEvent(ctx context.Context, dir string) (bool, error) {
 		return false, ctx.Err()
 	}
 	if rerr != nil {
-		return false, nil //nolint:nilerr // the poller does not take this file: the caller waits by time
+		return false, nil // the poller does not take this file: the caller waits by time
 	}
 	return waited, nil
 }

@@ -95,19 +95,18 @@ func start(t *testing.T, g *Group, cmd *exec.Cmd) *exec.Cmd {
 }
 
 func signalOf(err error) syscall.Signal {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.Sys().(syscall.WaitStatus).Signal()
 	}
 	return 0
 }
 
-func mustCreate(t *testing.T, tree *Tree, uid, name string, res runtime.Resources, privileged bool) *Group {
+func mustCreate(t *testing.T, tree *Tree, name string, res runtime.Resources, privileged bool) *Group {
 	t.Helper()
-	if err := tree.CreatePod(uid, 0); err != nil {
+	if err := tree.CreatePod("pod-1", 0); err != nil {
 		t.Fatal(err)
 	}
-	g, err := tree.CreateContainer(uid, name, res, privileged)
+	g, err := tree.CreateContainer("pod-1", name, res, privileged)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,8 +125,8 @@ func read(t *testing.T, elems ...string) string {
 func TestLimitsAreReadBack(t *testing.T) {
 	tree := testTree(t)
 	res := runtime.Resources{CPUShares: 512, CPUQuota: 50_000, MemoryLimit: 64 << 20}
-	mustCreate(t, tree, "pod-1", "a", res, false)
-	mustCreate(t, tree, "pod-1", "b", res, false)
+	mustCreate(t, tree, "a", res, false)
+	mustCreate(t, tree, "b", res, false)
 	for controller, files := range map[string][2]map[string]string{
 		"cpu": {
 			{"cpu.shares": "512", "cpu.cfs_quota_us": "50000", "cpu.cfs_period_us": "100000", "../cpu.shares": "1024"},
@@ -158,8 +157,8 @@ func TestLimitsAreReadBack(t *testing.T) {
 
 func TestProcessIsInEveryGroup(t *testing.T) {
 	tree := testTree(t)
-	g := mustCreate(t, tree, "pod-1", "web", runtime.Resources{CPUShares: 100, MemoryLimit: 32 << 20}, false)
-	other := mustCreate(t, tree, "pod-1", "free", runtime.Resources{}, false)
+	g := mustCreate(t, tree, "web", runtime.Resources{CPUShares: 100, MemoryLimit: 32 << 20}, false)
+	other := mustCreate(t, tree, "free", runtime.Resources{}, false)
 	for _, group := range []*Group{g, other} {
 		cmd := run(t, group, "exec sleep 1000")
 		if found, err := group.Pids(); err != nil || !cmp.Equal(found, []int{cmd.Process.Pid}) {
@@ -208,7 +207,7 @@ func TestKillTakesEveryDescendant(t *testing.T) {
 	for name, killGroup := range kills {
 		t.Run(name, func(t *testing.T) {
 			tree := testTree(t)
-			g := mustCreate(t, tree, "pod-1", "web", runtime.Resources{}, false)
+			g := mustCreate(t, tree, "web", runtime.Resources{}, false)
 			r, w, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
@@ -235,7 +234,7 @@ func TestKillTakesEveryDescendant(t *testing.T) {
 
 func TestRemoveWaitsForTheLastProcess(t *testing.T) {
 	tree := testTree(t)
-	g := mustCreate(t, tree, "pod-1", "web", runtime.Resources{CPUShares: 2, MemoryLimit: 32 << 20}, true)
+	g := mustCreate(t, tree, "web", runtime.Resources{CPUShares: 2, MemoryLimit: 32 << 20}, true)
 	cmd := run(t, g, "exec sleep 1000")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -263,7 +262,7 @@ func TestRemoveWaitsForTheLastProcess(t *testing.T) {
 func TestAFreshAttemptIsFresh(t *testing.T) {
 	tree := testTree(t)
 	res := runtime.Resources{MemoryLimit: 32 << 20}
-	g := mustCreate(t, tree, "pod-1", "web", res, false)
+	g := mustCreate(t, tree, "web", res, false)
 	cmd := run(t, g, "exec sleep 1000")
 	if _, err := tree.CreateContainer("pod-1", "web", res, false); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("on a living one: got %v, want EBUSY", err)
@@ -277,7 +276,7 @@ func TestAFreshAttemptIsFresh(t *testing.T) {
 
 func TestOOMKillIsCounted(t *testing.T) {
 	tree := testTree(t)
-	g := mustCreate(t, tree, "pod-1", "hog", runtime.Resources{MemoryLimit: 16 << 20}, false)
+	g := mustCreate(t, tree, "hog", runtime.Resources{MemoryLimit: 16 << 20}, false)
 	if n, err := g.OOMKills(); n != 0 || err != nil {
 		t.Fatalf("before: got %d, %v", n, err)
 	}
@@ -316,11 +315,11 @@ func TestDevices(t *testing.T) {
 		mknod mem c 1 1 && exit 3
 		(: </dev/kmsg) && exit 4
 		exit 0`, dir)
-	g := mustCreate(t, tree, "pod-1", "web", runtime.Resources{}, false)
+	g := mustCreate(t, tree, "web", runtime.Resources{}, false)
 	if err := run(t, g, script+" 2>/dev/null").Wait(); err != nil {
 		t.Errorf("restricted container: %v", err)
 	}
-	g = mustCreate(t, tree, "pod-1", "root", runtime.Resources{}, true)
+	g = mustCreate(t, tree, "root", runtime.Resources{}, true)
 	if err := run(t, g, fmt.Sprintf("cd %s && mknod mem c 1 1", dir)).Wait(); err != nil {
 		t.Errorf("privileged container: %v", err)
 	}
@@ -331,7 +330,7 @@ func TestDeviceProgramIsAcceptedAndDecides(t *testing.T) {
 	if tree.h.v2 == "" {
 		t.Skip("no v2 tree is mounted")
 	}
-	g := mustCreate(t, tree, "pod-1", "web", runtime.Resources{}, true)
+	g := mustCreate(t, tree, "web", runtime.Resources{}, true)
 	devices := tree.h.v1["devices"]
 	delete(tree.h.v1, "devices")
 	err := tree.restrictDevices(g.Dir())
@@ -361,8 +360,8 @@ func TestDeviceProgramIsAcceptedAndDecides(t *testing.T) {
 
 func TestListAndNames(t *testing.T) {
 	tree := testTree(t)
-	mustCreate(t, tree, "pod-1", "tasks", runtime.Resources{CPUShares: 2}, false)
-	mustCreate(t, tree, "pod-1", "a", runtime.Resources{}, false)
+	mustCreate(t, tree, "tasks", runtime.Resources{CPUShares: 2}, false)
+	mustCreate(t, tree, "a", runtime.Resources{}, false)
 	if err := tree.CreatePod("pod-2", 5); err != nil {
 		t.Fatal(err)
 	}
@@ -399,7 +398,7 @@ func TestControllerThatCannotBeEnabled(t *testing.T) {
 		t.Cleanup(func() { tree.h.v1["memory"] = memory })
 	}
 	tree.v2Controllers = []string{"memory"}
-	mustCreate(t, tree, "pod-1", "web", runtime.Resources{MemoryLimit: 32 << 20}, false)
+	mustCreate(t, tree, "web", runtime.Resources{MemoryLimit: 32 << 20}, false)
 	if _, v2 := tree.place("memory"); v2 == (len(tree.Warnings()) > 0) {
 		t.Errorf("memory on v2: %v, warnings: %v", v2, tree.Warnings())
 	}
