@@ -86,7 +86,7 @@ func isPlainTar(f *os.File) bool {
 }
 
 func (s *Store) spool(ctx context.Context, r io.Reader, a *archive) error {
-	if err := s.makeRoom(0); err != nil {
+	if err := s.makeRoom(ctx, 0); err != nil {
 		return err
 	}
 	plain, err := rootfs.Decompress(r, s.opts.Limits)

@@ -76,8 +76,12 @@ func TestPullWithLogin(t *testing.T) {
 		"named file":               {nil, map[string]string{"my.json": entry(reg.host(), "right")}, map[string]string{"REGISTRY_AUTH_FILE": "my.json"}, true},
 		"for the repository":       {nil, map[string]string{".docker/config.json": entry(reg.host()+"/shop", "right")}, nil, true},
 		"for another repository":   {nil, map[string]string{".docker/config.json": entry(reg.host()+"/sho", "right")}, nil, false},
-		"docker's wrong, podman's right": {nil, map[string]string{".docker/config.json": entry(reg.host(), "wrong"), "run/containers/auth.json": entry(reg.host(), "right")},
-			map[string]string{"XDG_RUNTIME_DIR": "run"}, true},
+		"docker's wrong, podman's right": {
+			nil,
+			map[string]string{".docker/config.json": entry(reg.host(), "wrong"), "run/containers/auth.json": entry(reg.host(), "right")},
+			map[string]string{"XDG_RUNTIME_DIR": "run"},
+			true,
+		},
 		"registries file": {nil, map[string]string{"registries.yaml": fmt.Sprintf("configs:\n  %q:\n    auth: {username: ann, password: right}\n", reg.host())}, nil, true},
 	}
 	for what, tt := range tests {

@@ -52,7 +52,7 @@ func (s *Store) storeOnce(ctx context.Context, src *source, refs []Reference) (_
 		return runtime.Image{}, err
 	}
 	if len(missing) > 0 {
-		if err := s.makeRoom(sizes(missing)); err != nil {
+		if err := s.makeRoom(ctx, sizes(missing)); err != nil {
 			return runtime.Image{}, err
 		}
 	}

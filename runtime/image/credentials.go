@@ -41,8 +41,10 @@ func (s *Store) logins(at endpoint, given []runtime.Credential) ([]login, []erro
 		}
 	}
 	if a := s.registries.config(at.host).Auth; a != nil {
-		out = append(out, login{s.opts.Registries, authn.FromConfig(authn.AuthConfig{Username: a.Username, Password: a.Password, Auth: a.Auth,
-			IdentityToken: a.IdentityToken, RegistryToken: a.Token})})
+		out = append(out, login{s.opts.Registries, authn.FromConfig(authn.AuthConfig{
+			Username: a.Username, Password: a.Password, Auth: a.Auth,
+			IdentityToken: a.IdentityToken, RegistryToken: a.Token,
+		})})
 	}
 	return append(out, login{"", authn.Anonymous}), errs
 }
@@ -90,8 +92,10 @@ func fileLogin(file string, at endpoint) (*login, error) {
 	if err != nil || found == nil {
 		return nil, err
 	}
-	return &login{file, authn.FromConfig(authn.AuthConfig{Username: found.Username, Password: found.Password, Auth: found.Auth,
-		IdentityToken: found.IdentityToken, RegistryToken: found.RegistryToken})}, nil
+	return &login{file, authn.FromConfig(authn.AuthConfig{
+		Username: found.Username, Password: found.Password, Auth: found.Auth,
+		IdentityToken: found.IdentityToken, RegistryToken: found.RegistryToken,
+	})}, nil
 }
 
 // findLogin takes the entry with the longest name that matches, or asks the credential helper that the file names for the host.

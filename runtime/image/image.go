@@ -85,7 +85,7 @@ func Open(opts Options) (*Store, error) {
 		return nil, fmt.Errorf("cannot open image store: %w", err)
 	}
 	if err := s.sweep(); err != nil {
-		s.session.close()
+		_ = s.session.close() // the error before says more, and the next sweep finds the session
 		return nil, fmt.Errorf("cannot open image store: %w", err)
 	}
 	return s, nil
@@ -102,7 +102,7 @@ func (o Options) withDefaults() Options {
 		o.StallTimeout = time.Minute
 	}
 	if o.Now == nil {
-		o.Now = time.Now
+		o.Now = time.Now //nolint:forbidigo // the default of an injected clock
 	}
 	if o.Getenv == nil {
 		o.Getenv = os.Getenv

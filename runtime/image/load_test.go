@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,8 +71,10 @@ func testImage(t *testing.T, layers ...v1.Layer) v1.Image {
 	t.Helper()
 	img, err := mutate.AppendLayers(empty.Image, layers...)
 	must(t, err)
-	img, err = mutate.Config(img, v1.Config{Entrypoint: []string{"/bin/app"}, Cmd: []string{"-v"}, Env: []string{"A=b", "broken"}, WorkingDir: "srv", User: "7:8",
-		ExposedPorts: map[string]struct{}{"80/tcp": {}}, Volumes: map[string]struct{}{"/../../data": {}}})
+	img, err = mutate.Config(img, v1.Config{
+		Entrypoint: []string{"/bin/app"}, Cmd: []string{"-v"}, Env: []string{"A=b", "broken"}, WorkingDir: "srv", User: "7:8",
+		ExposedPorts: map[string]struct{}{"80/tcp": {}}, Volumes: map[string]struct{}{"/../../data": {}},
+	})
 	must(t, err)
 	return img
 }
@@ -118,8 +121,10 @@ func TestLoadDockerArchive(t *testing.T) {
 	if string(got) != "berth" {
 		t.Errorf("the shared layer holds %q", got)
 	}
-	want := runtime.ImageConfig{User: "7:8", Env: []string{"A=b"}, Entrypoint: []string{"/bin/app"}, Cmd: []string{"-v"}, WorkingDir: "/srv",
-		ExposedPorts: []string{"80/tcp"}, Volumes: []string{"/data"}}
+	want := runtime.ImageConfig{
+		User: "7:8", Env: []string{"A=b"}, Entrypoint: []string{"/bin/app"}, Cmd: []string{"-v"}, WorkingDir: "/srv",
+		ExposedPorts: []string{"80/tcp"}, Volumes: []string{"/data"},
+	}
 	if diff := cmp.Diff(want, imgA.Config); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)
 	}
@@ -176,8 +181,8 @@ func checkImage(t *testing.T, s *Store, ref, file, want string) {
 	t.Helper()
 	img, err := s.Image(t.Context(), ref)
 	must(t, err)
-	for i := len(img.Layers) - 1; i >= 0; i-- {
-		if got, err := os.ReadFile(filepath.Join(img.Layers[i], file)); err == nil {
+	for _, layer := range slices.Backward(img.Layers) {
+		if got, err := os.ReadFile(filepath.Join(layer, file)); err == nil {
 			if string(got) != want {
 				t.Errorf("%s of %s is %q, want %q", file, ref, got, want)
 			}

@@ -169,7 +169,7 @@ func (ix *index) byAge() []string {
 
 // makeRoom removes unused images, the one that was asked for longest ago first, until the rule for free space is met. An image that
 // was asked for a moment ago stays. The need is what will certainly be written: the room must be there afterwards.
-func (s *Store) makeRoom(need uint64) error {
+func (s *Store) makeRoom(ctx context.Context, need uint64) error {
 	err := s.checkSpace(need)
 	if !errors.Is(err, runtime.ErrDiskFull) {
 		return err
@@ -183,7 +183,7 @@ func (s *Store) makeRoom(need uint64) error {
 		if err = s.checkSpace(need); !errors.Is(err, runtime.ErrDiskFull) {
 			return err
 		}
-		pruned, rerr := s.remove(context.Background(), s.oldestUnused) //nolint:forbidigo // room is made for everyone, not for one caller
+		pruned, rerr := s.remove(context.WithoutCancel(ctx), s.oldestUnused) // room is made for everyone, not for one caller
 		if rerr != nil || len(pruned.Images) == 0 {
 			return errors.Join(err, rerr)
 		}

@@ -192,8 +192,7 @@ func (s *Store) download(ctx context.Context, r *repository, src *source, ref Re
 
 // explain puts a registry's refusal into words.
 func explain(err error, at endpoint, l login) error {
-	var untrusted *tls.CertificateVerificationError
-	if errors.As(err, &untrusted) {
+	if untrusted, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fmt.Errorf("cannot trust the certificate of %s (a registries file can name its authority): %w", at.host, untrusted)
 	}
 	var refused *transport.Error
@@ -215,6 +214,7 @@ func explain(err error, at endpoint, l login) error {
 				text = fmt.Sprintf("no repository %q in %s", at.repository, at.host)
 			case transport.BlobUnknownErrorCode, transport.ManifestBlobUnknownErrorCode:
 				text = "a part of the image is missing in " + at.host
+			default: // what else it says has no better words
 			}
 		}
 		return &refusal{text, runtime.ErrNotFound, err}

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log" //nolint:depguard // the only way to silence a server of the standard library
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -219,19 +219,19 @@ func TestPullErrors(t *testing.T) {
 		kind   error
 		text   string
 	}{
-		"unknown tag":        {strings.Replace(ref, ":1", ":nope", -1), nil, runtime.ErrNotFound, "manifest unknown in " + reg.host()},
+		"unknown tag":        {strings.ReplaceAll(ref, ":1", ":nope"), nil, runtime.ErrNotFound, "manifest unknown in " + reg.host()},
 		"unknown repository": {reg.host() + "/none:1", nil, runtime.ErrNotFound, `no repository "none" in ` + reg.host()},
 		"401":                {ref, status("/manifests/", 401), runtime.ErrUnauthorized, `refuses "app" without a login, or it does not exist`},
 		"403":                {ref, status("/manifests/", 403), runtime.ErrUnauthorized, `refuses "app"`},
 		"429":                {ref, status("/manifests/", 429), errLimited, "too many requests (429)"},
 		"500":                {ref, status("/manifests/", 500), errLimited, "answers 500 Internal Server Error"},
 		"blob gone":          {ref, status("/blobs/", 404), runtime.ErrNotFound, "manifest unknown"},
-		"html":               {ref, body("/manifests/", "<html>hello</html>"), ErrInvalid, "invalid manifest"},
-		"huge manifest":      {ref, body("/manifests/", strings.Repeat(" ", maxManifestBytes+1)), ErrInvalid, "at most 4194304 are read"},
-		"both":               {ref, body("/manifests/", `{"schemaVersion":2,"manifests":[],"layers":[]}`), ErrInvalid, "an index and an image at once"},
-		"negative size":      {ref, body("/manifests/", `{"schemaVersion":2,"config":{"size":-1,"digest":"sha256:`+strings.Repeat("0", 64)+`"},"layers":[]}`), ErrInvalid, "a part of -1 bytes"},
-		"traversing digest":  {ref, body("/manifests/", `{"schemaVersion":2,"config":{"size":1,"digest":"sha256:../../../../etc/passwd"},"layers":[]}`), ErrInvalid, "digest"},
-		"schema 1":           {ref, body("/manifests/", `{"schemaVersion":1}`), ErrInvalid, "schema 1"},
+		"html":               {ref, manifestOf("<html>hello</html>"), ErrInvalid, "invalid manifest"},
+		"huge manifest":      {ref, manifestOf(strings.Repeat(" ", maxManifestBytes+1)), ErrInvalid, "at most 4194304 are read"},
+		"both":               {ref, manifestOf(`{"schemaVersion":2,"manifests":[],"layers":[]}`), ErrInvalid, "an index and an image at once"},
+		"negative size":      {ref, manifestOf(`{"schemaVersion":2,"config":{"size":-1,"digest":"sha256:` + strings.Repeat("0", 64) + `"},"layers":[]}`), ErrInvalid, "a part of -1 bytes"},
+		"traversing digest":  {ref, manifestOf(`{"schemaVersion":2,"config":{"size":1,"digest":"sha256:../../../../etc/passwd"},"layers":[]}`), ErrInvalid, "digest"},
+		"schema 1":           {ref, manifestOf(`{"schemaVersion":1}`), ErrInvalid, "schema 1"},
 		"bad reference":      {"UPPER/case", nil, ErrInvalid, "lower-case"},
 		"climbing":           {"a/../b", nil, ErrInvalid, "repository"},
 	}
@@ -252,9 +252,10 @@ func TestPullErrors(t *testing.T) {
 	}
 }
 
-func body(part, text string) func(http.ResponseWriter, *http.Request) bool {
+// manifestOf answers every request for a manifest with a text.
+func manifestOf(text string) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
-		if !strings.Contains(r.URL.Path, part) {
+		if !strings.Contains(r.URL.Path, "/manifests/") {
 			return false
 		}
 		_, _ = io.WriteString(w, text)

@@ -32,11 +32,11 @@ const maxRepository = 255
 
 // ParseReference reads a reference: "nginx" is docker.io/library/nginx:latest.
 func ParseReference(s string) (Reference, error) {
-	bad := func(why string) (Reference, error) {
+	bad := func(why string) error {
 		if len(s) > 300 {
 			s = s[:300] + "…"
 		}
-		return Reference{}, fmt.Errorf("%w image reference %q: %s", ErrInvalid, s, why)
+		return fmt.Errorf("%w image reference %q: %s", ErrInvalid, s, why)
 	}
 	if digestForm.MatchString(s) {
 		return Reference{ID: s}, nil
@@ -45,29 +45,29 @@ func ParseReference(s string) (Reference, error) {
 	name, digest, hasDigest := strings.Cut(s, "@")
 	if hasDigest {
 		if !digestForm.MatchString(digest) {
-			return bad("the digest must be sha256: and 64 lower-case hexadecimal digits")
+			return Reference{}, bad("the digest must be sha256: and 64 lower-case hexadecimal digits")
 		}
 		r.Digest = digest
 	}
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
 		if !tagForm.MatchString(name[i+1:]) {
-			return bad("a tag is 1 to 128 letters, digits, dots, dashes and underscores")
+			return Reference{}, bad("a tag is 1 to 128 letters, digits, dots, dashes and underscores")
 		}
 		name, r.Tag = name[:i], name[i+1:]
 	}
 	r.Registry, r.Repository = splitRegistry(name)
 	if r.Repository == "" {
-		return bad("it names no repository")
+		return Reference{}, bad("it names no repository")
 	}
 	if !hostForm.MatchString(r.Registry) {
-		return bad(fmt.Sprintf("%q is not a registry host", r.Registry))
+		return Reference{}, bad(fmt.Sprintf("%q is not a registry host", r.Registry))
 	}
 	if len(r.Registry)+1+len(r.Repository) > maxRepository {
-		return bad("it is longer than 255 characters")
+		return Reference{}, bad("it is longer than 255 characters")
 	}
 	for part := range strings.SplitSeq(r.Repository, "/") {
 		if !componentForm.MatchString(part) {
-			return bad("a repository is made of lower-case letters and digits, separated by single dots, dashes, underscores and slashes")
+			return Reference{}, bad("a repository is made of lower-case letters and digits, separated by single dots, dashes, underscores and slashes")
 		}
 	}
 	switch {

@@ -275,7 +275,7 @@ func TestHugePromise(t *testing.T) {
 	s := testStore(t, func(o *Options) { o.InUse = func() map[string]bool { return nil } })
 	loadTest(t, s, testImage(t, testLayer(t, "a=1")), "a:1")
 	s.opts.Now = func() time.Time { return time.Now().Add(time.Hour) }
-	if err := s.makeRoom(1 << 62); !errors.Is(err, runtime.ErrDiskFull) {
+	if err := s.makeRoom(t.Context(), 1<<62); !errors.Is(err, runtime.ErrDiskFull) {
 		t.Errorf("got %v", err)
 	}
 	checkImage(t, s, "a:1", "a", "1")

@@ -87,7 +87,8 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func (g *guard) check(req *http.Request) error {
 	host := req.URL.Host
-	if req.URL.Scheme != "https" && !(req.URL.Scheme == "http" && (host == g.at.host && g.at.plain || g.at.plain && sameDomain(host, g.at.host))) {
+	plain := req.URL.Scheme == "http" && g.at.plain && (host == g.at.host || sameDomain(host, g.at.host))
+	if req.URL.Scheme != "https" && !plain {
 		return fmt.Errorf("%w: %s wants to be reached by plain %s; allow it with an http:// endpoint in the registries file", errRefused, host, req.URL.Scheme)
 	}
 	secret := strings.HasPrefix(req.Header.Get("Authorization"), "Basic ") || req.Method == http.MethodPost
