@@ -32,7 +32,7 @@ func SetMount(tree *FD, attr unix.MountAttr, recursive bool) error {
 // Unmount detaches what is mounted at path; a path that is no mount point, or not there, is not an error.
 func Unmount(path string) error {
 	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-	if err == unix.EINVAL || err == unix.ENOENT { //nolint:errorlint // raw errnos
+	if err == unix.EINVAL || err == unix.ENOENT {
 		return nil
 	}
 	return os.NewSyscallError("umount2", err)

@@ -87,10 +87,10 @@ func mkdirFirstMissing(root *FD, clean string, mode uint32, owner Owner) error {
 		return err
 	}
 	defer func() { _ = parent.Close() }()
-	done := ""
-	for _, name := range strings.Split(strings.Trim(clean, "/"), "/") {
-		done += "/" + name
-		next, err := OpenInRoot(root, done)
+	var done strings.Builder
+	for name := range strings.SplitSeq(strings.Trim(clean, "/"), "/") {
+		done.WriteString("/" + name)
+		next, err := OpenInRoot(root, done.String())
 		if errors.Is(err, unix.ENOENT) {
 			return mkdirat(parent, name, mode, owner)
 		}
