@@ -37,8 +37,6 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-func ptr(n int) *int { return &n }
-
 func TestRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	write(t, path+".2", line(1, "stdout", "F", "oldest"))
@@ -53,14 +51,14 @@ func TestRead(t *testing.T) {
 		"stdout":     {logs.Options{Stream: "stdout"}, "oldest\none line\n\n2026-11-21T10:00:00Z stderr F forged\nnul \x00 and \r\n"},
 		"stderr":     {logs.Options{Stream: "stderr"}, "older\nbetween\n"},
 		"since":      {logs.Options{Since: time.Date(2026, 11, 21, 10, 0, 5, 0, time.UTC)}, "2026-11-21T10:00:00Z stderr F forged\nnul \x00 and \r\n"},
-		"no tail":    {logs.Options{Tail: ptr(0)}, ""},
-		"tail":       {logs.Options{Tail: ptr(2)}, "2026-11-21T10:00:00Z stderr F forged\nnul \x00 and \r\n"},
-		"tail far":   {logs.Options{Tail: ptr(100)}, "oldest\nolder\none between\nline\n\n2026-11-21T10:00:00Z stderr F forged\nnul \x00 and \r\n"},
-		"tail long":  {logs.Options{Tail: ptr(4), Stream: "stdout"}, "one line\n\n2026-11-21T10:00:00Z stderr F forged\nnul \x00 and \r\n"},
-		"tail err":   {logs.Options{Tail: ptr(1), Stream: "stderr"}, "between\n"},
+		"no tail":    {logs.Options{Tail: new(0)}, ""},
+		"tail":       {logs.Options{Tail: new(2)}, "2026-11-21T10:00:00Z stderr F forged\nnul \x00 and \r\n"},
+		"tail far":   {logs.Options{Tail: new(100)}, "oldest\nolder\none between\nline\n\n2026-11-21T10:00:00Z stderr F forged\nnul \x00 and \r\n"},
+		"tail long":  {logs.Options{Tail: new(4), Stream: "stdout"}, "one line\n\n2026-11-21T10:00:00Z stderr F forged\nnul \x00 and \r\n"},
+		"tail err":   {logs.Options{Tail: new(1), Stream: "stderr"}, "between\n"},
 		"limit":      {logs.Options{LimitBytes: 10}, "oldest\nold"},
 		"limit all":  {logs.Options{LimitBytes: 13}, "oldest\nolder\n"},
-		"timestamps": {logs.Options{Timestamps: true, Stream: "stdout", Tail: ptr(4)}, day + "3.000000000Z one line\n" + day + "4.000000000Z \n" + day + "5.000000000Z 2026-11-21T10:00:00Z stderr F forged\n" + day + "6.000000000Z nul \x00 and \r\n"},
+		"timestamps": {logs.Options{Timestamps: true, Stream: "stdout", Tail: new(4)}, day + "3.000000000Z one line\n" + day + "4.000000000Z \n" + day + "5.000000000Z 2026-11-21T10:00:00Z stderr F forged\n" + day + "6.000000000Z nul \x00 and \r\n"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -19,7 +19,7 @@ func newWatch(path string) (*watch, error) {
 		return nil, err
 	}
 	if err := w.Add(filepath.Dir(path)); err != nil {
-		w.Close()
+		_ = w.Close() // the error before says more
 		return nil, err
 	}
 	k := &watch{w: w, woke: make(chan struct{}, 1), done: make(chan struct{})}
@@ -53,6 +53,6 @@ func (k *watch) run(path string) {
 }
 
 func (k *watch) close() {
-	k.w.Close()
+	_ = k.w.Close() // an inotify descriptor: nothing can be lost
 	<-k.done
 }
