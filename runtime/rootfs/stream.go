@@ -17,7 +17,7 @@ import (
 func Decompress(r io.Reader, limits Limits) (io.ReadCloser, error) {
 	buffered := bufio.NewReaderSize(r, 64<<10)
 	magic, err := buffered.Peek(4)
-	if err != nil && len(magic) < 4 && err != io.EOF { //nolint:errorlint // Peek returns the reader's own io.EOF
+	if err != nil && len(magic) < 4 && err != io.EOF {
 		return nil, err
 	}
 	switch {
@@ -80,7 +80,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 	}
 	v.left -= int64(n)
 	v.sum.Write(p[:n])
-	if err != io.EOF { //nolint:errorlint // a reader's end is exactly io.EOF
+	if err != io.EOF {
 		return n, err
 	}
 	if v.left > 0 {

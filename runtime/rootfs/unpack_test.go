@@ -167,12 +167,16 @@ func TestUnpack(t *testing.T) {
 		},
 		"through a symlink of the layer": {
 			[]*tar.Header{dir("usr"), dir("usr/lib"), symlink("lib", "usr/lib"), file("lib/x", "1"), symlink("abs", "/usr/lib"), file("abs/y", "2")},
-			map[string]string{"usr": "dir 0755 0:0", "usr/lib": "dir 0755 0:0", "lib": "link usr/lib", "abs": "link /usr/lib",
-				"usr/lib/x": `file 0644 0:0 "1"`, "usr/lib/y": `file 0644 0:0 "2"`},
+			map[string]string{
+				"usr": "dir 0755 0:0", "usr/lib": "dir 0755 0:0", "lib": "link usr/lib", "abs": "link /usr/lib",
+				"usr/lib/x": `file 0644 0:0 "1"`, "usr/lib/y": `file 0644 0:0 "2"`,
+			},
 		},
 		"the last of two wins": {
-			[]*tar.Header{file("a", "old"), file("a", "new"), symlink("l", "/x"), file("l", "now a file"), dir("d"), file("d/in", "x"), file("d", "now a file"),
-				file("f", "x"), dir("f"), file("f/in", "y"), symlink("s", "/x"), dir("s")},
+			[]*tar.Header{
+				file("a", "old"), file("a", "new"), symlink("l", "/x"), file("l", "now a file"), dir("d"), file("d/in", "x"), file("d", "now a file"),
+				file("f", "x"), dir("f"), file("f/in", "y"), symlink("s", "/x"), dir("s"),
+			},
 			map[string]string{"a": `file 0644 0:0 "new"`, "l": `file 0644 0:0 "now a file"`, "d": `file 0644 0:0 "now a file"`, "f": "dir 0755 0:0", "f/in": `file 0644 0:0 "y"`, "s": "dir 0755 0:0"},
 		},
 		"a directory twice keeps its files": {
