@@ -176,8 +176,9 @@ func action(a specs.LinuxSeccompAction, errno *uint) (uint32, error) {
 		return unix.SECCOMP_RET_LOG, nil
 	case specs.ActAllow:
 		return unix.SECCOMP_RET_ALLOW, nil
+	default: // specs.ActNotify: berth has nobody to ask
+		return 0, fmt.Errorf("%q is not supported", a)
 	}
-	return 0, fmt.Errorf("%q is not supported", a)
 }
 
 // stricter compares actions as the kernel does: as signed numbers without their data, the smaller one wins.
@@ -291,18 +292,26 @@ func test(a specs.LinuxSeccompArg, following int) ([]bpf.Instruction, error) {
 	switch a.Op {
 	case specs.OpEqualTo:
 		return []bpf.Instruction{
-			loadHigh, bpf.JumpIf{Cond: bpf.JumpEqual, Val: high, SkipFalse: f + 2},
-			loadLow, bpf.JumpIf{Cond: bpf.JumpEqual, Val: low, SkipFalse: f},
+			loadHigh,
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: high, SkipFalse: f + 2},
+			loadLow,
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: low, SkipFalse: f},
 		}, nil
 	case specs.OpNotEqual:
 		return []bpf.Instruction{
-			loadHigh, bpf.JumpIf{Cond: bpf.JumpEqual, Val: high, SkipFalse: 2},
-			loadLow, bpf.JumpIf{Cond: bpf.JumpEqual, Val: low, SkipTrue: f},
+			loadHigh,
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: high, SkipFalse: 2},
+			loadLow,
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: low, SkipTrue: f},
 		}, nil
 	case specs.OpMaskedEqual:
 		return []bpf.Instruction{
-			loadHigh, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: high}, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(a.ValueTwo >> 32), SkipFalse: f + 3},
-			loadLow, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: low}, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(a.ValueTwo), SkipFalse: f},
+			loadHigh,
+			bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: high},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(a.ValueTwo >> 32), SkipFalse: f + 3},
+			loadLow,
+			bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: low},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(a.ValueTwo), SkipFalse: f},
 		}, nil
 	case specs.OpGreaterThan:
 		return ordered(true, bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: low, SkipFalse: f}), nil

@@ -122,8 +122,7 @@ func filtered(t *testing.T, filter []byte, mode string, args ...string) (string,
 }
 
 func exitCode(err error) int {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode()
 	}
 	if err != nil {

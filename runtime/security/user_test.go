@@ -52,8 +52,6 @@ func layer(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-func ptr(n int64) *int64 { return &n }
-
 func TestLookupUser(t *testing.T) {
 	base := layer(t, map[string]string{"etc/passwd": passwd, "etc/group": groups})
 	tests := map[string]struct {
@@ -69,15 +67,15 @@ func TestLookupUser(t *testing.T) {
 		"name and group":            {"app:adm", runtime.Security{}, User{1000, 4, []uint32{4, 50, 1001}, "/home/app"}, ""},
 		"numbers":                   {"33:77", runtime.Security{}, User{33, 77, []uint32{77, 4}, "/var/www"}, ""},
 		"greatest":                  {"2147483647", runtime.Security{}, User{2147483647, 0, []uint32{0}, "/"}, ""},
-		"runAsUser":                 {"app:adm", runtime.Security{User: ptr(33)}, User{33, 33, []uint32{33, 4}, "/var/www"}, ""},
-		"runAsUser and runAsGroup":  {"app", runtime.Security{User: ptr(33), Group: ptr(9)}, User{33, 9, []uint32{9, 4}, "/var/www"}, ""},
-		"runAsGroup alone":          {"app:adm", runtime.Security{Group: ptr(9)}, User{1000, 9, []uint32{9, 4, 50, 1001}, "/home/app"}, ""},
+		"runAsUser":                 {"app:adm", runtime.Security{User: new(int64(33))}, User{33, 33, []uint32{33, 4}, "/var/www"}, ""},
+		"runAsUser and runAsGroup":  {"app", runtime.Security{User: new(int64(33)), Group: new(int64(9))}, User{33, 9, []uint32{9, 4}, "/var/www"}, ""},
+		"runAsGroup alone":          {"app:adm", runtime.Security{Group: new(int64(9))}, User{1000, 9, []uint32{9, 4, 50, 1001}, "/home/app"}, ""},
 		"supplemental and fsGroup":  {"app", runtime.Security{SupplementalGroups: []int64{4, 3000, 3000, 2000}}, User{1000, 1001, []uint32{1001, 4, 50, 3000, 2000}, "/home/app"}, ""},
 		"relative home":             {"rel", runtime.Security{}, User{6, 6, []uint32{6}, "/"}, ""},
 		"non-root holds":            {"app", runtime.Security{RunAsNonRoot: true}, User{1000, 1001, []uint32{1001, 4, 50}, "/home/app"}, ""},
 		"non-root, image is root":   {"root", runtime.Security{RunAsNonRoot: true}, User{}, "container has runAsNonRoot and image will run as root"},
 		"non-root, nothing said":    {"", runtime.Security{RunAsNonRoot: true}, User{}, "container has runAsNonRoot and image will run as root"},
-		"non-root, runAsUser 0":     {"app", runtime.Security{RunAsNonRoot: true, User: ptr(0)}, User{}, "container's runAsUser breaks non-root policy"},
+		"non-root, runAsUser 0":     {"app", runtime.Security{RunAsNonRoot: true, User: new(int64(0))}, User{}, "container's runAsUser breaks non-root policy"},
 		"unknown name":              {"nobody", runtime.Security{}, User{}, "unable to find user nobody"},
 		"unknown group":             {"app:nogroup", runtime.Security{}, User{}, "unable to find group nogroup"},
 		"uid too great in the file": {"big", runtime.Security{}, User{}, "2147483648"},
@@ -87,9 +85,9 @@ func TestLookupUser(t *testing.T) {
 		"gid is no number":          {"badgid", runtime.Security{}, User{}, `"x"`},
 		"group wraps in the file":   {"app:huge", runtime.Security{}, User{}, "99999999999"},
 		"line too short":            {"evil", runtime.Security{}, User{}, "unable to find"},
-		"runAsUser negative":        {"", runtime.Security{User: ptr(-1)}, User{}, "runAsUser"},
-		"runAsUser too great":       {"", runtime.Security{User: ptr(1 << 31)}, User{}, "runAsUser"},
-		"runAsGroup wraps":          {"", runtime.Security{Group: ptr(1 << 32)}, User{}, "runAsGroup"},
+		"runAsUser negative":        {"", runtime.Security{User: new(int64(-1))}, User{}, "runAsUser"},
+		"runAsUser too great":       {"", runtime.Security{User: new(int64(1 << 31))}, User{}, "runAsUser"},
+		"runAsGroup wraps":          {"", runtime.Security{Group: new(int64(1 << 32))}, User{}, "runAsGroup"},
 		"supplemental wraps":        {"", runtime.Security{SupplementalGroups: []int64{1 << 32}}, User{}, "supplemental"},
 	}
 	for _, bad := range []string{
