@@ -89,7 +89,7 @@ func writeVersion(dir, version string, entries []runtime.File, owner Owner) erro
 func writeFile(root string, e runtime.File, owner Owner) error {
 	at := root
 	if sub := path.Dir(e.Path); sub != "." {
-		for _, name := range strings.Split(sub, "/") {
+		for name := range strings.SplitSeq(sub, "/") {
 			at = filepath.Join(at, name)
 			if err := mkdirMode(at); err != nil && !errors.Is(err, fs.ErrExist) {
 				return err
@@ -171,7 +171,7 @@ func topLevel(entries []runtime.File) map[string]bool {
 // checkName refuses a path that could leave the directory or meet the names the directory needs itself.
 func checkName(p string) error {
 	bad := p == "" || path.IsAbs(p) || path.Clean(p) != p || strings.ContainsRune(p, 0)
-	for _, part := range strings.Split(p, "/") {
+	for part := range strings.SplitSeq(p, "/") {
 		bad = bad || part == "." || strings.HasPrefix(part, "..") || len(part) > maxName
 	}
 	if bad {
