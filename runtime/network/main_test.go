@@ -45,8 +45,7 @@ func TestMain(m *testing.M) {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	err := cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		os.Exit(exit.ExitCode())
 	}
 	if err != nil {
@@ -57,7 +56,7 @@ func TestMain(m *testing.M) {
 }
 
 // The first thread of a process never ends, so no goroutine may enter a namespace on it: the main one keeps it.
-func init() { goruntime.LockOSThread() }
+func init() { goruntime.LockOSThread() } //nolint:gochecknoinits // only an init runs on that thread for certain
 
 const insideEnv = "BERTH_TEST_INSIDE"
 
@@ -262,10 +261,22 @@ func dropped(t *testing.T, n *Network, family nftables.TableFamily) uint64 {
 	return sum
 }
 
-// send puts a raw frame on eth0 of a pod.
-func send(t *testing.T, netns *os.File, frame []byte) {
+// send puts raw frames on eth0 of a pod, all from one processor, whose queue keeps their order.
+func send(t *testing.T, netns *os.File, frames ...[]byte) {
 	t.Helper()
 	in(t, netns, func() error {
+		var allowed, one unix.CPUSet
+		if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+			return err
+		}
+		for cpu := 0; one.Count() == 0; cpu++ {
+			if allowed.IsSet(cpu) {
+				one.Set(cpu)
+			}
+		}
+		if err := unix.SchedSetaffinity(0, &one); err != nil { // the thread ends with this function
+			return err
+		}
 		eth0, err := net.InterfaceByName("eth0")
 		if err != nil {
 			return err
@@ -275,7 +286,12 @@ func send(t *testing.T, netns *os.File, frame []byte) {
 			return err
 		}
 		defer unix.Close(fd)
-		return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: eth0.Index})
+		for _, frame := range frames {
+			if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: eth0.Index}); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

@@ -207,8 +207,7 @@ func haveIPv6(mtu int) bool {
 
 func linkByName(name string) (netlink.Link, error) {
 	l, err := netlink.LinkByName(name)
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
+	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
 		return nil, nil
 	}
 	if err != nil {

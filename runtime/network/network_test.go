@@ -151,10 +151,18 @@ func TestWhatPodsMayNotSend(t *testing.T) {
 		"the cloud's metadata":              {udp(macA, gateway, addrA, metadata, 80), ip},
 		"the cloud's name server":           {udp(macA, gateway, addrA, metadata, 53), 0},
 	}
+	// The marker comes after the frame and arrives: then the frame has been judged, and the counters tell.
+	judged, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(n.Gateway(), markerPort)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer judged.Close()
+	marker := udp(macA, gateway, addrA, n.Gateway(), markerPort)
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			before := map[nftables.TableFamily]uint64{ip: dropped(t, n, ip), bridge: dropped(t, n, bridge)}
-			send(t, a, tt.frame)
+			send(t, a, tt.frame, marker)
+			awaitDatagram(t, judged)
 			for _, family := range []nftables.TableFamily{ip, bridge} {
 				want := before[family]
 				if family == tt.where {
@@ -165,6 +173,18 @@ func TestWhatPodsMayNotSend(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+const markerPort = 9999
+
+func awaitDatagram(t *testing.T, conn *net.UDPConn) {
+	t.Helper()
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := conn.ReadFrom(make([]byte, 1)); err != nil {
+		t.Fatal(err)
 	}
 }
 

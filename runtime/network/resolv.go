@@ -60,5 +60,5 @@ func readResolvConf(path string) (runtime.DNS, error) {
 
 func usable(server string) bool {
 	addr, err := netip.ParseAddr(server)
-	return err == nil && !addr.Unmap().IsLoopback() && !addr.IsUnspecified() && !(addr.Is6() && addr.IsLinkLocalUnicast())
+	return err == nil && !addr.Unmap().IsLoopback() && !addr.IsUnspecified() && (!addr.Is6() || !addr.IsLinkLocalUnicast())
 }

@@ -24,9 +24,8 @@ func newMessage(what string, kind, flags uint16, fixed ...byte) *message {
 }
 
 // linkInfo is a struct ifinfomsg.
-func linkInfo(index int, flags, change uint32) []byte {
+func linkInfo(flags, change uint32) []byte {
 	p := make([]byte, unix.SizeofIfInfomsg)
-	binary.NativeEndian.PutUint32(p[4:], uint32(index))
 	binary.NativeEndian.PutUint32(p[8:], flags)
 	binary.NativeEndian.PutUint32(p[12:], change)
 	return p

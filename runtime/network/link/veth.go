@@ -61,7 +61,7 @@ func (s *Socket) Attach(netns *os.File, v Veth) (err error) {
 	if err != nil {
 		return err
 	}
-	defer inside.Close()
+	defer func() { _ = inside.Close() }()
 	index, err := inside.up(v)
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (s *Socket) Attach(netns *os.File, v Veth) (err error) {
 
 // Delete removes an interface. One that is not there is not an error. It takes some 16 ms: the kernel waits for every processor.
 func (s *Socket) Delete(name string) error {
-	err := s.do(newMessage("remove interface "+name, unix.RTM_DELLINK, 0, linkInfo(0, 0, 0)...).text(unix.IFLA_IFNAME, name))
+	err := s.do(newMessage("remove interface "+name, unix.RTM_DELLINK, 0, linkInfo(0, 0)...).text(unix.IFLA_IFNAME, name))
 	if errors.Is(err, unix.ENODEV) {
 		return nil
 	}
@@ -79,7 +79,7 @@ func (s *Socket) Delete(name string) error {
 }
 
 func (v Veth) create(netns int) *message {
-	m := newMessage("make interface "+v.Name, unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, linkInfo(0, 0, 0)...)
+	m := newMessage("make interface "+v.Name, unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, linkInfo(0, 0)...)
 	common := func(name string) {
 		m.text(unix.IFLA_IFNAME, name)
 		m.uint32(unix.IFLA_MTU, uint32(v.MTU))
@@ -91,7 +91,7 @@ func (v Veth) create(netns int) *message {
 	return m.nest(unix.IFLA_LINKINFO, nil, func() {
 		m.text(unix.IFLA_INFO_KIND, "veth")
 		m.nest(unix.IFLA_INFO_DATA, nil, func() {
-			m.nest(vethInfoPeer, linkInfo(0, 0, 0), func() {
+			m.nest(vethInfoPeer, linkInfo(0, 0), func() {
 				common(podLink)
 				m.bytes(unix.IFLA_ADDRESS, v.MAC)
 				m.uint32(unix.IFLA_NET_NS_FD, uint32(netns))
@@ -101,14 +101,14 @@ func (v Veth) create(netns int) *message {
 }
 
 func (v Veth) join() *message {
-	return newMessage("put interface "+v.Name+" on the bridge", unix.RTM_SETLINK, 0, linkInfo(0, unix.IFF_UP, unix.IFF_UP)...).
+	return newMessage("put interface "+v.Name+" on the bridge", unix.RTM_SETLINK, 0, linkInfo(unix.IFF_UP, unix.IFF_UP)...).
 		text(unix.IFLA_IFNAME, v.Name).uint32(unix.IFLA_MASTER, uint32(v.Bridge))
 }
 
 // up brings the pod's end up and returns its index: in a fresh namespace the kernel may have taken the first few for tunnels of its own.
 func (s *Socket) up(v Veth) (int, error) {
-	up := newMessage("bring up eth0", unix.RTM_SETLINK, 0, linkInfo(0, unix.IFF_UP, unix.IFF_UP)...).text(unix.IFLA_IFNAME, podLink)
-	get := newMessage("find eth0", unix.RTM_GETLINK, 0, linkInfo(0, 0, 0)...).text(unix.IFLA_IFNAME, podLink).uint32(unix.IFLA_EXT_MASK, skipStats)
+	up := newMessage("bring up eth0", unix.RTM_SETLINK, 0, linkInfo(unix.IFF_UP, unix.IFF_UP)...).text(unix.IFLA_IFNAME, podLink)
+	get := newMessage("find eth0", unix.RTM_GETLINK, 0, linkInfo(0, 0)...).text(unix.IFLA_IFNAME, podLink).uint32(unix.IFLA_EXT_MASK, skipStats)
 	err := s.do(v.quiet(podLink, up, get)...)
 	return get.index, err
 }
@@ -119,7 +119,7 @@ func (v Veth) quiet(name string, then ...*message) []*message {
 	if !v.IPv6 {
 		return then
 	}
-	m := newMessage("keep IPv6 quiet on "+name, unix.RTM_SETLINK, 0, linkInfo(0, 0, 0)...).text(unix.IFLA_IFNAME, name)
+	m := newMessage("keep IPv6 quiet on "+name, unix.RTM_SETLINK, 0, linkInfo(0, 0)...).text(unix.IFLA_IFNAME, name)
 	m.nest(unix.IFLA_AF_SPEC, nil, func() {
 		m.nest(unix.AF_INET6, nil, func() { m.bytes(inet6AddrGenMode, []byte{addrGenNone}) })
 	})

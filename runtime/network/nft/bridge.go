@@ -39,15 +39,15 @@ func addBridge(c *nftables.Conn, t *nftables.Table, r Rules) {
 		_ = c.SetAddElements(ports, elements) // reported by Flush
 	}
 	guard := c.AddChain(&nftables.Chain{
-		Name: "prerouting", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRef(bridgePriority),
+		Name: "prerouting", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: new(bridgePriority),
 	})
 	rule := func(parts ...[]expr.Any) { c.AddRule(&nftables.Rule{Table: t, Chain: guard, Exprs: join(parts...)}) }
 	etherMAC := payload(expr.PayloadBaseLLHeader, offsetEtherSource, 6, keyMACReg)
-	rule(namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Prefix), verdict(expr.VerdictAccept))
-	rule(protocol(unix.ETH_P_IP), known(ports, etherMAC, payload(expr.PayloadBaseNetworkHeader, offsetSource, 4, keyIPReg)), verdict(expr.VerdictAccept))
+	rule(namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Prefix), accept())
+	rule(protocol(unix.ETH_P_IP), known(ports, etherMAC, payload(expr.PayloadBaseNetworkHeader, offsetSource, 4, keyIPReg)), accept())
 	arpAddress := payload(expr.PayloadBaseNetworkHeader, offsetARPAddress, 4, keyIPReg)
 	rule(protocol(unix.ETH_P_ARP), known(ports, etherMAC, arpAddress),
-		known(ports, payload(expr.PayloadBaseNetworkHeader, offsetARPMAC, 6, keyMACReg), arpAddress), verdict(expr.VerdictAccept))
+		known(ports, payload(expr.PayloadBaseNetworkHeader, offsetARPMAC, 6, keyMACReg), arpAddress), accept())
 	rule(drop())
 }
 

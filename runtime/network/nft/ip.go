@@ -26,11 +26,11 @@ func addIP(c *nftables.Conn, t *nftables.Table, r Rules) {
 		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: join(parts...)})
 	}
 	loopback, linkLocal := netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16")
-	rule(pre, name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Bridge), verdict(expr.VerdictAccept))
+	rule(pre, name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Bridge), accept())
 	rule(pre, within(offsetSource, expr.CmpOpNeq, r.Pods), drop())
 	rule(pre, within(offsetDestination, expr.CmpOpEq, loopback), drop())
 	for _, protocol := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
-		rule(pre, within(offsetDestination, expr.CmpOpEq, linkLocal), dns(protocol), verdict(expr.VerdictAccept))
+		rule(pre, within(offsetDestination, expr.CmpOpEq, linkLocal), dns(protocol), accept())
 	}
 	rule(pre, within(offsetDestination, expr.CmpOpEq, linkLocal), drop())
 
@@ -99,7 +99,7 @@ func notAnAnswer() []expr.Any {
 	}
 }
 
-func verdict(kind expr.VerdictKind) []expr.Any { return []expr.Any{&expr.Verdict{Kind: kind}} }
+func accept() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}} }
 
 // drop counts what it drops, so that `nft list table` shows why something does not work.
 func drop() []expr.Any { return []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}} }
