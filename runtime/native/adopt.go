@@ -34,7 +34,7 @@ func (r *Runtime) adopt(ctx context.Context) error {
 	for _, st := range list {
 		errs = append(errs, r.adoptPod(ctx, r.pod(st.UID)))
 	}
-	errs = append(errs, r.sweepGroups(ctx), r.sweepDirs())
+	errs = append(errs, r.sweepGroups(ctx), r.sweepDirs(ctx))
 	// What could not be swept now is found again next time: it must not keep the pods from being looked after.
 	if err := errors.Join(errs...); err != nil {
 		r.opts.Report(fmt.Errorf("cannot clean up after an earlier run: %w", err))
@@ -208,12 +208,12 @@ func (r *Runtime) sweepGroups(ctx context.Context) error {
 }
 
 // sweepDirs removes the directories that belong to nothing known.
-func (r *Runtime) sweepDirs() error {
+func (r *Runtime) sweepDirs(ctx context.Context) error {
 	var errs []error
 	for _, dir := range []string{r.dirs.runPods(), r.dirs.statePods(), r.dirs.containers()} {
 		errs = append(errs, sweepEntries(dir, func(name string) bool { return r.pod(name) != nil }))
 	}
-	list, _ := r.List(context.Background())
+	list, _ := r.List(ctx)
 	for _, st := range list {
 		attempts := map[string]bool{}
 		for _, c := range st.Containers {

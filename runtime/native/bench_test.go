@@ -24,7 +24,7 @@ func BenchmarkStart(b *testing.B) {
 		}
 		took = append(took, time.Since(began))
 		b.StopTimer()
-		m.awaitEnd(b, "pod", "main", cfg.Attempt)
+		m.awaitEnd(b, "main", cfg.Attempt)
 		if err := m.RemoveContainer(b.Context(), "pod", "main", cfg.Attempt); err != nil {
 			b.Fatal(err)
 		}
@@ -56,6 +56,7 @@ func BenchmarkPod(b *testing.B) {
 
 // report adds what a busy machine disturbs less than the mean.
 func report(b *testing.B, took []time.Duration) {
+	b.Helper()
 	slices.Sort(took)
 	for name, part := range map[string]float64{"p10-µs": 0.1, "p50-µs": 0.5, "p99-µs": 0.99} {
 		b.ReportMetric(float64(took[int(part*float64(len(took)-1))].Microseconds()), name)

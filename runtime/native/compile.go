@@ -94,7 +94,7 @@ func compileContainer(in programInput) (*program.Builder, error) {
 	c.attach()
 	c.openCwd()
 	if in.spec.Root.Readonly {
-		attr := c.mountAttr(unix.MOUNT_ATTR_RDONLY, 0, program.Imm(0))
+		attr := c.mountAttr(unix.MOUNT_ATTR_RDONLY, program.Imm(0))
 		c.Call("make the root file system read-only", unix.SYS_MOUNT_SETATTR, program.Imm(atFDCWD), c.String("/"), program.Imm(0), attr, program.Imm(mountAttrSize))
 	}
 	c.enterUserNamespace(in.idBase != 0)

@@ -20,7 +20,7 @@ func (c *compiler) attach() {
 		}
 		if a.idmap {
 			c.Call(stepIDMap+" in "+a.what, unix.SYS_MOUNT_SETATTR, tree, c.String(""), program.Imm(unix.AT_EMPTY_PATH|unix.AT_RECURSIVE),
-				c.mountAttr(unix.MOUNT_ATTR_IDMAP, 0, program.Slot(program.SlotUserNS)), program.Imm(mountAttrSize))
+				c.mountAttr(unix.MOUNT_ATTR_IDMAP, program.Slot(program.SlotUserNS)), program.Imm(mountAttrSize))
 		}
 		resolve := c.resolveFor(i)
 		c.open("find "+a.path+" for "+a.what, a.path, resolve, !a.dir)

@@ -127,7 +127,7 @@ func (c *compiler) execute(p *specs.Process) {
 		return
 	}
 	if name != "" {
-		for _, dir := range strings.Split(pathOf(p.Env), ":") {
+		for dir := range strings.SplitSeq(pathOf(p.Env), ":") {
 			try := path.Join(firstOf(dir, "."), name)
 			c.Call(execStep+try, unix.SYS_EXECVE, c.String(try), argv, env).Ignore = [3]syscall.Errno{syscall.ENOENT, syscall.ENOTDIR, syscall.EACCES}
 		}

@@ -24,8 +24,8 @@ const (
 )
 
 // mountAttr lays out a struct mount_attr.
-func (c *compiler) mountAttr(set, propagation uint64, userNS program.Arg) program.Arg {
-	return c.Words(program.Imm(set), program.Imm(0), program.Imm(propagation), userNS)
+func (c *compiler) mountAttr(set uint64, userNS program.Arg) program.Arg {
+	return c.Words(program.Imm(set), program.Imm(0), program.Imm(0), userNS)
 }
 
 // openSources opens the trees that exist in the keeper's mount namespace only, while their paths can still be reached.
@@ -50,7 +50,7 @@ func (c *compiler) openSources() error {
 		}
 		if a.readOnly {
 			c.Call("make "+a.what+" read-only", unix.SYS_MOUNT_SETATTR, program.Reg(next), c.String(""), program.Imm(unix.AT_EMPTY_PATH),
-				c.mountAttr(unix.MOUNT_ATTR_RDONLY, 0, program.Imm(0)), program.Imm(mountAttrSize))
+				c.mountAttr(unix.MOUNT_ATTR_RDONLY, program.Imm(0)), program.Imm(mountAttrSize))
 		}
 		c.sources[i] = next
 		next++
@@ -92,7 +92,7 @@ func (c *compiler) idmapLayers(parent string) {
 	c.Call("open the layers", unix.SYS_OPEN_TREE, program.Imm(atFDCWD), c.String(parent),
 		program.Imm(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)).SaveTo = 1 + regTree
 	c.Call(stepIDMap+" in the layers", unix.SYS_MOUNT_SETATTR, program.Reg(regTree), c.String(""), program.Imm(unix.AT_EMPTY_PATH),
-		c.mountAttr(unix.MOUNT_ATTR_IDMAP, 0, program.Slot(program.SlotUserNS)), program.Imm(mountAttrSize))
+		c.mountAttr(unix.MOUNT_ATTR_IDMAP, program.Slot(program.SlotUserNS)), program.Imm(mountAttrSize))
 	c.Call("attach the layers", unix.SYS_MOVE_MOUNT, program.Reg(regTree), c.String(""), program.Imm(atFDCWD), c.String(parent),
 		program.Imm(unix.MOVE_MOUNT_F_EMPTY_PATH))
 }
@@ -202,8 +202,11 @@ func (c *compiler) devices() {
 		}
 	}
 	for _, l := range [][2]string{
-		{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"},
-		{"/proc/self/fd/2", "/dev/stderr"}, {"pts/ptmx", "/dev/ptmx"},
+		{"/proc/self/fd", "/dev/fd"},
+		{"/proc/self/fd/0", "/dev/stdin"},
+		{"/proc/self/fd/1", "/dev/stdout"},
+		{"/proc/self/fd/2", "/dev/stderr"},
+		{"pts/ptmx", "/dev/ptmx"},
 	} {
 		c.Call("link "+l[1], unix.SYS_SYMLINKAT, c.String(l[0]), program.Imm(atFDCWD), c.String(l[1]))
 	}
@@ -240,7 +243,7 @@ func (c *compiler) cgroupMounts(m specs.Mount) {
 	}
 	if groups[0].name != "" && flags&unix.MS_RDONLY != 0 {
 		c.Call("make "+m.Destination+" read-only", unix.SYS_MOUNT_SETATTR, program.Imm(atFDCWD), c.String(m.Destination), program.Imm(0),
-			c.mountAttr(unix.MOUNT_ATTR_RDONLY, 0, program.Imm(0)), program.Imm(mountAttrSize))
+			c.mountAttr(unix.MOUNT_ATTR_RDONLY, program.Imm(0)), program.Imm(mountAttrSize))
 	}
 }
 

@@ -79,7 +79,7 @@ func checkSysctls(cfg runtime.SandboxConfig) error {
 
 // validSysctl keeps names to what becomes a path below /proc/sys and nothing else.
 func validSysctl(name string) bool {
-	for _, part := range strings.Split(name, ".") {
+	for part := range strings.SplitSeq(name, ".") {
 		if part == "" || strings.ContainsFunc(part, func(c rune) bool {
 			return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-'
 		}) {

@@ -72,13 +72,17 @@ func (r readied) StartContainer(ctx context.Context, uid string, cfg runtime.Con
 }
 
 func TestConformance(t *testing.T) {
-	runtimetest.Run(t, func(t *testing.T) runtimetest.Machine { return newMachine(t).contract() })
+	runtimetest.Run(t, func(t *testing.T) runtimetest.Machine {
+		t.Helper()
+		return newMachine(t).contract()
+	})
 }
 
 func (m *machine) contract() runtimetest.Machine {
 	return runtimetest.Machine{
 		Pods: m, Containers: readied{m}, Executor: m, Events: m, Images: pulled{m.images},
 		Reopen: func(t *testing.T) runtimetest.Machine {
+			t.Helper()
 			m.reopen(t)
 			return m.contract()
 		},

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -225,10 +226,5 @@ func (r *Runtime) lives(uid string, rec containerRecord) bool {
 	if err != nil {
 		return false
 	}
-	for _, pid := range pids {
-		if pid == rec.PID {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(pids, rec.PID)
 }

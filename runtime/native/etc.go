@@ -1,7 +1,9 @@
 package native
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -40,7 +42,7 @@ func (r *Runtime) writeEtc(cfg runtime.SandboxConfig, rec sandboxRecord) error {
 	hosts := hostsFile(rec.IP, hostname, cfg.Hosts)
 	if cfg.HostNetwork {
 		machine, err := os.ReadFile("/etc/hosts")
-		if err != nil && !os.IsNotExist(err) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		hosts = string(machine) + aliasLines(cfg.Hosts)
@@ -84,7 +86,7 @@ func resolvConf(cfg runtime.SandboxConfig) (string, error) {
 	if len(dns.Servers) == 0 && len(dns.Searches) == 0 && len(dns.Options) == 0 {
 		if cfg.HostNetwork {
 			data, err := os.ReadFile("/etc/resolv.conf")
-			if err != nil && !os.IsNotExist(err) {
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return "", err
 			}
 			return string(data), nil

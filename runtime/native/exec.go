@@ -241,7 +241,7 @@ func (s *streams) run(ctx context.Context, proc *client.Process, cfg runtime.Exe
 	for _, f := range []*os.File{out, errOut} {
 		if f != nil {
 			// A file that takes no deadline is read to its end, which then comes with the process.
-			_ = f.SetReadDeadline(time.Now().Add(drainTime))
+			_ = f.SetReadDeadline(time.Now().Add(drainTime)) //nolint:forbidigo // the poller knows the real time only
 		}
 	}
 	output.Wait()

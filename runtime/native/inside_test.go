@@ -13,12 +13,10 @@ import (
 	"berth/runtime"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 // TestInside looks around from inside containers that differ in one thing each.
 func TestInside(t *testing.T) {
 	m := newMachine(t)
-	m.sandbox(t, runtime.SandboxConfig{FSGroup: ptr[int64](2000)})
+	m.sandbox(t, runtime.SandboxConfig{FSGroup: new(int64(2000))})
 	const capLines = `grep -E '^(CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp):' /proc/self/status | tr -d '\t' | tr '\n' ' '`
 	tests := map[string]struct {
 		script string
@@ -38,7 +36,7 @@ func TestInside(t *testing.T) {
 		"a user's rights": {
 			script: `id; ` + capLines,
 			mutate: func(c *runtime.ContainerConfig) {
-				c.Security = runtime.Security{User: ptr[int64](1000), Group: ptr[int64](1000), NoNewPrivileges: true, SupplementalGroups: []int64{3000}}
+				c.Security = runtime.Security{User: new(int64(1000)), Group: new(int64(1000)), NoNewPrivileges: true, SupplementalGroups: []int64{3000}}
 			},
 			want: "uid=1000(app) gid=1000 groups=1000,2000,3000\nCapInh:0000000000000000 CapPrm:0000000000000000 CapEff:0000000000000000 CapBnd:00000000000005fb CapAmb:0000000000000000 NoNewPrivs:1 Seccomp:2 ",
 		},
@@ -143,7 +141,7 @@ func TestVolumes(t *testing.T) {
 	host := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(host, "file"), []byte("from the host\n"), 0o644))
 	m.sandbox(t, runtime.SandboxConfig{
-		FSGroup: ptr[int64](2000), ShareMemory: true,
+		FSGroup: new(int64(2000)), ShareMemory: true,
 		Volumes: []runtime.Volume{
 			{Name: "disk", EmptyDir: &runtime.EmptyDir{}},
 			{Name: "memory", EmptyDir: &runtime.EmptyDir{Memory: true, SizeLimit: 1 << 20}},
@@ -152,9 +150,13 @@ func TestVolumes(t *testing.T) {
 		},
 	})
 	mounts := []runtime.Mount{
-		{Volume: "disk", Path: "/disk"}, {Volume: "memory", Path: "/memory"}, {Volume: "host", Path: "/host", ReadOnly: true},
-		{Volume: "config", Path: "/config"}, {Volume: "disk", SubPath: "made/here", Path: "/disk/nested/sub"},
-		{Volume: "config", SubPath: "key", Path: "/etc/key"}, {Volume: "memory", SubPath: "part", Path: "/part"},
+		{Volume: "disk", Path: "/disk"},
+		{Volume: "memory", Path: "/memory"},
+		{Volume: "host", Path: "/host", ReadOnly: true},
+		{Volume: "config", Path: "/config"},
+		{Volume: "disk", SubPath: "made/here", Path: "/disk/nested/sub"},
+		{Volume: "config", SubPath: "key", Path: "/etc/key"},
+		{Volume: "memory", SubPath: "part", Path: "/part"},
 	}
 	writer := script(`umask 0; echo one > /disk/f; echo two > /memory/f; echo three > /dev/shm/f; echo four > /disk/nested/sub/f; echo five > /part/f
 		cat /host/file /config/key /config/a/b /etc/key; touch /host/x 2>&1; touch /config/x 2>&1
@@ -221,7 +223,7 @@ func TestHostileImages(t *testing.T) {
 				t.Errorf("StartContainer = %v, want a start: %t", err, tt.starts)
 			}
 			if err == nil {
-				m.awaitEnd(t, "pod", cfg.Name, cfg.Attempt)
+				m.awaitEnd(t, cfg.Name, cfg.Attempt)
 				if text := logText(t, st.LogPath); strings.Contains(text, canary) && !strings.Contains(text, canary+"/made") {
 					t.Errorf("output %q", text)
 				}
@@ -257,7 +259,7 @@ func TestExec(t *testing.T) {
 	m := newMachine(t)
 	m.sandbox(t, runtime.SandboxConfig{})
 	cfg := script("sleep 1000")
-	cfg.Security = runtime.Security{User: ptr[int64](1000), Group: ptr[int64](1000)}
+	cfg.Security = runtime.Security{User: new(int64(1000)), Group: new(int64(1000))}
 	cfg.WorkingDir = "/tmp"
 	if _, err := m.StartContainer(t.Context(), "pod", cfg); err != nil {
 		t.Fatal(err)
@@ -292,7 +294,7 @@ func TestTerminal(t *testing.T) {
 	m.sandbox(t, runtime.SandboxConfig{})
 	cfg := script("tty; test -t 0 && test -t 1 && test -t 2 && echo yes; echo x > /dev/console; ls -l /dev/pts/0 | awk '{print $3}'")
 	cfg.TTY = true
-	cfg.Security.User = ptr[int64](1000)
+	cfg.Security.User = new(int64(1000))
 	out, _ := m.output(t, cfg)
 	if want := "/dev/pts/0\r\nyes\r\nx\r\napp\r\n"; strings.ReplaceAll(out, "\r", "") != strings.ReplaceAll(want, "\r", "") {
 		t.Errorf("output %q, want %q", out, want)

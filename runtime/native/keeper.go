@@ -32,8 +32,15 @@ func (r *Runtime) connect(ctx context.Context) (*client.Client, error) {
 
 // upgrade puts this build in the place of a keeper of another one. One that cannot take over leaves the old keeper at work.
 func (r *Runtime) upgrade(ctx context.Context, k *client.Client) (*client.Client, error) {
+	if !r.opts.Upgrade {
+		return k, nil
+	}
 	build, err := client.BuildOf(r.opts.Binary)
-	if !r.opts.Upgrade || err != nil || build == k.Info().Build {
+	if err != nil {
+		r.opts.Report(fmt.Errorf("cannot upgrade the keeper, the old one goes on: %w", err))
+		return k, nil
+	}
+	if build == k.Info().Build {
 		return k, nil
 	}
 	if err := k.Upgrade(ctx, r.opts.Binary); err != nil {

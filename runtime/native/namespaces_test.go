@@ -19,7 +19,7 @@ func TestUserNamespace(t *testing.T) {
 	must(t, os.Chmod(host, 0o755))
 	must(t, os.WriteFile(filepath.Join(host, "file"), []byte("from the host\n"), 0o600))
 	box := runtime.SandboxConfig{
-		UserNamespace: true, FSGroup: ptr[int64](2000), ShareMemory: true,
+		UserNamespace: true, FSGroup: new(int64(2000)), ShareMemory: true,
 		Volumes: []runtime.Volume{
 			{Name: "disk", EmptyDir: &runtime.EmptyDir{}},
 			{Name: "memory", EmptyDir: &runtime.EmptyDir{Memory: true}},
@@ -33,7 +33,10 @@ func TestUserNamespace(t *testing.T) {
 		mkdir /new; stat -c '%u' /new; mount -t tmpfs t /new 2>&1 | grep -c denied; hostname; grep -E '^(CapEff|Seccomp):' /proc/self/status | tr -d '\t'
 		echo out > /dev/stdout; cat /proc/sys/net/ipv4/ping_group_range; ls -d /deep/er/sub`)
 	cfg.Mounts = []runtime.Mount{
-		{Volume: "disk", Path: "/disk"}, {Volume: "memory", Path: "/memory"}, {Volume: "host", Path: "/host"}, {Volume: "config", Path: "/config"},
+		{Volume: "disk", Path: "/disk"},
+		{Volume: "memory", Path: "/memory"},
+		{Volume: "host", Path: "/host"},
+		{Volume: "config", Path: "/config"},
 		{Volume: "disk", SubPath: "sub", Path: "/deep/er/sub"},
 	}
 	out, st := m.output(t, cfg)
@@ -56,7 +59,7 @@ func TestUserNamespace(t *testing.T) {
 	}
 	// A user other than root, a further process, and a second pod with ids of its own.
 	cfg = script("id -u; echo ok > /dev/stderr; sleep 1000")
-	cfg.Attempt, cfg.Security.User = 1, ptr[int64](1000)
+	cfg.Attempt, cfg.Security.User = 1, new(int64(1000))
 	st, err := m.StartContainer(t.Context(), "pod", cfg)
 	must(t, err)
 	m.awaitLog(t, st.LogPath, "ok")
@@ -87,7 +90,7 @@ func TestUserTerminal(t *testing.T) {
 	m.sandbox(t, runtime.SandboxConfig{UserNamespace: true})
 	cfg := script("tty; stat -c %u $(tty)")
 	cfg.TTY = true
-	cfg.Security.User = ptr[int64](1000)
+	cfg.Security.User = new(int64(1000))
 	if out, st := m.output(t, cfg); strings.ReplaceAll(out, "\r", "") != "/dev/pts/0\n1000\n" {
 		t.Errorf("output %q, %+v", out, st)
 	}

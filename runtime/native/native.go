@@ -99,7 +99,7 @@ type Runtime struct {
 // meanwhile is found ended, and the traces of a crash are removed. ctx is for opening only.
 func Open(ctx context.Context, opts Options) (*Runtime, error) {
 	if opts.Now == nil {
-		opts.Now = time.Now
+		opts.Now = time.Now //nolint:forbidigo // the default of an injected clock
 	}
 	if opts.Report == nil {
 		opts.Report = func(error) {}

@@ -44,7 +44,10 @@ const (
 	deadline  = time.Minute
 )
 
-func newMachine(t testing.TB) *machine { return newMachineIn(t, func(string) {}) }
+func newMachine(t testing.TB) *machine {
+	t.Helper()
+	return newMachineIn(t, func(string) {})
+}
 
 // newMachineIn lets prepare change the directory before anything is in it.
 func newMachineIn(t testing.TB, prepare func(dir string)) *machine {
@@ -86,6 +89,7 @@ func (m *machine) open(t testing.TB) {
 
 // end removes all pods and the keeper, and looks for what was left.
 func (m *machine) end(t testing.TB) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
 	list, err := m.List(ctx)
@@ -155,7 +159,7 @@ func busybox(t testing.TB, dir string) runtime.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range strings.Fields(string(out)) {
+	for name := range strings.FieldsSeq(string(out)) {
 		if err := os.Symlink("busybox", filepath.Join(layer, "bin", name)); err != nil && !errors.Is(err, fs.ErrExist) {
 			t.Fatal(err)
 		}
@@ -199,7 +203,7 @@ func (m *machine) output(t testing.TB, cfg runtime.ContainerConfig) (string, run
 	if err != nil {
 		t.Fatalf("StartContainer: %v", err)
 	}
-	st = m.awaitEnd(t, "pod", cfg.Name, cfg.Attempt)
+	st = m.awaitEnd(t, cfg.Name, cfg.Attempt)
 	return logText(t, st.LogPath), st
 }
 
@@ -236,9 +240,9 @@ func logText(t testing.TB, path string) string {
 	return b.String()
 }
 
-func (m *machine) awaitEnd(t testing.TB, uid, name string, attempt uint32) runtime.ContainerStatus {
+func (m *machine) awaitEnd(t testing.TB, name string, attempt uint32) runtime.ContainerStatus {
 	t.Helper()
-	return m.await(t, uid, func(p runtime.PodStatus) (runtime.ContainerStatus, bool) {
+	return m.await(t, func(p runtime.PodStatus) (runtime.ContainerStatus, bool) {
 		for _, c := range p.Containers {
 			if c.Name == name && c.Attempt == attempt && c.State == runtime.Exited {
 				return c, true
@@ -249,7 +253,7 @@ func (m *machine) awaitEnd(t testing.TB, uid, name string, attempt uint32) runti
 }
 
 // await looks at a pod at each event until ok.
-func (m *machine) await(t testing.TB, uid string, ok func(runtime.PodStatus) (runtime.ContainerStatus, bool)) runtime.ContainerStatus {
+func (m *machine) await(t testing.TB, ok func(runtime.PodStatus) (runtime.ContainerStatus, bool)) runtime.ContainerStatus {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
@@ -265,7 +269,7 @@ func (m *machine) await(t testing.TB, uid string, ok func(runtime.PodStatus) (ru
 	tick := time.NewTicker(50 * time.Millisecond) // Events may begin to listen after the change
 	defer tick.Stop()
 	for {
-		p, err := m.Status(ctx, uid)
+		p, err := m.Status(ctx, "pod")
 		if err != nil {
 			t.Fatalf("Status: %v", err)
 		}

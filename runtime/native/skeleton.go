@@ -1,7 +1,9 @@
 package native
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -10,7 +12,7 @@ import (
 // An image that has them itself hides these.
 func makeSkeleton(dir string) error {
 	for _, d := range []string{dir, filepath.Join(dir, "proc"), filepath.Join(dir, "sys"), filepath.Join(dir, "dev"), filepath.Join(dir, "etc")} {
-		if err := os.Mkdir(d, 0o755); err != nil && !os.IsExist(err) {
+		if err := os.Mkdir(d, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("cannot make skeleton: %w", err)
 		}
 		if err := os.Chmod(d, 0o755); err != nil { // whatever the umask

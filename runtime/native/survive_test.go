@@ -15,7 +15,7 @@ func (m *machine) killKeeper(t *testing.T) {
 	if err := syscall.Kill(old.Info().PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	m.await(t, "pod", func(runtime.PodStatus) (runtime.ContainerStatus, bool) {
+	m.await(t, func(runtime.PodStatus) (runtime.ContainerStatus, bool) {
 		return runtime.ContainerStatus{}, m.client() != old
 	})
 }
@@ -28,7 +28,7 @@ func TestKeeperIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.killKeeper(t)
-	p := m.await(t, "pod", func(p runtime.PodStatus) (runtime.ContainerStatus, bool) {
+	p := m.await(t, func(p runtime.PodStatus) (runtime.ContainerStatus, bool) {
 		return p.Containers[0], p.Sandbox.Ready
 	})
 	if p.State != runtime.Running || p.PID != st.PID {
@@ -37,7 +37,7 @@ func TestKeeperIsReplaced(t *testing.T) {
 	if code, err := m.Exec(t.Context(), "pod", "main", runtime.ExecConfig{Command: []string{"touch", "/stop"}}); err != nil || code != 0 {
 		t.Fatalf("Exec after the keeper's death = %d, %v", code, err)
 	}
-	end := m.awaitEnd(t, "pod", "main", 0)
+	end := m.awaitEnd(t, "main", 0)
 	// From Linux 6.15 on the kernel keeps the exit code of a process that is not one's own.
 	if end.ExitCode != 5 && end.Reason != runtime.ReasonUnknown {
 		t.Errorf("the container ended as %+v", end)
@@ -53,7 +53,7 @@ func TestKeeperDiesWithItsPods(t *testing.T) {
 	out, _ := m.output(t, script("echo one"))
 	m.killKeeper(t)
 	// No process holds the namespaces any more: the sandbox is gone, and is made again as the next attempt.
-	m.await(t, "pod", func(p runtime.PodStatus) (runtime.ContainerStatus, bool) {
+	m.await(t, func(p runtime.PodStatus) (runtime.ContainerStatus, bool) {
 		return runtime.ContainerStatus{}, !p.Sandbox.Ready
 	})
 	if _, err := m.StartContainer(t.Context(), "pod", runtime.ContainerConfig{Name: "main", Attempt: 1, Image: testImage}); err == nil {

@@ -17,7 +17,7 @@ import (
 // nothing else may be called but Close.
 func Visit(ctx context.Context, opts Options) (*Runtime, error) {
 	if opts.Now == nil {
-		opts.Now = time.Now
+		opts.Now = time.Now //nolint:forbidigo // the default of an injected clock
 	}
 	r := &Runtime{
 		opts: opts, dirs: layout{state: opts.StateDir, run: opts.RunDir}, cgroups: opts.Cgroups,
