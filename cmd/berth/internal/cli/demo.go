@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,8 +53,7 @@ func (a *app) runDemo(ctx context.Context, dir string) error {
 		return err
 	}
 	_, err = store.LoadImage(ctx, img, demo.ImageName)
-	store.Close()
-	if err != nil {
+	if err = errors.Join(err, store.Close()); err != nil {
 		return err
 	}
 	path, err := demo.Write(dir)

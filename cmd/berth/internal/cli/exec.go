@@ -62,7 +62,7 @@ func (a *app) runExec(ctx context.Context, namespace, podName, containerName str
 	if err != nil {
 		return err
 	}
-	defer rt.Close()
+	defer func() { _ = rt.Close() }() // it only looked
 	if cfg.TTY {
 		restore, sizes, err := rawTerminal(ctx)
 		if err != nil {
@@ -72,8 +72,7 @@ func (a *app) runExec(ctx context.Context, namespace, podName, containerName str
 		cfg.Resize = sizes
 	}
 	code, err := rt.Exec(ctx, p.UID, c.Name, cfg)
-	var start *runtime.StartError
-	if errors.As(err, &start) {
+	if start, ok := errors.AsType[*runtime.StartError](err); ok {
 		fmt.Fprintln(a.err, "berth:", err)
 		return exitError(notFoundCode(start))
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -37,8 +38,7 @@ An image is unpacked once and shared by all replicas that run from it.`,
 		if err != nil {
 			return err
 		}
-		defer s.Close()
-		return f(s)
+		return errors.Join(f(s), s.Close())
 	}
 	cmd.AddCommand(a.imageLs(store), a.imagePull(store), a.imageLoad(store), a.imageRm(store), a.imagePrune(store))
 	return cmd

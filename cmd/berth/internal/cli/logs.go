@@ -79,7 +79,7 @@ func (a *app) runLogs(ctx context.Context, pod string, o logFlags) error {
 		}
 	}
 	if !o.follow || o.previous {
-		err := logs.Read(path, opts, a.out)
+		err := logs.Read(path, opts, a.out) //nolint:contextcheck // it reads what is there and never waits
 		if errors.Is(err, fs.ErrNotExist) && o.previous {
 			return fmt.Errorf("cannot read the log of container %s: there was no attempt before", c.Name)
 		}
@@ -119,7 +119,7 @@ func (a *app) successor(ctx context.Context, p *controller.PodRow, path string) 
 	if err != nil {
 		return ""
 	}
-	defer watch.Close()
+	defer func() { _ = watch.Close() }()
 	// The log's folder tells of the next attempt, the pod's records that something has ended.
 	for _, dir := range []string{filepath.Dir(path), filepath.Join(a.runDir, "pods", p.UID)} {
 		if err := watch.Add(dir); err != nil {

@@ -36,7 +36,7 @@ type app struct {
 // Main runs one command line and returns its exit code.
 func Main(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
 	a := &app{in: in, out: out, err: errOut}
-	root := a.root()
+	root := a.root() //nolint:contextcheck // cobra gives it to each command
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)

@@ -72,7 +72,7 @@ func (a *app) runUp(ctx context.Context, path string, o upOptions) error {
 		return fmt.Errorf("cannot watch %q: not a directory; name the directory the file is in", path)
 	}
 	if o.strict {
-		faults := dir.Check([]string{path})
+		faults := dir.Check([]string{path}) //nolint:contextcheck // it reads what is there and never waits
 		if len(faults) > 0 {
 			_ = a.printFaults(faults, "") // the next line says it
 			return fmt.Errorf("cannot start: --strict, and %d faults or warnings in %s", len(faults), path)

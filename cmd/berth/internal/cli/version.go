@@ -1,6 +1,9 @@
 package cli
 
-import "runtime/debug"
+import (
+	"runtime/debug"
+	"strings"
+)
 
 // version is stamped by the Makefile with -ldflags -X.
 var version = ""
@@ -14,11 +17,12 @@ func Version() string {
 	if !ok {
 		return "unknown"
 	}
-	v := info.Main.Version
+	var v strings.Builder
+	v.WriteString(info.Main.Version)
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			v += " " + s.Value[:12]
+			v.WriteString(" " + s.Value[:12])
 		}
 	}
-	return v
+	return v.String()
 }

@@ -41,8 +41,8 @@ func serveControl(ctx context.Context, runDir string, c Controlled) error {
 	case err := <-done:
 		return fmt.Errorf("cannot serve the control socket: %w", err)
 	case <-ctx.Done():
-		srv.Close()
-		<-done
+		_ = srv.Close() // nobody waits for an answer any more
+		<-done          //nolint:errcheck // ErrServerClosed, from the line above
 		return nil
 	}
 }

@@ -149,7 +149,7 @@ func (d *Daemon) imagesInUse() map[string]bool {
 		return native.ImagesInUse(d.opts.RunDir)
 	}
 	used := map[string]bool{}
-	pods, err := d.Runtime.List(context.Background()) //nolint:forbidigo // answers from memory
+	pods, err := d.Runtime.List(context.Background()) // answers from memory
 	if err != nil {
 		return native.ImagesInUse(d.opts.RunDir)
 	}
@@ -194,5 +194,5 @@ func memory() int64 {
 	if syscall.Sysinfo(&info) != nil {
 		return 0
 	}
-	return int64(uint64(info.Totalram) * uint64(info.Unit))
+	return int64(info.Totalram) * int64(info.Unit)
 }

@@ -65,7 +65,7 @@ func endKeeper(ctx context.Context, runDir string) error {
 	if err != nil {
 		return fmt.Errorf("cannot reach the keeper: %w", err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // ErrClosed: the keeper has ended
 	if err := c.Shutdown(ctx, true); err != nil && !errors.Is(err, client.ErrKeeperGone) {
 		return fmt.Errorf("cannot end the keeper: %w", err)
 	}

@@ -57,7 +57,7 @@ func static(binary string) error {
 	if err != nil {
 		return fmt.Errorf("cannot read berth's own binary: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
 			return fmt.Errorf("cannot make the demo's image: %s is not static; build it with `make build`, or CGO_ENABLED=0", binary)

@@ -39,7 +39,7 @@ func Serve(ctx context.Context, addr, message string) error {
 		func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			age := time.Since(started).Round(time.Second)
-			fmt.Fprintf(w, page, html.EscapeString(message), html.EscapeString(host), os.Getpid(), age)
+			_, _ = fmt.Fprintf(w, page, html.EscapeString(message), html.EscapeString(host), os.Getpid(), age)
 		})}
 	done := make(chan error, 1)
 	go func() { done <- srv.ListenAndServe() }()

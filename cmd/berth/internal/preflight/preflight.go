@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -57,8 +58,10 @@ func This(stateDir string) Machine {
 
 // Check looks at everything, in the order a reader cares about.
 func (m Machine) Check() []Finding {
-	return []Finding{m.root(), m.kernel(), m.cgroups(), m.overlay(), m.userNamespaces(), m.nftables(), m.forwarding(),
-		m.disk(), m.inotify(), m.resources(), m.engines()}
+	return []Finding{
+		m.root(), m.kernel(), m.cgroups(), m.overlay(), m.userNamespaces(), m.nftables(), m.forwarding(),
+		m.disk(), m.inotify(), m.resources(), m.engines(),
+	}
 }
 
 // Worst is the highest level among findings.
@@ -139,7 +142,7 @@ func (m Machine) cgroups() Finding {
 		f.Found = "v2 at " + v2
 		have, err := os.ReadFile(m.path(v2, "cgroup.controllers"))
 		for _, c := range []string{"cpu", "memory", "pids"} {
-			if err == nil && !contains(strings.Fields(string(have)), c) {
+			if err == nil && !slices.Contains(strings.Fields(string(have)), c) {
 				f.Level, f.Consequence, f.Remedy = Warn, c+" limits are not enforced: the controller is off", "boot with cgroup_enable="+c
 			}
 		}
@@ -254,8 +257,12 @@ func (m Machine) resources() Finding {
 
 // engines are other programs that manage containers, with the path that shows them at work.
 var engines = []struct{ name, socket string }{
-	{"docker", "run/docker.sock"}, {"containerd", "run/containerd/containerd.sock"}, {"podman", "run/podman/podman.sock"},
-	{"k3s", "run/k3s/containerd/containerd.sock"}, {"CRI-O", "run/crio/crio.sock"}, {"kubelet", "var/lib/kubelet/pki"},
+	{"docker", "run/docker.sock"},
+	{"containerd", "run/containerd/containerd.sock"},
+	{"podman", "run/podman/podman.sock"},
+	{"k3s", "run/k3s/containerd/containerd.sock"},
+	{"CRI-O", "run/crio/crio.sock"},
+	{"kubelet", "var/lib/kubelet/pki"},
 }
 
 func (m Machine) engines() Finding {
@@ -323,13 +330,4 @@ func atLeast(release string, major, minor int) bool {
 		return false
 	}
 	return a > major || a == major && b >= minor
-}
-
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
 }

@@ -10,6 +10,7 @@ import (
 
 // machine is a good machine on which each case changes one thing.
 func machine(t *testing.T) (Machine, map[string]string) {
+	t.Helper()
 	return Machine{Root: t.TempDir(), StateDir: t.TempDir(), Kernel: "6.1.0-30-amd64", Tables: func() error { return nil }}, map[string]string{
 		"proc/self/mountinfo":                    "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n",
 		"sys/fs/cgroup/cgroup.controllers":       "cpuset cpu io memory pids\n",
@@ -34,8 +35,10 @@ func TestCheck(t *testing.T) {
 		"an old kernel":        {func(m *Machine, _ map[string]string) { m.Kernel = "5.4.0" }, "kernel", Fail, "mount_setattr"},
 		"kernel without idmap": {func(m *Machine, _ map[string]string) { m.Kernel = "5.15.0" }, "user namespaces", Warn, "5.19"},
 		"no cgroups":           {func(_ *Machine, f map[string]string) { f["proc/self/mountinfo"] = "" }, "cgroups", Fail, "mount -t cgroup2"},
-		"memory is off": {func(_ *Machine, f map[string]string) { f["sys/fs/cgroup/cgroup.controllers"] = "cpu pids\n" },
-			"cgroups", Warn, "cgroup_enable=memory"},
+		"memory is off": {
+			func(_ *Machine, f map[string]string) { f["sys/fs/cgroup/cgroup.controllers"] = "cpu pids\n" },
+			"cgroups", Warn, "cgroup_enable=memory",
+		},
 		"hybrid": {func(_ *Machine, f map[string]string) {
 			f["proc/self/mountinfo"] += "31 23 0:27 / /sys/fs/cgroup/x rw - cgroup cgroup rw,cpu,memory,pids\n"
 		}, "cgroups", OK, "v1, and v2"},

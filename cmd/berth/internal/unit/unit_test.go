@@ -1,6 +1,7 @@
 package unit
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -24,12 +25,9 @@ func TestText(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := base
 			tc.mutate(&c)
-			for _, line := range strings.Split(Text(c), "\n") {
-				if line == tc.line {
-					return
-				}
+			if !slices.Contains(strings.Split(Text(c), "\n"), tc.line) {
+				t.Errorf("no line %q in\n%s", tc.line, Text(c))
 			}
-			t.Errorf("no line %q in\n%s", tc.line, Text(c))
 		})
 	}
 }
