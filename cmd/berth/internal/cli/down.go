@@ -32,12 +32,12 @@ cgroup of this instance is gone. Images stay. Nothing running is not an error.`,
 }
 
 func (a *app) runDown(ctx context.Context, volumes bool) error {
-	if err := needRoot("down"); err != nil {
-		return err
-	}
 	if _, err := os.Stat(filepath.Join(a.stateDir, "id")); errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintf(a.out, "nothing runs here: %s is not in use\n", a.stateDir)
 		return nil
+	}
+	if err := needRoot("down"); err != nil {
+		return err
 	}
 	lock, err := daemon.StopRunning(ctx, a.stateDir)
 	if err != nil {
