@@ -129,11 +129,37 @@ func (w *world) markDue() *index {
 	return x
 }
 
-// The store changes only here.
+// The store changes only here. What takes the place of an object of the same UID has the same owner.
 
-func (w *world) putDeployment(i int, d *appsv1.Deployment) { w.deployments[i], w.stale = d, true }
-func (w *world) putSet(i int, s *appsv1.ReplicaSet)        { w.sets[i], w.stale = s, true }
-func (w *world) putPod(i int, p *corev1.Pod)               { w.pods[i], w.stale = p, true }
+func (w *world) putDeployment(i int, d *appsv1.Deployment) { w.deployments[i] = d }
+
+func (w *world) putSet(i int, s *appsv1.ReplicaSet) {
+	old := w.sets[i]
+	w.sets[i] = s
+	if w.stale {
+		return
+	}
+	if at := w.known.revisions[i].deployment; at >= 0 {
+		swap(w.known.deployments[at].sets, old, s)
+	}
+}
+
+func (w *world) putPod(i int, p *corev1.Pod) {
+	old := w.pods[i]
+	w.pods[i] = p
+	if w.stale {
+		return
+	}
+	if at := w.known.revisionOf[i]; at >= 0 {
+		swap(w.known.revisions[at].pods, old, p)
+	}
+}
+
+func swap[T comparable](list []T, old, by T) {
+	if i := slices.Index(list, old); i >= 0 {
+		list[i] = by
+	}
+}
 
 func (w *world) newDeployment(d *appsv1.Deployment) {
 	w.deployments, w.stale = append(w.deployments, d), true
