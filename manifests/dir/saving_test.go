@@ -68,6 +68,7 @@ func TestWaysOfSaving(t *testing.T) {
 			dir := t.TempDir()
 			mustWrite(t, filepath.Join(dir, "web.yaml"), deployment("web", 3))
 			w := watch(t, dir)
+			w.until("three replicas", replicas("web", 3)) // a child that another test forks may hold the file open for a moment
 			from := len(w.snapshots())
 			save(w)
 			w.until("five replicas", replicas("web", 5))
