@@ -280,6 +280,7 @@ func TestHostileInput(t *testing.T) {
 
 // seeds are texts to damage.
 func seeds(tb testing.TB) [][]byte {
+	tb.Helper()
 	files, _ := filepath.Glob("testdata/faults/*")
 	all := [][]byte{[]byte(goodDeployment), []byte(`{"apiVersion":"v1","kind":"List","items":[{"a":1e999},null,[]]}`), []byte("a: &a\n  <<: [*a, *a]\n? [x]\n: !!binary y\n--- x\n")}
 	for _, file := range files {

@@ -140,8 +140,10 @@ func (p *jsonParser) object(n *node, depth int) error {
 			return err
 		}
 		if old := n.set(entry{name: name, line: line, col: col, value: v}); old != nil {
-			p.notes = append(p.notes, Fault{Line: line, Column: col, Severity: Warning, Field: name,
-				Text: fmt.Sprintf("key %q stands twice, on lines %d and %d: the last one counts", shorten(name, 60), old.line, line), Remedy: "remove one"})
+			p.notes = append(p.notes, Fault{
+				Line: line, Column: col, Severity: Warning, Field: name,
+				Text: fmt.Sprintf("key %q stands twice, on lines %d and %d: the last one counts", shorten(name, 60), old.line, line), Remedy: "remove one",
+			})
 		}
 	}
 	_, err := p.dec.Token()

@@ -60,7 +60,7 @@ func (m *merger) add(d *Decoded) {
 		m.snap.Incomplete = append(m.snap.Incomplete, d.File)
 	}
 	for _, o := range d.Objects {
-		if first, taken := m.ownerOf(o); taken && !(first.line == 0 && cmp.Compare(o.Origin.File, first.file) < 0) {
+		if first, taken := m.ownerOf(o); taken && (first.line != 0 || cmp.Compare(o.Origin.File, first.file) >= 0) {
 			m.duplicate(o, first)
 			continue
 		}
@@ -85,8 +85,10 @@ func (m *merger) duplicate(o Object, first claim) {
 	if first.line > 0 {
 		where = fmt.Sprintf("%s:%d", first.file, first.line)
 	}
-	m.snap.Faults = append(m.snap.Faults, Fault{File: o.Origin.File, Line: o.Origin.Line, Severity: Error, Object: o.Key.Kind + "/" + o.Key.Name,
-		Text: fmt.Sprintf("%s is declared twice: %s keeps it, this one (%s) is ignored", o.Key, where, o.Origin), Remedy: "remove one, or give it another name or namespace"})
+	m.snap.Faults = append(m.snap.Faults, Fault{
+		File: o.Origin.File, Line: o.Origin.Line, Severity: Error, Object: o.Key.Kind + "/" + o.Key.Name,
+		Text: fmt.Sprintf("%s is declared twice: %s keeps it, this one (%s) is ignored", o.Key, where, o.Origin), Remedy: "remove one, or give it another name or namespace",
+	})
 }
 
 // kustomize puts one message in the place of the many that files meant for kustomize earn when they are read as they are.

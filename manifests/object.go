@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -280,7 +280,7 @@ func (o *objectReader) validate(typed kruntime.Object, bad []string) {
 	}
 	errs := admit(internal)
 	if acc, err := meta.Accessor(internal); err == nil && len(errs) == 0 {
-		for _, text := range path.IsValidPathSegmentName(acc.GetName()) {
+		for _, text := range content.IsPathSegmentName(acc.GetName()) {
 			errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), acc.GetName(), text))
 		}
 	}
@@ -294,7 +294,7 @@ func (o *objectReader) validate(typed kruntime.Object, bad []string) {
 	if len(errs) > 0 {
 		return
 	}
-	for _, w := range advise(context.Background(), internal) { //nolint // the warnings take a context and do not use it
+	for _, w := range advise(context.Background(), internal) { //nolint:forbidigo // the warnings take a context and do not use it
 		o.serverWarning(w)
 	}
 }

@@ -150,8 +150,10 @@ func Check(files []Decoded) []Fault {
 		}
 		for _, r := range d.references {
 			if !declared[r.to] {
-				snap.Faults = append(snap.Faults, Fault{File: d.File, Line: r.line, Column: r.col, Severity: Warning, Object: r.object, Field: r.field,
-					Text: fmt.Sprintf("names the %s %q, which is not in these files: it waits until there is one", r.to.Kind, r.to.Name)})
+				snap.Faults = append(snap.Faults, Fault{
+					File: d.File, Line: r.line, Column: r.col, Severity: Warning, Object: r.object, Field: r.field,
+					Text: fmt.Sprintf("names the %s %q, which is not in these files: it waits until there is one", r.to.Kind, r.to.Name),
+				})
 			}
 		}
 	}

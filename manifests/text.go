@@ -100,8 +100,10 @@ func splitDocuments(text []byte) []document {
 			fault = nil
 			start, startLine = end, line+1
 			if rest = bytes.TrimSpace(rest); len(rest) > 0 && rest[0] != '#' {
-				fault = &Fault{Line: line + 1, Column: 4, Text: fmt.Sprintf("only a comment may follow the separator ---, not %q", shorten(string(rest), 40)),
-					Remedy: "move it to the next line"}
+				fault = &Fault{
+					Line: line + 1, Column: 4, Text: fmt.Sprintf("only a comment may follow the separator ---, not %q", shorten(string(rest), 40)),
+					Remedy: "move it to the next line",
+				}
 			}
 		}
 		pos = end

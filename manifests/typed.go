@@ -250,6 +250,7 @@ func (r *typedReader) readLeaf(n *node, l leaf, path string) bool {
 		return r.readIntOrString(n, path)
 	case quantityLeaf:
 		return r.readQuantity(n, path)
+	case noLeaf, timeLeaf, microTimeLeaf, durationLeaf, bytesLeaf: // strings, see below
 	}
 	if n.shape != stringShape {
 		return r.readString(n, path)
@@ -272,6 +273,7 @@ func (r *typedReader) readLeaf(n *node, l leaf, path string) bool {
 		if _, err = time.ParseDuration(n.text); err != nil {
 			return r.wrong(n, path, "a duration like 1m30s", "")
 		}
+	case noLeaf, quantityLeaf, intOrStringLeaf, anyLeaf: // any string, or read above
 	}
 	if l == timeLeaf && n.text == "" {
 		r.out = append(r.out, "null"...)
@@ -319,8 +321,10 @@ func quantityRemedy(text string) string {
 	if digits == "" || digits == text {
 		return ""
 	}
-	suffixes := map[string]string{"kb": "k", "mb": "M", "gb": "G", "tb": "T", "kib": "Ki", "mib": "Mi", "gib": "Gi", "tib": "Ti", "ki": "Ki", "mi": "Mi", "gi": "Gi",
-		"ti": "Ti", "g": "G", "k": "k", "t": "T", "b": ""}
+	suffixes := map[string]string{
+		"kb": "k", "mb": "M", "gb": "G", "tb": "T", "kib": "Ki", "mib": "Mi", "gib": "Gi", "tib": "Ti", "ki": "Ki", "mi": "Mi", "gi": "Gi",
+		"ti": "Ti", "g": "G", "k": "k", "t": "T", "b": "",
+	}
 	if s, ok := suffixes[strings.ToLower(strings.TrimSpace(text[len(digits):]))]; ok {
 		return fmt.Sprintf("did you mean %q?", digits+s)
 	}

@@ -38,8 +38,7 @@ func (t *typeTable) of(typ reflect.Type) *structType {
 }
 
 func (s *structType) add(typ reflect.Type) {
-	for i := range typ.NumField() {
-		f := typ.Field(i)
+	for f := range typ.Fields() {
 		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case name == "-" || !f.IsExported():

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,8 +17,10 @@ import (
 // yamlTree parses one YAML document. offset is added to every line. The notes are about keys that stand twice.
 func yamlTree(text []byte, offset int) (root *node, notes []Fault, fault *Fault) {
 	if n := values(text); n > maxValues {
-		return nil, nil, &Fault{Line: offset + 1, Text: fmt.Sprintf("holds about %d values: more than %d in one document are not read", n, maxValues),
-			Remedy: "split it into several files"}
+		return nil, nil, &Fault{
+			Line: offset + 1, Text: fmt.Sprintf("holds about %d values: more than %d in one document are not read", n, maxValues),
+			Remedy: "split it into several files",
+		}
 	}
 	var doc yaml.Node
 	err := decodeYAML(text, &doc)
@@ -181,6 +184,7 @@ func (b *treeBuilder) build(y *yaml.Node, depth int) (*node, error) {
 			return b.build(y.Alias, depth)
 		}
 		return n, nil
+	case yaml.SequenceNode, yaml.MappingNode, yaml.ScalarNode: // plain, see below
 	}
 	b.literal++
 	if y.Anchor != "" {
@@ -245,8 +249,10 @@ func (b *treeBuilder) buildMap(y *yaml.Node, n *node, depth int) error {
 		}
 		e := entry{name: name, line: k.Line + b.offset, col: k.Column, value: val}
 		if old := n.set(e); old != nil && !b.merged(y, old) {
-			b.notes = append(b.notes, Fault{Line: e.line, Column: e.col, Severity: Warning, Field: name,
-				Text: fmt.Sprintf("key %q stands twice, on lines %d and %d: the last one counts", shorten(name, 60), old.line, e.line), Remedy: "remove one"})
+			b.notes = append(b.notes, Fault{
+				Line: e.line, Column: e.col, Severity: Warning, Field: name,
+				Text: fmt.Sprintf("key %q stands twice, on lines %d and %d: the last one counts", shorten(name, 60), old.line, e.line), Remedy: "remove one",
+			})
 		}
 	}
 	return nil
@@ -273,11 +279,11 @@ func (b *treeBuilder) merge(n *node, y *yaml.Node, depth int) error {
 	if from.shape == listShape {
 		sources = from.items
 	}
-	for i := len(sources) - 1; i >= 0; i-- {
-		if sources[i].shape != mapShape {
+	for _, source := range slices.Backward(sources) {
+		if source.shape != mapShape {
 			return b.fail(y, "only maps can be merged with <<")
 		}
-		for _, e := range sources[i].fields {
+		for _, e := range source.fields {
 			n.set(e)
 		}
 	}
