@@ -313,3 +313,20 @@ func (w *world) checkStart(a reconcile.StartContainer) {
 		w.fail("container %s of %s is started again after %s, the back-off is only %s", a.Config.Name, a.Pod, past, wait)
 	}
 }
+
+// checkPull holds that what has come is not pulled again; once more for each time the clock was set since the pod was made.
+func (w *world) checkPull(a reconcile.PullImage) {
+	k := a.Pod.Name + " " + a.Ref
+	last, again := w.asked[k]
+	if !again {
+		p, _ := find(w.pods, a.Pod.Name)
+		last.jumps = w.born[p.UID]
+	} else if w.arrived[a.Ref] > last.at {
+		if last.jumps == w.clock.jumps {
+			w.fail("%s has got %s, and pulls it again", a.Pod, a.Ref)
+		}
+		last.jumps = w.clock.jumps
+	}
+	last.at = w.clock.since
+	w.asked[k] = last
+}

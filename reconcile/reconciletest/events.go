@@ -57,7 +57,7 @@ func (w *world) happenSomething() {
 
 // edit changes one Deployment, makes one, or deletes one.
 func (w *world) edit() {
-	if len(w.deployments) == 0 || len(w.deployments) < 4 && w.rng.IntN(12) == 0 {
+	if len(w.deployments) == 0 || len(w.deployments) < 3 && w.rng.IntN(12) == 0 {
 		w.addDeployment()
 		return
 	}
@@ -75,7 +75,7 @@ func (w *world) edit() {
 		w.remember(d)
 		d.Spec.Template = w.template(d.Name)
 	case 4, 5, 6:
-		n := int32(w.rng.IntN(7))
+		n := int32(w.rng.IntN(6))
 		d.Spec.Replicas = &n
 	case 7:
 		w.setStrategy(d)
@@ -263,7 +263,7 @@ func (w *world) setClock() {
 func (w *world) restart() {
 	w.killIn = 0
 	w.images, w.memory, w.timers, w.due = map[string]reconcile.ImageState{}, map[types.UID]*reconcile.PodMemory{}, map[reconcile.Key]time.Duration{}, nil
-	w.ends, w.asked = map[types.UID]ending{}, map[string]time.Duration{}
+	w.ends, w.asked = map[types.UID]ending{}, map[string]asked{}
 	w.pods, w.stale = nil, true
 	for _, m := range w.fake.Pods() {
 		p := w.carried(m)

@@ -115,6 +115,7 @@ func (w *world) createPod(p *corev1.Pod) error {
 	n.UID, n.Generation = w.newUID(), 1
 	n.Spec.NodeName = "sim"
 	w.newPod(&n)
+	w.born[n.UID] = w.clock.jumps
 	w.checkCreated(&n)
 	w.enqueue(podKey(&n))
 	w.enqueueOwner(&n)
@@ -185,11 +186,7 @@ func (w *world) pull(a reconcile.PullImage) {
 	if state.Pulling {
 		return
 	}
-	asked := a.Pod.Name + " " + a.Ref
-	if at, again := w.asked[asked]; again && w.arrived[a.Ref] > at {
-		w.fail("%s has got %s, and pulls it again", a.Pod, a.Ref)
-	}
-	w.asked[asked] = w.clock.since
+	w.checkPull(a)
 	state.Pulling = true
 	w.images[a.Ref] = state
 	life := w.quirks

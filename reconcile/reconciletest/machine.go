@@ -239,6 +239,7 @@ func (w *world) forget(a reconcile.ForgetPod) {
 	}
 	w.dropPod(i)
 	delete(w.memory, a.UID)
+	delete(w.born, a.UID)
 	delete(w.timers, a.Pod)
 	for k := range w.asked {
 		if strings.HasPrefix(k, a.Pod.Name+" ") {

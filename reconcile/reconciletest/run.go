@@ -55,17 +55,20 @@ func (w *world) live() {
 	}
 }
 
-// goOn lets a little happen: some passes only, so that the next event falls into the middle, or some time.
+// goOn lets a little happen: some passes only, so that the next event falls into the middle, or some time. Long times are rare: mostly
+// what crashes goes on crashing in them.
 func (w *world) goOn() {
-	switch n := w.rng.IntN(10); {
-	case n < 5:
+	switch n := w.rng.IntN(40); {
+	case n < 20:
 		for range w.rng.IntN(25) {
 			if len(w.due) == 0 || w.broken != nil {
 				return
 			}
 			w.step(0)
 		}
-	case n < 9:
+	case n < 34:
+		w.rest(w.clock.since + time.Duration(w.rng.IntN(8_000))*time.Millisecond)
+	case n < 38:
 		w.rest(w.clock.since + time.Duration(w.rng.IntN(40_000))*time.Millisecond)
 	default:
 		w.rest(w.clock.since + time.Duration(w.rng.IntN(15))*time.Minute)

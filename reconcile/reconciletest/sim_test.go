@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,15 @@ var (
 	firstRun = flag.Uint64("first", 1, "the first seed")
 	duration = flag.Duration("duration", 3*time.Second, "how long to try seeds")
 )
+
+// TestMain lets garbage lie a little longer: a world is small, lives for some milliseconds, and leaves everything behind at once.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+	os.Exit(m.Run())
+}
 
 // TestSim lives through seeds until the time is over. A failing one is named with the command that shows it.
 func TestSim(t *testing.T) {

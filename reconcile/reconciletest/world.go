@@ -55,7 +55,8 @@ type world struct {
 	ends     map[types.UID]ending
 	former   map[string][]corev1.PodTemplateSpec // by Deployment UID
 	quirks   quirks
-	asked    map[string]time.Duration // by pod and image: when this controller last asked for it
+	asked    map[string]asked // by pod and image: what this controller last asked for
+	born     map[types.UID]int
 	arrived  map[string]time.Duration // by image: when it last came
 	killIn   int                      // the controller dies before so many more actions
 
@@ -66,6 +67,13 @@ type world struct {
 	trace                      []string
 	tracing                    bool
 	broken                     error
+}
+
+// asked is a pull. Jumps is how often the clock had been set when the pod was made, or when a pull too many was last excused by that: by
+// the clock on the wall, what came after the pod can look as if it had come before.
+type asked struct {
+	at    time.Duration
+	jumps int
 }
 
 // appointment is something that happens by itself, later.
@@ -107,7 +115,8 @@ func newWorld(seed uint64, tracing bool) *world {
 		lives:    map[lifeID]*life{},
 		families: map[string]*family{},
 		ends:     map[types.UID]ending{},
-		asked:    map[string]time.Duration{},
+		asked:    map[string]asked{},
+		born:     map[types.UID]int{},
 		arrived:  map[string]time.Duration{},
 		former:   map[string][]corev1.PodTemplateSpec{},
 		labels:   map[*byte]*corev1.Pod{},
