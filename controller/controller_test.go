@@ -13,6 +13,7 @@ import (
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 
 	"berth/manifests"
+	"berth/runtime"
 	"berth/runtime/runtimetest"
 )
 
@@ -118,6 +119,37 @@ func TestBarePod(t *testing.T) {
 		w.settle()
 		w.wantRunning(0)
 	})
+}
+
+// TestTheImagesOwnStopSignal also ends a controller before the pod goes, so that the next one must look for the image.
+func TestTheImagesOwnStopSignal(t *testing.T) {
+	for name, again := range map[string]bool{"same controller": false, "next controller": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.fake.AddImage("app:1", runtime.Image{ID: "sha256:1", Config: runtime.ImageConfig{StopSignal: "SIGQUIT"}})
+				w.start()
+				w.write(barePod("one", "app:1"))
+				w.settle()
+				w.wantRunning(1)
+				if again {
+					w.restart()
+				}
+				w.write()
+				w.pass(time.Minute)
+				w.settle()
+				w.wantRunning(0)
+				signalled := func(call string) bool { return strings.HasPrefix(call, "signal ") }
+				got := slices.DeleteFunc(w.fake.Calls(), func(call string) bool { return !signalled(call) })
+				// The fake ignores it, so SIGKILL follows.
+				if len(got) != 2 || !strings.HasPrefix(got[0], "signal 3 ") || !strings.HasPrefix(got[1], "signal 9 ") {
+					t.Errorf("the machine was asked for %q, want signal 3, then 9", got)
+				}
+				if pulled := w.fake.Pulled(); len(pulled) > 0 {
+					t.Errorf("pulled %q for a pod that goes", pulled)
+				}
+			})
+		})
+	}
 }
 
 func TestUnchangedWorldDoesNothing(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -88,24 +89,34 @@ func (c *Controller) planPod(ctx context.Context, key reconcile.Key) (reconcile.
 }
 
 func (c *Controller) podInput(ctx context.Context, p *corev1.Pod) (pod.Input, error) {
-	key := reconcile.Key{Kind: reconcile.KindPod, Namespace: p.Namespace, Name: p.Name}
 	in := pod.Input{Pod: p, Memory: c.memory.get(p.UID), Images: map[string]reconcile.ImageState{}, Node: c.opts.Node}
 	var err error
 	if in.Observed, err = c.observed.get(ctx, string(p.UID)); err != nil {
 		return in, fmt.Errorf("cannot look at pod %s/%s: %w", p.Namespace, p.Name, err)
 	}
-	if p.DeletionTimestamp == nil {
-		for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-			for i := range list {
-				ref := list[i].Image
-				if in.Images[ref], err = c.images.state(ctx, ref, key); err != nil {
-					return in, fmt.Errorf("cannot look for image %q: %w", ref, err)
-				}
+	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range list {
+			ref := list[i].Image
+			if in.Images[ref], err = c.imageState(ctx, p, ref); err != nil {
+				return in, fmt.Errorf("cannot look for image %q: %w", ref, err)
 			}
 		}
 	}
 	in.Now = c.opts.Clock.Now()
 	return in, nil
+}
+
+// imageState is what is known of an image of a pod. To one that is going an image says only how to be stopped: what cannot be known then
+// must not keep it from ending.
+func (c *Controller) imageState(ctx context.Context, p *corev1.Pod, ref string) (reconcile.ImageState, error) {
+	if p.DeletionTimestamp == nil {
+		return c.images.state(ctx, ref, reconcile.Key{Kind: reconcile.KindPod, Namespace: p.Namespace, Name: p.Name})
+	}
+	state, err := c.images.peek(ctx, ref)
+	if err != nil {
+		logr.FromContextOrDiscard(ctx).V(1).Info("stopping without knowing the image's own signal", "pod", p.Name, "image", ref, "reason", err.Error())
+	}
+	return state, nil
 }
 
 // planGarbage ends an object whose owner is gone. It asks for one object at a time: each removal makes what it owned due.

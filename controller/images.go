@@ -44,21 +44,41 @@ func newImages(r runtime.Images, c clock.PassiveClock, group *sync.WaitGroup, en
 	}
 }
 
-// state returns what is known of a reference. The runtime is asked when it is not known to be there; somebody may have loaded it. A pod that
-// sees a pull under way becomes due when that ends.
+// state returns what is known of a reference. A pod that sees a pull under way becomes due when that ends.
 func (im *images) state(ctx context.Context, ref string, pod reconcile.Key) (reconcile.ImageState, error) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	r := im.ref(ref)
-	if !r.known && !r.state.Pulling {
-		if err := im.look(ctx, ref, r); err != nil {
-			return reconcile.ImageState{}, err
-		}
+	r, err := im.current(ctx, ref)
+	if err != nil {
+		return reconcile.ImageState{}, err
 	}
 	if r.state.Pulling {
 		r.waiting[pod] = struct{}{}
 	}
 	return r.state, nil
+}
+
+// peek is state for a pod that does not wait for the image: one that is going needs to know its stop signal, no more.
+func (im *images) peek(ctx context.Context, ref string) (reconcile.ImageState, error) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	r, err := im.current(ctx, ref)
+	if err != nil {
+		return reconcile.ImageState{}, err
+	}
+	return r.state, nil
+}
+
+// current is a reference as it is. The runtime is asked when it is not known to be there; somebody may have loaded it. im.mu is held, but
+// not while the runtime is asked.
+func (im *images) current(ctx context.Context, ref string) (*imageRef, error) {
+	r := im.ref(ref)
+	if !r.known && !r.state.Pulling {
+		if err := im.look(ctx, ref, r); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
 // look asks the runtime, without im.mu meanwhile. What a pull found out in that time is newer than the answer.
