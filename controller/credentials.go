@@ -37,6 +37,7 @@ func (c *Controller) credentials(a reconcile.PullImage) []runtime.Credential {
 			_ = json.Unmarshal(secret.Data[corev1.DockerConfigJsonKey], &cfg) // an unreadable one gives none
 		case corev1.SecretTypeDockercfg:
 			_ = json.Unmarshal(secret.Data[corev1.DockerConfigKey], &cfg.Auths)
+		default: // something else: none
 		}
 		for _, host := range slices.Sorted(maps.Keys(cfg.Auths)) {
 			auth := cfg.Auths[host]

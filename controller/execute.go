@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -215,9 +216,7 @@ func withAnnotation(old map[string]string, key, value string) map[string]string 
 		return old
 	}
 	n := make(map[string]string, len(old)+1)
-	for k, v := range old {
-		n[k] = v
-	}
+	maps.Copy(n, old)
 	n[key] = value
 	return n
 }
@@ -272,8 +271,7 @@ func (c *Controller) startContainer(ctx context.Context, a reconcile.StartContai
 		c.images.expire(a.Config.Image)
 	}
 	reason := runtime.ReasonCreateError
-	var start *runtime.StartError
-	if errors.As(err, &start) {
+	if start, ok := errors.AsType[*runtime.StartError](err); ok {
 		reason = start.Reason
 	}
 	c.memory.failed(a.UID, a.Config.Name, reconcile.StartFailure{

@@ -89,6 +89,7 @@ func (w *world) start() {
 }
 
 func testLog(t *testing.T) logr.Logger {
+	t.Helper()
 	if !testing.Verbose() {
 		return logr.Discard()
 	}
@@ -254,7 +255,8 @@ func podSpec(image string) corev1.PodSpec {
 func object(key manifests.Key, obj interface {
 	metav1.Object
 	DeepCopyObject() kobject
-}) manifests.Object {
+},
+) manifests.Object {
 	data := fmt.Sprintf("%+v", mustJSON(obj))
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(data))

@@ -255,7 +255,7 @@ func TestEveryFlippedByteAndEveryCutIsSurvived(t *testing.T) {
 		memory = t.TempDir()
 	}
 	try := func(what string, data []byte) {
-		dir, err := os.MkdirTemp(memory, "berth-store-*")
+		dir, err := os.MkdirTemp(memory, "berth-store-*") //nolint:usetesting // one of ten thousand, in memory, gone at once
 		if err != nil {
 			t.Fatal(err)
 		}
