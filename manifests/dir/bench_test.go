@@ -16,6 +16,7 @@ import (
 
 // benchSave measures the time from the rename of a small file to the snapshot that shows it, in a directory of others.
 func benchSave(b *testing.B, others int, inPlace bool) {
+	b.Helper()
 	dir := b.TempDir()
 	for i := range others {
 		text := deployment(fmt.Sprintf("other-%05d", i), 1)
@@ -31,8 +32,8 @@ func benchSave(b *testing.B, others int, inPlace bool) {
 	go func() {
 		done <- src.Run(ctx, func(s manifests.Snapshot) {
 			n := int32(-1)
-			for i := len(s.Objects) - 1; i >= 0; i-- {
-				if d := s.Objects[i].Object.(*appsv1.Deployment); d.Name == "web" {
+			for _, v := range slices.Backward(s.Objects) {
+				if d := v.Object.(*appsv1.Deployment); d.Name == "web" {
 					n = *d.Spec.Replicas
 					break
 				}

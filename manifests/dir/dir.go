@@ -81,12 +81,12 @@ func (s *Source) Run(ctx context.Context, emit func(manifests.Snapshot)) error {
 // run reads and reports until ctx ends.
 func (l *loop) run(ctx context.Context) {
 	l.rescan()
-	l.settle()
+	l.settle() //nolint:contextcheck // it reads what is there and never waits
 	for {
 		l.publish()
 		if !l.wait(ctx) {
 			return
 		}
-		l.settle()
+		l.settle() //nolint:contextcheck // it reads what is there and never waits
 	}
 }

@@ -147,7 +147,8 @@ func (l *loop) holdUnknown(name string, f *file) {
 		return
 	}
 	l.takeOver(f, manifests.Decoded{File: name, Incomplete: true, Faults: []manifests.Fault{
-		{File: name, Severity: manifests.Warning, Text: "is being written: it is read when its writer is done"}}})
+		{File: name, Severity: manifests.Warning, Text: "is being written: it is read when its writer is done"},
+	}})
 }
 
 // unreadable is the decoded form of a file that exists and cannot be read. Its objects stay what they are.

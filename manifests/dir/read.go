@@ -47,7 +47,7 @@ func readFile(path string) ([]byte, state) {
 	if err != nil {
 		return nil, state{err: plainError(err)}
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	before, err := f.Stat()
 	if err != nil {
 		return nil, state{err: plainError(err)}
@@ -90,7 +90,7 @@ func hasWriter(f *os.File) (busy, known bool) {
 	errno := syscall.EBADF
 	_ = raw.Control(func(fd uintptr) {
 		if errno = setLease(fd, syscall.F_RDLCK); errno == 0 {
-			setLease(fd, syscall.F_UNLCK)
+			_ = setLease(fd, syscall.F_UNLCK) // ours: it cannot fail
 		}
 	})
 	return errno == syscall.EAGAIN, errno == syscall.EAGAIN || errno == 0
@@ -104,8 +104,7 @@ func setLease(fd uintptr, kind int) syscall.Errno {
 
 // plainError takes the path out of an error: the fault has it already.
 func plainError(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return fmt.Errorf("cannot be read: %w", pe.Err)
 	}
 	return err

@@ -127,11 +127,11 @@ func (l *loop) openRoot(t *tree) string {
 	if t.real, err = filepath.EvalSymlinks(t.root); err != nil {
 		return plainError(err).Error()
 	}
-	if f, err := os.Open(t.root); err != nil {
+	f, err := os.Open(t.root)
+	if err != nil {
 		return plainError(err).Error()
-	} else {
-		_ = f.Close()
 	}
+	_ = f.Close()
 	t.gitDir = gitDir(t.real)
 	return ""
 }
@@ -159,8 +159,10 @@ func gitDir(dir string) string {
 
 // lose notes that the source as a whole cannot be read. Nothing is forgotten: what it declared may still be wanted.
 func (l *loop) lose(t *tree, before tree, problem string) {
-	fault := &manifests.Fault{File: ".", Severity: manifests.Error, Text: "SourceUnavailable: " + t.root + " " + problem,
-		Remedy: "everything stays as it is until the directory is back"}
+	fault := &manifests.Fault{
+		File: ".", Severity: manifests.Error, Text: "SourceUnavailable: " + t.root + " " + problem,
+		Remedy: "everything stays as it is until the directory is back",
+	}
 	if before.fault == nil || *before.fault != *fault {
 		l.changed = true
 	}
@@ -258,8 +260,10 @@ func (l *loop) follow(t *tree, name, path string) {
 	}
 	inside, err := filepath.Rel(t.real, target)
 	if err != nil || inside == ".." || strings.HasPrefix(inside, "../") {
-		t.faults = append(t.faults, manifests.Fault{File: name, Severity: manifests.Warning, Text: "is a link that leaves the directory: it is not followed",
-			Remedy: "put the file itself here"})
+		t.faults = append(t.faults, manifests.Fault{
+			File: name, Severity: manifests.Warning, Text: "is a link that leaves the directory: it is not followed",
+			Remedy: "put the file itself here",
+		})
 		return
 	}
 	if inside == "." || !slices.ContainsFunc(strings.Split(inside, "/"), isHidden) && (info.IsDir() || isManifest(filepath.Base(inside))) {

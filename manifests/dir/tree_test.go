@@ -125,8 +125,10 @@ func TestOddEntries(t *testing.T) {
 
 // What empties or breaks a file takes nothing away.
 func TestBrokenFiles(t *testing.T) {
-	broken := map[string]string{"empty": "", "zero bytes": strings.Repeat("\x00", 4096), "a lone separator": "---\n", "no YAML": "kind: [",
-		"cut": deployment("web", 1)[:80], "blanks": "\n \n", "binary": "\x7fELF\x02\x01\x01\x00\x00"}
+	broken := map[string]string{
+		"empty": "", "zero bytes": strings.Repeat("\x00", 4096), "a lone separator": "---\n", "no YAML": "kind: [",
+		"cut": deployment("web", 1)[:80], "blanks": "\n \n", "binary": "\x7fELF\x02\x01\x01\x00\x00",
+	}
 	for name, text := range broken {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

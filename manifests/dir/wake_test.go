@@ -86,7 +86,7 @@ func TestGrowingFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		writers.Go(func() {
-			defer f.Close() //nolint:errcheck // the snapshot tells
+			defer f.Close() // the snapshot tells
 			_, _ = f.WriteString(deployment("web", 1))
 			for {
 				select {
