@@ -131,8 +131,7 @@ func (f *field) limit(r *runner, name string, n int, extra ...string) (s sample,
 	args = append(args, "--", "/bin/sleep", "1000000")
 	out, err := exec.Command(os.Getenv(limitVar), args...).Output()
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			r.Fatalf("limit %v: %v: %s", args, err, exit.Stderr)
 		}
 		r.Fatalf("limit: %v", err)

@@ -69,7 +69,7 @@ func (t *tree) program(from string) error {
 		return err
 	}
 	for line := range strings.Lines(string(out)) {
-		for _, word := range strings.Fields(line) {
+		for word := range strings.FieldsSeq(line) {
 			if !filepath.IsAbs(word) {
 				continue
 			}

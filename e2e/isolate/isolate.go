@@ -144,8 +144,7 @@ func again(stage string, env ...string) *exec.Cmd {
 
 func run(cmd *exec.Cmd) (int, error) {
 	err := cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
 			return 128 + int(s.Signal()), nil
 		}
