@@ -32,8 +32,6 @@ func wish(t *testing.T, in pod.Input) (runtime.SandboxConfig, runtime.ContainerC
 	return sandbox, container
 }
 
-func ptr[T any](v T) *T { return &v }
-
 // spec reaches for the only container.
 func spec(change func(*corev1.Container)) func(*pod.Input) {
 	return func(in *pod.Input) { change(&in.Pod.Spec.Containers[0]) }
@@ -84,13 +82,13 @@ func TestRefused(t *testing.T) {
 		"SELinux of the pod":        {podSecured(func(s *corev1.PodSecurityContext) { s.SELinuxOptions = &corev1.SELinuxOptions{Level: "s0"} }), "spec.securityContext.seLinuxOptions"},
 		"windows":                   {podSecured(func(s *corev1.PodSecurityContext) { s.WindowsOptions = &corev1.WindowsSecurityContextOptions{} }), "windowsOptions"},
 		"AppArmor": {secured(func(s *corev1.SecurityContext) {
-			s.AppArmorProfile = &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeLocalhost, LocalhostProfile: ptr("x")}
+			s.AppArmorProfile = &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeLocalhost, LocalhostProfile: new("x")}
 		}), "securityContext.appArmorProfile"},
 		"AppArmor annotation": {func(in *pod.Input) {
 			in.Pod.Annotations = map[string]string{"container.apparmor.security.beta.kubernetes.io/main": "localhost/x"}
 		}, "metadata.annotations"},
 		"strict groups": {podSecured(func(s *corev1.PodSecurityContext) {
-			s.SupplementalGroupsPolicy = ptr(corev1.SupplementalGroupsPolicyStrict)
+			s.SupplementalGroupsPolicy = new(corev1.SupplementalGroupsPolicyStrict)
 		}), "supplementalGroupsPolicy"},
 		"unsafe sysctl": {podSecured(func(s *corev1.PodSecurityContext) {
 			s.Sysctls = []corev1.Sysctl{{Name: "kernel.core_pattern", Value: "|/x"}}
@@ -102,19 +100,19 @@ func TestRefused(t *testing.T) {
 		"sysctl with a line break": {podSecured(func(s *corev1.PodSecurityContext) {
 			s.Sysctls = []corev1.Sysctl{{Name: "net.ipv4.tcp_rmem", Value: "1\n2"}}
 		}), "line break"},
-		"root and not root": {secured(func(s *corev1.SecurityContext) { s.RunAsUser, s.RunAsNonRoot = ptr(int64(0)), ptr(true) }), "securityContext.runAsUser"},
+		"root and not root": {secured(func(s *corev1.SecurityContext) { s.RunAsUser, s.RunAsNonRoot = new(int64(0)), new(true) }), "securityContext.runAsUser"},
 		"seccomp profile without a name": {secured(func(s *corev1.SecurityContext) {
-			s.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost, LocalhostProfile: ptr("")}
+			s.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost, LocalhostProfile: new("")}
 		}), "seccompProfile.localhostProfile"},
-		"runtime class": {func(in *pod.Input) { in.Pod.Spec.RuntimeClassName = ptr("gvisor") }, `spec.runtimeClassName: there is no runtime class "gvisor"`},
+		"runtime class": {func(in *pod.Input) { in.Pod.Spec.RuntimeClassName = new("gvisor") }, `spec.runtimeClassName: there is no runtime class "gvisor"`},
 		"a device of a vendor": {spec(func(c *corev1.Container) {
 			c.Resources.Limits = corev1.ResourceList{"nvidia.com/gpu": resource.MustParse("1")}
 		}), "nvidia.com/gpu"},
 		"propagation": {spec(func(c *corev1.Container) {
-			c.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/x", MountPropagation: ptr(corev1.MountPropagationBidirectional)}}
+			c.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/x", MountPropagation: new(corev1.MountPropagationBidirectional)}}
 		}), "spec.containers[0].volumeMounts[0].mountPropagation"},
 		"read-only below": {spec(func(c *corev1.Container) {
-			c.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/x", RecursiveReadOnly: ptr(corev1.RecursiveReadOnlyEnabled)}}
+			c.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/x", RecursiveReadOnly: new(corev1.RecursiveReadOnlyEnabled)}}
 		}), "recursiveReadOnly"},
 		"a path of an unset variable": {spec(func(c *corev1.Container) {
 			c.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/x", SubPathExpr: "$(NOBODY)"}}
@@ -150,11 +148,17 @@ func TestEnvironment(t *testing.T) {
 	in.Pod.Annotations = map[string]string{"note": "n"}
 	in.Pod.Spec.Containers[0].Resources.Requests = corev1.ResourceList{"cpu": resource.MustParse("250m")}
 	in.Pod.Spec.Containers[0].Env = []corev1.EnvVar{
-		{Name: "A", Value: "1"}, {Name: "B", Value: "$(A)2"}, {Name: "C", Value: "$$(A) $(LATER) $x $"}, {Name: "LATER", Value: "l"},
-		{Name: "NAME", ValueFrom: field("metadata.name")}, {Name: "LABEL", ValueFrom: field("metadata.labels['app']")},
-		{Name: "NOTE", ValueFrom: field("metadata.annotations['note']")}, {Name: "NODE", ValueFrom: field("spec.nodeName")},
+		{Name: "A", Value: "1"},
+		{Name: "B", Value: "$(A)2"},
+		{Name: "C", Value: "$$(A) $(LATER) $x $"},
+		{Name: "LATER", Value: "l"},
+		{Name: "NAME", ValueFrom: field("metadata.name")},
+		{Name: "LABEL", ValueFrom: field("metadata.labels['app']")},
+		{Name: "NOTE", ValueFrom: field("metadata.annotations['note']")},
+		{Name: "NODE", ValueFrom: field("spec.nodeName")},
 		{Name: "HOST", ValueFrom: field("status.hostIP")},
-		{Name: "CPU", ValueFrom: amount("requests.cpu", "1m")}, {Name: "CPUS", ValueFrom: amount("limits.cpu", "0")},
+		{Name: "CPU", ValueFrom: amount("requests.cpu", "1m")},
+		{Name: "CPUS", ValueFrom: amount("limits.cpu", "0")},
 		{Name: "MEM", ValueFrom: amount("limits.memory", "1Mi")},
 		{Name: "A", Value: "again"},
 	}
@@ -186,20 +190,20 @@ func TestAddressIsWaitedFor(t *testing.T) {
 
 func TestSecurityMerges(t *testing.T) {
 	in := fresh()
-	in.Pod.Spec.HostUsers = ptr(false)
+	in.Pod.Spec.HostUsers = new(false)
 	in.Pod.Spec.SecurityContext = &corev1.PodSecurityContext{
-		RunAsUser: ptr(int64(1)), RunAsGroup: ptr(int64(2)), RunAsNonRoot: ptr(true), FSGroup: ptr(int64(3)), SupplementalGroups: []int64{4},
+		RunAsUser: new(int64(1)), RunAsGroup: new(int64(2)), RunAsNonRoot: new(true), FSGroup: new(int64(3)), SupplementalGroups: []int64{4},
 		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined},
 		Sysctls:        []corev1.Sysctl{{Name: "net/ipv4/ping_group_range", Value: "0 1"}},
 	}
 	in.Pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{
-		RunAsUser: ptr(int64(10)), ReadOnlyRootFilesystem: ptr(true), AllowPrivilegeEscalation: ptr(false), ProcMount: ptr(corev1.UnmaskedProcMount),
+		RunAsUser: new(int64(10)), ReadOnlyRootFilesystem: new(true), AllowPrivilegeEscalation: new(false), ProcMount: new(corev1.UnmaskedProcMount),
 		Capabilities:   &corev1.Capabilities{Add: []corev1.Capability{"NET_ADMIN"}, Drop: []corev1.Capability{"ALL"}},
-		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost, LocalhostProfile: ptr("p.json")},
+		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost, LocalhostProfile: new("p.json")},
 	}
 	s, c := wish(t, in)
 	want := runtime.Security{
-		User: ptr(int64(10)), Group: ptr(int64(2)), RunAsNonRoot: true, SupplementalGroups: []int64{4}, ReadOnlyRootfs: true, NoNewPrivileges: true,
+		User: new(int64(10)), Group: new(int64(2)), RunAsNonRoot: true, SupplementalGroups: []int64{4}, ReadOnlyRootfs: true, NoNewPrivileges: true,
 		AddCapabilities: []string{"NET_ADMIN"}, DropCapabilities: []string{"ALL"}, UnmaskedProc: true,
 		Seccomp: runtime.Seccomp{Type: "Localhost", LocalhostProfile: "p.json"},
 	}
@@ -247,11 +251,11 @@ func TestResources(t *testing.T) {
 func TestSandbox(t *testing.T) {
 	in := fresh()
 	in.Node.DNS = runtime.DNS{Servers: []string{"192.0.2.53"}, Searches: []string{"lan"}, Options: []string{"ndots:1", "trust-ad"}}
-	in.Pod.Spec.DNSConfig = &corev1.PodDNSConfig{Nameservers: []string{"192.0.2.54"}, Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: ptr("2")}}}
+	in.Pod.Spec.DNSConfig = &corev1.PodDNSConfig{Nameservers: []string{"192.0.2.54"}, Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: new("2")}}}
 	in.Pod.Spec.HostAliases = []corev1.HostAlias{{IP: "192.0.2.9", Hostnames: []string{"db"}}}
 	in.Pod.Spec.Volumes = []corev1.Volume{
-		{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: ptr(resource.MustParse("1Mi"))}}},
-		{Name: "host", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/srv", Type: ptr(corev1.HostPathDirectory)}}},
+		{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: new(resource.MustParse("1Mi"))}}},
+		{Name: "host", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/srv", Type: new(corev1.HostPathDirectory)}}},
 	}
 	in.Pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "N", Value: "n"}}
 	in.Pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp", SubPathExpr: "a/$(N)"}, {Name: "host", MountPath: "/srv", ReadOnly: true}}
@@ -272,5 +276,9 @@ func TestSandbox(t *testing.T) {
 	mounts := []runtime.Mount{{Volume: "tmp", SubPath: "a/n", Path: "/tmp"}, {Volume: "host", Path: "/srv", ReadOnly: true}}
 	if diff := cmp.Diff(mounts, c.Mounts); diff != "" {
 		t.Errorf("mounts (-want +got):\n%s", diff)
+	}
+	in.Pod.Spec.Containers = append(in.Pod.Spec.Containers, corev1.Container{Name: "second", Image: "web:1"})
+	if s, _ := wish(t, in); !s.ShareMemory {
+		t.Error("two containers do not share /dev/shm")
 	}
 }

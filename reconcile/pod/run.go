@@ -1,7 +1,9 @@
 package pod
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -93,10 +95,8 @@ func (p *pass) initialize() bool {
 }
 
 func (p *pass) initialized() bool {
-	for _, c := range p.mains {
-		if p.current(c) {
-			return true
-		}
+	if slices.ContainsFunc(p.mains, p.current) {
+		return true
 	}
 	for _, c := range p.inits {
 		if c.sidecar && !p.started(c) || !c.sidecar && !p.complete(c) {
@@ -131,7 +131,7 @@ func (p *pass) keepRunning(c *container) {
 	if c.running() {
 		return
 	}
-	if c.exited() && !p.restarts(c) && !(c.init && !p.current(c)) {
+	if c.exited() && !p.restarts(c) && (!c.init || p.current(c)) {
 		return
 	}
 	if wait := p.backoff(c); wait > 0 {
@@ -147,7 +147,7 @@ func (p *pass) keepRunning(c *container) {
 
 func (p *pass) start(c *container) {
 	cfg, err := p.containerConfig(c)
-	if err == errNoAddress {
+	if errors.Is(err, errNoAddress) {
 		p.again(0) // the sandbox of this plan gets its address first
 		return
 	}
@@ -176,8 +176,9 @@ func (p *pass) restarts(c *container) bool {
 		return false
 	case corev1.RestartPolicyOnFailure:
 		return code != 0
+	default: // Always, which is also what nobody has said otherwise
+		return true
 	}
-	return true
 }
 
 func ruleMatches(rules []corev1.ContainerRestartRule, code int) bool {
