@@ -45,8 +45,9 @@ func phaseRank(p corev1.PodPhase) int {
 		return 2
 	case corev1.PodUnknown:
 		return 1
+	default:
+		return 0
 	}
-	return 0
 }
 
 func ready(p *corev1.Pod) bool {
