@@ -43,7 +43,7 @@ func templateHash(t *corev1.PodTemplateSpec, collisions *int32) string {
 	// The types of the API always marshal; a failure would only make hashes collide, which CollisionCount resolves.
 	_ = json.NewEncoder(h).Encode(t)
 	if collisions != nil {
-		fmt.Fprintf(h, "%d", *collisions)
+		_, _ = fmt.Fprintf(h, "%d", *collisions)
 	}
 	sum := h.Sum(nil)[:hashLength]
 	for i, b := range sum {
@@ -79,7 +79,8 @@ func sameMeta(a, b *metav1.ObjectMeta) bool {
 }
 
 func onlyLabels(m *metav1.ObjectMeta) bool {
-	return m.Name == "" && m.GenerateName == "" && m.Namespace == "" && m.SelfLink == "" && m.UID == "" && m.ResourceVersion == "" &&
+	return m.Name == "" && m.GenerateName == "" && m.Namespace == "" && m.SelfLink == "" && //nolint:staticcheck // a template may have it all the same
+		m.UID == "" && m.ResourceVersion == "" &&
 		m.Generation == 0 && m.CreationTimestamp.IsZero() && m.DeletionTimestamp == nil && m.DeletionGracePeriodSeconds == nil &&
 		len(m.Annotations) == 0 && len(m.OwnerReferences) == 0 && len(m.Finalizers) == 0 && len(m.ManagedFields) == 0
 }

@@ -119,8 +119,8 @@ func (r *rollout) timedOut(had *appsv1.DeploymentCondition) bool {
 // failures shows in the Deployment why a ReplicaSet cannot make its pods; the newest comes first.
 func (r *rollout) failures(s *appsv1.DeploymentStatus) {
 	all := r.all()
-	for i := len(all) - 1; i >= 0; i-- {
-		for _, c := range all[i].rs.Status.Conditions {
+	for _, a := range slices.Backward(all) {
+		for _, c := range a.rs.Status.Conditions {
 			if c.Type != appsv1.ReplicaSetReplicaFailure {
 				continue
 			}

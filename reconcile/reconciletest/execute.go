@@ -17,7 +17,7 @@ import (
 )
 
 // background is for the fake machine, which never blocks.
-var background = context.Background() //nolint:gochecknoglobals // nothing here is ever cancelled
+var background = context.Background() //nolint:forbidigo // nothing here is ever cancelled
 
 // errKilled is the end of a controller in the middle of a plan.
 var errKilled = errors.New("the controller was killed")
@@ -57,8 +57,11 @@ func (w *world) execute(a reconcile.Action) error {
 	case reconcile.RecordEvent:
 	case reconcile.PullImage:
 		w.pull(a)
-	default:
+	case reconcile.RunSandbox, reconcile.StartContainer, reconcile.SignalContainer, reconcile.KillContainer, reconcile.RemoveContainer,
+		reconcile.RemoveSandbox, reconcile.ForgetPod:
 		return w.executeOnMachine(a)
+	default:
+		w.fail("nobody carries out %T", a)
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func (w *world) beforeStart(_ string, cfg runtime.ContainerConfig) error {
 }
 
 func (w *world) executeOnMachine(a reconcile.Action) error {
-	switch a := a.(type) {
+	switch a := a.(type) { //nolint:gochecksumtype // the rest is done by execute
 	case reconcile.RunSandbox:
 		return w.runSandbox(a)
 	case reconcile.StartContainer:
@@ -117,8 +117,7 @@ func (w *world) start(a reconcile.StartContainer) {
 			Attempt: a.Config.Attempt, Backoff: a.Config.Backoff, SpecHash: a.Config.SpecHash,
 			Reason: runtime.ReasonCreateError, Message: err.Error(), At: w.clock.wall,
 		}
-		var failed *runtime.StartError
-		if errors.As(err, &failed) {
+		if failed, ok := errors.AsType[*runtime.StartError](err); ok {
 			f.Reason = failed.Reason
 		}
 		m.Failed[a.Config.Name] = f
