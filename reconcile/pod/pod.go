@@ -48,7 +48,7 @@ func Plan(in Input) reconcile.Plan {
 	case in.Pod.DeletionTimestamp != nil:
 		p.remove()
 	case p.settled():
-		p.stop(p.verdict.since.Add(p.grace()), p.verdict.reason)
+		p.stop(p.graceOver(p.verdict.since), p.verdict.reason)
 	default:
 		p.run()
 	}
@@ -174,6 +174,15 @@ func (p *pass) grace() time.Duration {
 		return time.Duration(*s) * time.Second
 	}
 	return corev1.DefaultTerminationGracePeriodSeconds * time.Second
+}
+
+// graceOver is the end of a grace that began at a moment. One that is still far off means that the clock was set back by much: nobody knows
+// how long it has been, and waiting for the clock to catch up could take hours.
+func (p *pass) graceOver(since time.Time) time.Time {
+	if since.After(p.in.Now.Add(time.Minute)) {
+		return p.in.Now
+	}
+	return since.Add(p.grace())
 }
 
 // finish puts the status before the effects, so that a pod that is about to lose a container stops being ready first.

@@ -125,6 +125,12 @@ func withInit(in *pod.Input) {
 	in.Pod.Spec.InitContainers = []corev1.Container{container("first"), container("side", sidecar), container("second")}
 }
 
+// withSidecar is a Pod that ends once its main container has.
+func withSidecar(in *pod.Input) {
+	in.Pod.Spec.InitContainers = []corev1.Container{container("side", sidecar)}
+	in.Pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+}
+
 func policy(p corev1.RestartPolicy) func(*pod.Input) {
 	return func(in *pod.Input) { in.Pod.Spec.RestartPolicy = p }
 }
@@ -296,6 +302,20 @@ func TestPlan(t *testing.T) {
 			deleted(in, -time.Hour)
 			in.Memory.Signalled = map[string]uint32{"main": 0}
 		}, want: []string{"delete Pod/shop/web: the clock was set back"}, after: time.Hour + 30*time.Second},
+		"the clock was set back by hours after the Pod has ended": {
+			with: withSidecar, mutate: func(in *pod.Input) {
+				exit(in, "main", 0)
+				last(in, "main").FinishedAt = in.Now.Add(2 * time.Hour)
+			},
+			want: []string{"kill container side of Pod/shop/web: its grace is over"}, after: 2 * time.Second,
+		},
+		"the clock was set back by seconds after the Pod has ended": {
+			with: withSidecar, mutate: func(in *pod.Input) {
+				exit(in, "main", 0)
+				last(in, "main").FinishedAt = in.Now.Add(10 * time.Second)
+			},
+			want: []string{"send signal 15 to container side of Pod/shop/web: the pod has ended"}, after: 40 * time.Second,
+		},
 		"a sidecar ends last": {with: withInit, mutate: func(in *pod.Input) {
 			exit(in, "first", 0)
 			live(in)

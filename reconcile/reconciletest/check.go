@@ -243,8 +243,12 @@ func (w *world) checkDeleted(p *corev1.Pod) {
 	}
 	w.ends[p.UID] = ending{at: w.clock.since, grace: grace, jumps: w.clock.jumps}
 	d, rs := w.deploymentOf(p)
-	if d == nil || p.DeletionTimestamp != nil || !reportedReady(p) || !w.available(p, w.mainOf(p), rs.Spec.MinReadySeconds) {
+	l := w.mainOf(p)
+	if d == nil || p.DeletionTimestamp != nil || !reportedReady(p) || !w.available(p, l, rs.Spec.MinReadySeconds) {
 		return // a pod that began to serve this very moment, and nobody knows yet, is not held against a planner
+	}
+	if l.doubtful && rs.Spec.MinReadySeconds > 0 {
+		return
 	}
 	left := w.availableOf(d) - 1
 	if f := w.familyOf(d); left < f.floor && !f.disturbed {

@@ -24,30 +24,30 @@ func pick[T any](w *world, of ...T) T { return of[w.rng.IntN(len(of))] }
 func (w *world) happenSomething() {
 	w.happened++
 	switch n := w.rng.IntN(100); {
-	case n < 45:
+	case n < 54:
 		w.edit()
-	case n < 52:
+	case n < 61:
 		w.editWishes()
-	case n < 62:
+	case n < 71:
 		w.crash()
-	case n < 66:
+	case n < 75:
 		w.loseSandbox()
-	case n < 69:
+	case n < 78:
 		w.quirks.pullsFail = !w.quirks.pullsFail
 		w.say("EVENT pulls fail: %v", w.quirks.pullsFail)
-	case n < 73:
+	case n < 82:
 		w.quirks.startsFail = 1 + w.rng.IntN(4)
 		w.say("EVENT the next %d starts fail", w.quirks.startsFail)
-	case n < 75:
+	case n < 84:
 		w.quirks.sandboxFail = 1 + w.rng.IntN(3)
 		w.say("EVENT the next %d sandboxes fail", w.quirks.sandboxFail)
-	case n < 80:
+	case n < 87:
 		w.say("EVENT the controller is restarted")
 		w.restart()
-	case n < 88:
+	case n < 93:
 		w.killIn = 1 + w.rng.IntN(12)
 		w.say("EVENT the controller will be killed after %d actions", w.killIn-1)
-	case n < 92:
+	case n < 97:
 		w.setClock()
 	default:
 		w.say("EVENT everything is looked at again")
@@ -279,6 +279,8 @@ func (w *world) restart() {
 				l.excused = true
 			} else if l != nil && l.probed {
 				l.readySince, l.readyFor = w.clock.wall, w.clock.since // nobody knows any more since when its probes said so
+			} else if l != nil {
+				l.doubtful = w.born[p.UID] != w.clock.jumps
 			}
 		}
 	}

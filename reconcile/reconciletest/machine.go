@@ -41,6 +41,7 @@ type life struct {
 	wait          time.Duration // what a restart has to wait, by the rules
 	jumps         int           // of the clock, at the last end
 	excused       bool          // something else stood in the way of the next start
+	doubtful      bool          // a restarted controller cannot know since when it is ready: the clock was set in the life of the pod
 }
 
 // lifeID is a container of a pod.
@@ -135,7 +136,7 @@ func (w *world) began(a reconcile.StartContainer, status runtime.ContainerStatus
 		l = &life{}
 		w.lives[k], w.stale = l, true
 	}
-	l.attempt, l.running, l.probed, l.ready, l.excused = status.Attempt, true, false, true, false
+	l.attempt, l.running, l.probed, l.ready, l.excused, l.doubtful = status.Attempt, true, false, true, false, false
 	l.startedAt, l.readySince, l.readyFor = w.clock.wall, w.clock.wall, w.clock.since
 	if !ok || status.State == runtime.Exited {
 		w.note(l)
@@ -260,7 +261,7 @@ func (w *world) available(p *corev1.Pod, l *life, minReady int32) bool {
 		return false
 	}
 	need := time.Duration(minReady) * time.Second
-	if need == 0 {
+	if need == 0 || l.doubtful {
 		return true
 	}
 	long := w.clock.wall.Sub(l.readySince)
