@@ -79,16 +79,16 @@ func (r *rollout) pauseConditions() {
 	if !hasDeadline(r.d) || r.d.DeletionTimestamp != nil {
 		return
 	}
-	had := findCondition(r.d.Status.Conditions, appsv1.DeploymentProgressing)
+	had := findCondition(r.was.Conditions, appsv1.DeploymentProgressing)
 	if had != nil && had.Reason == reasonTimedOut {
 		return
 	}
 	wasPaused := had != nil && had.Reason == reasonPaused
 	switch {
 	case r.d.Spec.Paused && !wasPaused:
-		r.progress(&r.d.Status, corev1.ConditionUnknown, reasonPaused, "Deployment is paused")
+		r.progress(&r.was, corev1.ConditionUnknown, reasonPaused, "Deployment is paused")
 	case !r.d.Spec.Paused && wasPaused:
-		r.progress(&r.d.Status, corev1.ConditionUnknown, reasonResumed, "Deployment is resumed")
+		r.progress(&r.was, corev1.ConditionUnknown, reasonResumed, "Deployment is resumed")
 	}
 }
 

@@ -39,8 +39,8 @@ func Plan(in Input) reconcile.Plan {
 
 // rollout is one pass over one Deployment: the revisions as they are, and as they shall be.
 type rollout struct {
-	d   *appsv1.Deployment // a copy; its status is what the last pass left
-	old *appsv1.Deployment // the original
+	d   *appsv1.Deployment
+	was appsv1.DeploymentStatus // what the last pass left; its conditions are replaced, never written into
 	now time.Time
 
 	newest    *revision   // the one with the Deployment's template; nil while there is none
@@ -61,8 +61,8 @@ type revision struct {
 }
 
 func newRollout(in Input) *rollout {
-	d := *in.Deployment // conditions are replaced, never written into
-	r := &rollout{d: &d, old: in.Deployment, now: in.Now, collision: d.Status.CollisionCount}
+	d := in.Deployment
+	r := &rollout{d: d, was: d.Status, now: in.Now, collision: d.Status.CollisionCount}
 	sets := slices.Clone(in.ReplicaSets)
 	slices.SortFunc(sets, func(a, b *appsv1.ReplicaSet) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
@@ -79,8 +79,8 @@ func newRollout(in Input) *rollout {
 	if r.newest != nil {
 		r.annotate(r.newest)
 		r.newest.minReady = d.Spec.MinReadySeconds
-		if progressing := findCondition(r.d.Status.Conditions, appsv1.DeploymentProgressing); hasDeadline(r.d) && progressing == nil {
-			r.progress(&r.d.Status, "True", reasonFoundReplicaSet, "Found new replica set "+quote(r.newest.rs.Name))
+		if progressing := findCondition(r.was.Conditions, appsv1.DeploymentProgressing); hasDeadline(r.d) && progressing == nil {
+			r.progress(&r.was, "True", reasonFoundReplicaSet, "Found new replica set "+quote(r.newest.rs.Name))
 		}
 	}
 	return r

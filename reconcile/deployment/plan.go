@@ -49,15 +49,15 @@ func (r *rollout) plan(status appsv1.DeploymentStatus) reconcile.Plan {
 	for _, v := range r.all() {
 		p.Actions = append(p.Actions, r.change(v)...)
 	}
-	number := r.old.Annotations[AnnotationRevision]
+	number := r.d.Annotations[AnnotationRevision]
 	if r.newest != nil {
 		number = r.newest.current()[AnnotationRevision]
 	}
-	if number != r.old.Annotations[AnnotationRevision] {
+	if number != r.d.Annotations[AnnotationRevision] {
 		p.Actions = append(p.Actions, reconcile.SetRevision{Key: r.key(), Revision: number})
 	}
-	if !sameStatus(&status, &r.old.Status) {
-		d := *r.old // what is not of the status is shared: nobody writes into an object
+	if !sameStatus(&status, &r.d.Status) {
+		d := *r.d // what is not of the status is shared: nobody writes into an object
 		d.Status = status
 		if number != "" && number != d.Annotations[AnnotationRevision] {
 			d.Annotations = maps.Clone(d.Annotations)

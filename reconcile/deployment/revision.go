@@ -111,7 +111,7 @@ func labelsIn(a, b map[string]string) bool {
 // create adds the revision of the Deployment's template, with no pods yet.
 func (r *rollout) create() {
 	hash, name := r.freeName()
-	template := r.d.Spec.Template.DeepCopy()
+	template := r.d.Spec.Template // shared but for the labels; so it is found to be the same at once
 	template.Labels = withLabel(template.Labels, hash)
 	selector := r.d.Spec.Selector.DeepCopy()
 	if selector == nil {
@@ -127,12 +127,12 @@ func (r *rollout) create() {
 			CreationTimestamp: metav1.NewTime(r.now),
 			OwnerReferences:   []metav1.OwnerReference{*metav1.NewControllerRef(r.d, appsv1.SchemeGroupVersion.WithKind(reconcile.KindDeployment))},
 		},
-		Spec: appsv1.ReplicaSetSpec{Replicas: &none, MinReadySeconds: r.d.Spec.MinReadySeconds, Selector: selector, Template: *template},
+		Spec: appsv1.ReplicaSetSpec{Replicas: &none, MinReadySeconds: r.d.Spec.MinReadySeconds, Selector: selector, Template: template},
 	}
 	r.newest = &revision{rs: rs, fresh: true, minReady: rs.Spec.MinReadySeconds}
 	r.annotate(r.newest)
 	if hasDeadline(r.d) {
-		r.progress(&r.d.Status, "True", reasonNewReplicaSet, "Created new replica set "+quote(name))
+		r.progress(&r.was, "True", reasonNewReplicaSet, "Created new replica set "+quote(name))
 	}
 }
 

@@ -138,7 +138,7 @@ func (r *rollout) fraction(v *revision) int32 {
 	}
 	before, ok := v.count(annotationMax)
 	if !ok || before == 0 {
-		before = r.d.Status.Replicas
+		before = r.was.Replicas
 	}
 	if before == 0 {
 		return 0

@@ -20,7 +20,7 @@ func (r *rollout) status() appsv1.DeploymentStatus {
 		UnavailableReplicas: max(0, total(all, sizeOf)-available),
 		TerminatingReplicas: terminating(all),
 		CollisionCount:      r.collision,
-		Conditions:          slices.Clone(r.d.Status.Conditions),
+		Conditions:          slices.Clone(r.was.Conditions),
 	}
 	if r.newest != nil {
 		s.UpdatedReplicas = actualOf(r.newest)
@@ -63,7 +63,7 @@ func (r *rollout) rolloutStatus() appsv1.DeploymentStatus {
 	s := r.status()
 	if !hasDeadline(r.d) {
 		dropCondition(&s, appsv1.DeploymentProgressing)
-	} else if had := findCondition(r.d.Status.Conditions, appsv1.DeploymentProgressing); had == nil || had.Reason != reasonAvailable || s.Replicas != s.UpdatedReplicas {
+	} else if had := findCondition(r.was.Conditions, appsv1.DeploymentProgressing); had == nil || had.Reason != reasonAvailable || s.Replicas != s.UpdatedReplicas {
 		r.judge(&s, had)
 	}
 	r.failures(&s)
@@ -99,7 +99,7 @@ func (r *rollout) complete(s *appsv1.DeploymentStatus) bool {
 
 // moved compares with the last pass.
 func (r *rollout) moved(s *appsv1.DeploymentStatus) bool {
-	was := &r.d.Status
+	was := &r.was
 	return s.UpdatedReplicas > was.UpdatedReplicas ||
 		s.Replicas-s.UpdatedReplicas < was.Replicas-was.UpdatedReplicas ||
 		s.ReadyReplicas > was.ReadyReplicas ||
