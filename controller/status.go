@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -200,7 +201,7 @@ func (c *Controller) containerRow(p *corev1.Pod, s *corev1.ContainerStatus, init
 	case s.State.Terminated != nil:
 		r.State, r.Message = cmp.Or(s.State.Terminated.Reason, "Terminated"), s.State.Terminated.Message
 	case s.State.Waiting != nil:
-		r.State, r.Message = cmp.Or(s.State.Waiting.Reason, "Waiting"), s.State.Waiting.Message
+		r.State, r.Message = cmp.Or(s.State.Waiting.Reason, "Waiting"), waitingMessage(s)
 	default:
 		r.State = "Waiting"
 	}
@@ -240,7 +241,7 @@ func summary(p *corev1.Pod) (reason, message string) {
 	for i := range p.Status.ContainerStatuses {
 		s := &p.Status.ContainerStatuses[i]
 		if s.State.Waiting != nil && s.State.Waiting.Reason != "" {
-			return s.State.Waiting.Reason, s.State.Waiting.Message
+			return s.State.Waiting.Reason, waitingMessage(s)
 		}
 		if s.State.Terminated != nil && s.State.Terminated.Reason != "" {
 			reason, message = s.State.Terminated.Reason, s.State.Terminated.Message
@@ -313,12 +314,25 @@ func problem(pods []*corev1.Pod) string {
 		for _, list := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
 			for i := range list {
 				if w := list[i].State.Waiting; w != nil && stuck(w.Reason) {
-					return fmt.Sprintf("pod %s, container %s: %s: %s", p.Name, list[i].Name, w.Reason, w.Message)
+					return fmt.Sprintf("pod %s, container %s: %s: %s", p.Name, list[i].Name, w.Reason, waitingMessage(&list[i]))
 				}
 			}
 		}
 	}
 	return ""
+}
+
+// waitingMessage is why a container waits. A back-off alone explains nothing: what the last attempt died of stands before it.
+func waitingMessage(s *corev1.ContainerStatus) string {
+	w, end := s.State.Waiting, s.LastTerminationState.Terminated
+	if w.Reason != "CrashLoopBackOff" || end == nil {
+		return w.Message
+	}
+	words := fmt.Sprintf("%s, exit code %d", cmp.Or(end.Reason, "ended"), end.ExitCode)
+	if end.Message != "" {
+		words += ": " + strings.TrimSpace(end.Message)
+	}
+	return words + "; " + w.Message
 }
 
 // stuckPod is what keeps failing about one of the pods, and about the ReplicaSets above them.
