@@ -69,7 +69,7 @@ func TestFloodIsRotated(t *testing.T) {
 		total += st.Size()
 	}
 	// Up to a size's worth of entries and one more are written at once, and what does not fit begins the next file.
-	if size := r.Log.Size; len(files) != 3 || total > 3*(int64(size)+128) || total < int64(size) {
+	if size := r.Log.Size; len(files) != 3 || total > 3*(size+128) || total < size {
 		t.Errorf("%d files of %d bytes", len(files), total)
 	}
 }
