@@ -1,6 +1,7 @@
 package reconciletest
 
 import (
+	"strconv"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -126,26 +127,50 @@ func (w *world) activeOf(d *appsv1.Deployment) (n int32) {
 	return n
 }
 
-// size is the number of pods that the revisions of a key's Deployment shall have together.
-func (w *world) size(k reconcile.Key) (n int32) {
+// sizes are what the revisions of a Deployment shall have, before or after a pass.
+type sizes struct {
+	all, old int32
+	starting int32 // the new ones that are not available yet
+	// steady means that no size is being followed and that every count is known: what the pass does is a step of the rollout.
+	steady bool
+}
+
+func (w *world) sizes(k reconcile.Key) (s sizes) {
 	if k.Kind != reconcile.KindDeployment {
-		return 0
+		return s
 	}
-	if d, i := find(w.deployments, k.Name); i >= 0 {
-		for _, s := range w.setsOf(d.UID) {
-			n += *s.Spec.Replicas
+	d, i := find(w.deployments, k.Name)
+	if i < 0 {
+		return s
+	}
+	wish := strconv.Itoa(int(*d.Spec.Replicas))
+	s.steady = !d.Spec.Paused && d.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType
+	for _, rs := range w.index().deployments[i].sets {
+		n := *rs.Spec.Replicas
+		s.all += n
+		if n > 0 && rs.Annotations["deployment.kubernetes.io/desired-replicas"] != wish || rs.Status.ObservedGeneration < rs.Generation {
+			s.steady = false
+		}
+		if rs.Spec.Template.Spec.Containers[0].Image != d.Spec.Template.Spec.Containers[0].Image {
+			s.old += n
+		} else {
+			s.starting += max(0, n-rs.Status.AvailableReplicas)
 		}
 	}
-	return n
+	return s
 }
 
 // checkStep judges one pass, and lets families settle whose planners have nothing left to take in.
-func (w *world) checkStep(k reconcile.Key, before int32) {
+func (w *world) checkStep(k reconcile.Key, before sizes) {
 	if k.Kind == reconcile.KindDeployment {
 		if d, i := find(w.deployments, k.Name); i >= 0 {
-			limit, _ := bounds(d)
-			if after := w.size(k); after > max(limit, before) {
-				w.fail("%s: its revisions shall have %d pods, more than %d", k, after, max(limit, before))
+			limit, floor := bounds(d)
+			after := w.sizes(k)
+			if after.all > max(limit, before.all) {
+				w.fail("%s: its revisions shall have %d pods, more than %d", k, after.all, max(limit, before.all))
+			}
+			if left := after.all - after.starting; before.steady && after.old < before.old && left < floor {
+				w.fail("%s: it takes old pods although only %d are left beside those that start, %d must be", k, left, floor)
 			}
 		}
 	}

@@ -24,7 +24,7 @@ func (w *world) pass(k reconcile.Key) {
 	if !ok {
 		return
 	}
-	before := w.size(k)
+	before := w.sizes(k)
 	for _, a := range plan.Actions {
 		w.actions++
 		if w.tracing {
