@@ -367,6 +367,7 @@ func (o *objectReader) finish(typed kruntime.Object, gvk schema.GroupVersionKind
 	if err != nil {
 		return Object{}, o.failed("be encoded", err)
 	}
+	o.honour()
 	sum := sha256.Sum256(text)
 	line, _ := o.firstLine()
 	return Object{Key: o.key, GVK: gvk, Origin: Origin{File: o.d.File, Line: line, Doc: o.doc}, Object: typed, Hash: hex.EncodeToString(sum[:])}, true

@@ -32,7 +32,15 @@ func (t table) print(s *controller.Status) {
 }
 
 func (t table) verdict(s *controller.Status) string {
-	wrong := len(s.Faults)
+	wrong, warnings := 0, ""
+	for i := range s.Faults {
+		if s.Faults[i].Severity == manifests.Error {
+			wrong++
+		}
+	}
+	if n := len(s.Faults) - wrong; n > 0 {
+		warnings = fmt.Sprintf(", %d warnings", n)
+	}
 	for i := range s.Workloads {
 		if s.Workloads[i].Problem != "" {
 			wrong++
@@ -42,11 +50,11 @@ func (t table) verdict(s *controller.Status) string {
 	case !s.Ready:
 		return "starting"
 	case wrong > 0:
-		return t.paint(fmt.Sprintf("%d to look at", wrong), red)
+		return t.paint(fmt.Sprintf("%d to look at", wrong), red) + warnings
 	case s.Converged:
-		return t.paint("all as stated", green)
+		return t.paint("all as stated", green) + warnings
 	default:
-		return t.paint("working", yellow)
+		return t.paint("working", yellow) + warnings
 	}
 }
 
