@@ -200,6 +200,15 @@ func TestPlan(t *testing.T) {
 		"scaled in the middle of a rollout": {func(w *world) { rollingTo(w, 3, 2, 0, 2); replicas(w, 8) }, []string{
 			"scale ReplicaSet/shop/web-1 to 6: the Deployment was scaled", "scale ReplicaSet/shop/web-2 to 4: the Deployment was scaled",
 		}},
+		"scaled down in the middle, sized for other surges: none grows": {
+			func(w *world) {
+				rollingTo(w, 3, 4, 0, 4)
+				w.ReplicaSets[0].Annotations["deployment.kubernetes.io/max-replicas"] = "4"
+				w.ReplicaSets[1].Annotations["deployment.kubernetes.io/max-replicas"] = "6"
+				strategy(w, "2", "0")
+				replicas(w, 3)
+			}, []string{"scale ReplicaSet/shop/web-1 to 3", "scale ReplicaSet/shop/web-2 to 2: the Deployment was scaled"},
+		},
 		"scaled down in the middle, new pods serve nobody": {func(w *world) { strategy(w, "3", "0"); rollingTo(w, 3, 4, 0, 4); replicas(w, 3) }, []string{
 			"scale ReplicaSet/shop/web-1 to 3", "scale ReplicaSet/shop/web-2 to 3: the Deployment was scaled",
 		}},

@@ -92,7 +92,11 @@ func (r *rollout) share(revisions []*revision) {
 		sizes[i] = v.size + n
 		rest -= n
 	}
-	sizes[0] = max(0, sizes[0]+rest)
+	for i := range sizes {
+		n := max(rest, -sizes[i])
+		sizes[i] += n
+		rest -= n
+	}
 	r.spare(revisions, sizes)
 	for i, v := range revisions {
 		r.resize(v, sizes[i], "the Deployment was scaled")
@@ -120,16 +124,18 @@ func (r *rollout) spare(revisions []*revision, sizes []int32) {
 	}
 }
 
-// portion is what one revision takes of the rest, which is negative when pods go.
+// portion is what one revision takes of the rest, which is negative when pods go. Revisions that were sized for different surges could come to
+// portions of different signs; then the one that grows would have new pods before the other has lost its own, so it stays as it is. (In
+// Kubernetes it grows.)
 func (r *rollout) portion(v *revision, rest int32) int32 {
 	if rest == 0 || v.size == 0 {
 		return 0
 	}
 	n := r.fraction(v)
 	if rest > 0 {
-		return min(n, rest)
+		return min(max(0, n), rest)
 	}
-	return max(n, rest)
+	return max(min(0, n), rest)
 }
 
 func (r *rollout) fraction(v *revision) int32 {
