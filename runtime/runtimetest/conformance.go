@@ -79,6 +79,7 @@ type suite struct {
 	Machine
 	uid     string
 	changed chan struct{}
+	unwatch func() // may be called again
 }
 
 // watch lets await sleep until the machine says that something changed.
@@ -100,7 +101,8 @@ func (s *suite) watch(t *testing.T) {
 			t.Errorf("Events: %v", err)
 		}
 	}()
-	t.Cleanup(func() { cancel(); <-done })
+	s.unwatch = func() { cancel(); <-done }
+	t.Cleanup(s.unwatch)
 }
 
 // await waits for a state of the pod, looking again at each event.
@@ -277,6 +279,7 @@ func testReopen(t *testing.T, s *suite) {
 	s.start(t, 0, s.Exit(7))
 	s.await(t, "container ended", exited(0))
 	pid := s.start(t, 1, s.Sleep).PID
+	s.unwatch() // the machine goes away under its controller
 	s.Machine = s.Reopen(t)
 	s.watch(t)
 	list, err := s.Pods.List(t.Context())
