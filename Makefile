@@ -3,6 +3,7 @@ SHELL := /bin/sh
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 SEEDS ?= 100000
+SIM ?= 60s
 LDFLAGS := -s -w -X berth/cmd/berth/internal/cli.version=$(VERSION)
 LINT := $(GO) tool -modfile=.tools/go.mod golangci-lint
 PURE := ./cmd/... ./controller/... ./manifests/... ./reconcile/... ./e2e/layers/... ./e2e/registry/... ./runtime/runtimetest/...
@@ -28,6 +29,7 @@ unit: race ## decisions, fakes, layers; no root
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./...
 	$(GO) test -count=1 -shuffle=on $(PURE)
+	$(GO) test -count=1 -v -run 'Sim$$|Mistakes' ./reconcile/reconciletest -mistakes -duration $(SIM)
 
 # The race detector on what does not link k8s.io/kubernetes: to build all of that with it takes longer than all tests together.
 race:

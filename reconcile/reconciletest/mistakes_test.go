@@ -61,7 +61,7 @@ func Wrong(name string) int {
 func TestMistakes(t *testing.T) {
 	sources := patched(t)
 	if !*mistakes {
-		t.Skip("every known mistake still fits the source; building and finding them takes a minute: go test ./reconcile/reconciletest -run Mistakes -mistakes")
+		t.Skip("every known mistake still fits the source; building and finding them takes some seconds: go test ./reconcile/reconciletest -run Mistakes -mistakes")
 	}
 	program := build(t, sources)
 	if out, err := live("", program, "-test.run=^TestSim$", "-seeds=20"); err != nil {
