@@ -63,12 +63,11 @@ type revision struct {
 func newRollout(in Input) *rollout {
 	d := in.Deployment
 	r := &rollout{d: d, was: d.Status, now: in.Now, collision: d.Status.CollisionCount}
-	sets := slices.Clone(in.ReplicaSets)
-	slices.SortFunc(sets, func(a, b *appsv1.ReplicaSet) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
-	})
-	for _, rs := range sets {
-		v := &revision{rs: rs, size: replicas(rs.Spec.Replicas), minReady: rs.Spec.MinReadySeconds}
+	sets := byAge(in.ReplicaSets)
+	list := make([]revision, len(sets))
+	for i, rs := range sets {
+		v := &list[i]
+		v.rs, v.size, v.minReady = rs, replicas(rs.Spec.Replicas), rs.Spec.MinReadySeconds
 		if r.newest == nil && sameTemplate(&rs.Spec.Template, &d.Spec.Template) {
 			r.newest = v
 			continue
@@ -84,6 +83,19 @@ func newRollout(in Input) *rollout {
 		}
 	}
 	return r
+}
+
+// byAge puts the oldest first, in a list of its own if they do not stand so already.
+func byAge(sets []*appsv1.ReplicaSet) []*appsv1.ReplicaSet {
+	older := func(a, b *appsv1.ReplicaSet) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	}
+	if slices.IsSortedFunc(sets, older) {
+		return sets
+	}
+	sets = slices.Clone(sets)
+	slices.SortFunc(sets, older)
+	return sets
 }
 
 func (r *rollout) desired() int32 { return replicas(r.d.Spec.Replicas) }

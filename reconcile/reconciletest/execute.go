@@ -157,28 +157,26 @@ func (w *world) deletePod(a reconcile.DeletePod) {
 	w.enqueueOwner(&n)
 }
 
+// updateStatus takes only the status of an object that a planner has made; all else in it is as it was.
 func (w *world) updateStatus(a reconcile.UpdateStatus) {
 	switch o := a.Object.(type) {
 	case *appsv1.Deployment:
 		if d, i := find(w.deployments, o.Name); i >= 0 && d.UID == o.UID {
-			n := *d
-			n.Status = o.Status
-			w.putDeployment(i, &n)
+			o.TypeMeta, o.ObjectMeta, o.Spec = d.TypeMeta, d.ObjectMeta, d.Spec
+			w.putDeployment(i, o)
 			w.enqueue(key(reconcile.KindDeployment, o.Name))
 		}
 	case *appsv1.ReplicaSet:
 		if s, i := find(w.sets, o.Name); i >= 0 && s.UID == o.UID {
-			n := *s
-			n.Status = o.Status
-			w.putSet(i, &n)
-			w.enqueueDeployment(&n)
+			o.TypeMeta, o.ObjectMeta, o.Spec = s.TypeMeta, s.ObjectMeta, s.Spec
+			w.putSet(i, o)
+			w.enqueueDeployment(o)
 		}
 	case *corev1.Pod:
 		if p, i := find(w.pods, o.Name); i >= 0 && p.UID == o.UID {
-			n := *p
-			n.Status = o.Status
-			w.putPod(i, &n)
-			w.enqueueOwner(&n)
+			o.TypeMeta, o.ObjectMeta, o.Spec = p.TypeMeta, p.ObjectMeta, p.Spec
+			w.putPod(i, o)
+			w.enqueueOwner(o)
 		}
 	}
 }

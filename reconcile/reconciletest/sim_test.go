@@ -24,7 +24,7 @@ var (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
+		debug.SetGCPercent(3200)
 	}
 	os.Exit(m.Run())
 }
