@@ -49,11 +49,12 @@ func TestBenchStart(t *testing.T) {
 		uid := fmt.Sprintf("pod-%d", i)
 		began := time.Now()
 		m.sandbox(t, runtime.SandboxConfig{UID: uid})
-		if _, err := m.StartContainer(t.Context(), uid, container); err != nil {
+		st, err := m.StartContainer(t.Context(), uid, container)
+		if err != nil {
 			t.Fatal(err)
 		}
 		if i > 0 { // the first one finds cold caches
-			took = append(took, float64(time.Since(began).Nanoseconds())/1e3)
+			took = append(took, float64(st.StartedAt.Sub(began).Nanoseconds())/1e3) // as the keeper saw the execution
 		}
 		if err := m.RemoveSandbox(t.Context(), uid); err != nil {
 			t.Fatal(err)

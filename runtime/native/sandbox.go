@@ -105,7 +105,11 @@ func (r *Runtime) makeSandbox(ctx context.Context, p *pod, cfg runtime.SandboxCo
 	if err := r.cgroups.CreatePod(uid, cfg.PidsLimit); err != nil {
 		return err
 	}
-	if err := r.makeNamespaces(ctx, p, cfg, &rec); err != nil {
+	// What is on disk is made while the keeper makes the namespaces: neither needs the other, and a start waits for the longer only.
+	disk := make(chan error, 1)
+	go func(rec sandboxRecord) { disk <- r.makeFiles(ctx, cfg, rec) }(rec)
+	err := r.makeNamespaces(ctx, p, cfg, &rec)
+	if err := errors.Join(err, <-disk); err != nil {
 		return err
 	}
 	if cfg.UserNamespace {
@@ -113,14 +117,16 @@ func (r *Runtime) makeSandbox(ctx context.Context, p *pod, cfg runtime.SandboxCo
 			return err
 		}
 	}
+	rec.Ready = true
+	return r.record(p, rec)
+}
+
+// makeFiles makes what the containers of the pod share on disk.
+func (r *Runtime) makeFiles(ctx context.Context, cfg runtime.SandboxConfig, rec sandboxRecord) error {
 	if err := r.makeVolumes(ctx, cfg, rec.IDBase); err != nil {
 		return err
 	}
-	if err := r.writeEtc(cfg, rec); err != nil {
-		return err
-	}
-	rec.Ready = true
-	return r.record(p, rec)
+	return r.writeEtc(cfg, rec)
 }
 
 // record writes the sandbox's record and makes the pod visible.
