@@ -43,10 +43,13 @@ func (p *pass) setConditions(s *corev1.PodStatus, initialized bool) {
 	if p.ready {
 		sandbox.Status = corev1.ConditionTrue
 	}
-	had := s.Conditions
-	s.Conditions = append(make([]corev1.PodCondition, 0, max(5, len(had))), had...)
-	for _, c := range [...]*corev1.PodCondition{&sandbox, &init, &whole, &ready, &scheduled} {
-		p.setCondition(s, c)
+	list := [...]corev1.PodCondition{sandbox, init, whole, ready, scheduled}
+	changed := false
+	for i := range list {
+		changed = p.date(s, &list[i]) || changed
+	}
+	if changed {
+		s.Conditions = merged(s.Conditions, list[:])
 	}
 }
 
@@ -57,27 +60,45 @@ func failing(kind corev1.PodConditionType, reason, message string) corev1.PodCon
 	return corev1.PodCondition{Type: kind, Status: corev1.ConditionFalse, Reason: reason, Message: message}
 }
 
-// setCondition keeps the time of the last change of status. Where none is remembered, because berth began anew, it comes from the facts,
-// so that a Pod that has long been ready has not just become so.
-func (p *pass) setCondition(s *corev1.PodStatus, c *corev1.PodCondition) {
+// date gives a condition the time of its last change of status, and tells whether it says anything new. Where no time is remembered, because
+// berth began anew, it comes from the facts, so that a Pod that has long been ready has not just become so.
+func (p *pass) date(s *corev1.PodStatus, c *corev1.PodCondition) bool {
 	c.ObservedGeneration = p.pod.Generation
 	c.LastTransitionTime = metav1.NewTime(p.in.Now)
-	i := 0
-	for i < len(s.Conditions) && s.Conditions[i].Type != c.Type {
-		i++
-	}
-	if i == len(s.Conditions) {
+	i := conditionAt(s.Conditions, c.Type)
+	if i < 0 {
 		if c.Status == corev1.ConditionTrue {
 			c.LastTransitionTime = metav1.NewTime(p.trueSince(c.Type))
 		}
-		s.Conditions = append(s.Conditions, *c)
-		return
+		return true
 	}
 	// A change that is still to come happened before the clock was set back.
 	if s.Conditions[i].Status == c.Status && !s.Conditions[i].LastTransitionTime.After(p.in.Now) {
 		c.LastTransitionTime = s.Conditions[i].LastTransitionTime
 	}
-	s.Conditions[i] = *c
+	return !sameCondition(c, &s.Conditions[i])
+}
+
+func conditionAt(list []corev1.PodCondition, kind corev1.PodConditionType) int {
+	for i := range list {
+		if list[i].Type == kind {
+			return i
+		}
+	}
+	return -1
+}
+
+// merged is a new list: the old conditions in their places, the new ones in their stead or behind them.
+func merged(old, by []corev1.PodCondition) []corev1.PodCondition {
+	out := append(make([]corev1.PodCondition, 0, max(len(old), len(by))), old...)
+	for _, c := range by {
+		if i := conditionAt(out, c.Type); i >= 0 {
+			out[i] = c
+		} else {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 func (p *pass) trueSince(kind corev1.PodConditionType) time.Time {
