@@ -200,6 +200,11 @@ func TestPlan(t *testing.T) {
 		"scaled in the middle of a rollout": {func(w *world) { rollingTo(w, 3, 2, 0, 2); replicas(w, 8) }, []string{
 			"scale ReplicaSet/shop/web-1 to 6: the Deployment was scaled", "scale ReplicaSet/shop/web-2 to 4: the Deployment was scaled",
 		}},
+		"back to the former image, to be ready for longer than it was counted for": {func(w *world) {
+			rollingTo(w, 1, 4, 0, 0)
+			w.Deployment.Spec.MinReadySeconds = 5
+			image(w, "web:1")
+		}, []string{"scale ReplicaSet/shop/web-1 to 1", "mark Deployment/shop/web as revision 3"}},
 		"scaled down in the middle, sized for other surges: none grows": {
 			func(w *world) {
 				rollingTo(w, 3, 4, 0, 4)

@@ -69,10 +69,10 @@ func (r *rollout) shrinkUnhealthy(spare int32, healthy func(*revision) int32) in
 }
 
 // observed tells that the counts are those of the sizes: a revision that was just sized, or whose status is not known again yet after a
-// restart, must not be judged by what it was.
+// restart, must not be judged by what it was; nor one whose pods have to be ready for longer from now on.
 func (r *rollout) observed() bool {
 	for _, v := range r.all() {
-		if !v.fresh && v.rs.Status.ObservedGeneration < v.rs.Generation {
+		if !v.fresh && (v.rs.Status.ObservedGeneration < v.rs.Generation || v.minReady > v.rs.Spec.MinReadySeconds) {
 			return false
 		}
 	}

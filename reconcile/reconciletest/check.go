@@ -272,7 +272,7 @@ func (w *world) checkDeleted(p *corev1.Pod) {
 	if d == nil || p.DeletionTimestamp != nil || !reportedReady(p) || !w.available(p, l, rs.Spec.MinReadySeconds) {
 		return // a pod that began to serve this very moment, and nobody knows yet, is not held against a planner
 	}
-	if l.doubtful && rs.Spec.MinReadySeconds > 0 {
+	if !w.surely(l, rs.Spec.MinReadySeconds) {
 		return
 	}
 	left := w.availableOf(d) - 1

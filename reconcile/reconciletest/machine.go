@@ -268,4 +268,10 @@ func (w *world) available(p *corev1.Pod, l *life, minReady int32) bool {
 	return long < 0 || long >= need || w.clock.since-l.readyFor >= need
 }
 
+// surely tells that a container which serves has done so for long enough by both clocks: then planners must know it.
+func (w *world) surely(l *life, minReady int32) bool {
+	need := time.Duration(minReady) * time.Second
+	return need == 0 || !l.doubtful && w.clock.wall.Sub(l.readySince) >= need && w.clock.since-l.readyFor >= need
+}
+
 func describe(p *corev1.Pod) string { return fmt.Sprintf("%s (%s)", p.Name, p.UID) }
