@@ -120,7 +120,8 @@ func (v *revision) wasSize() int32 {
 }
 
 // available counts the pods that can be relied on. A status written before the last shrinking may count pods that are about to go.
-func (v *revision) available() int32 { return min(v.rs.Status.AvailableReplicas, v.size) }
+// That is true also of one that grows again in this pass.
+func (v *revision) available() int32 { return min(v.rs.Status.AvailableReplicas, v.size, v.wasSize()) }
 
 func total(revisions []*revision, count func(*revision) int32) int32 {
 	var n int32

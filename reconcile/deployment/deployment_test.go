@@ -205,6 +205,15 @@ func TestPlan(t *testing.T) {
 			w.Deployment.Spec.MinReadySeconds = 5
 			image(w, "web:1")
 		}, []string{"scale ReplicaSet/shop/web-1 to 1", "mark Deployment/shop/web as revision 3"}},
+		"back to the former image while its last pod is still counted": {func(w *world) {
+			strategy(w, "50%", "25%")
+			rollingTo(w, 0, 4, 0, 0)
+			w.ReplicaSets[0].Status.Replicas, w.ReplicaSets[0].Status.ReadyReplicas, w.ReplicaSets[0].Status.AvailableReplicas = 1, 1, 1
+			image(w, "web:1")
+		}, []string{
+			"scale ReplicaSet/shop/web-2 to 3: newer pods are available", "scale ReplicaSet/shop/web-1 to 1: the rollout goes on",
+			"mark Deployment/shop/web as revision 3",
+		}},
 		"scaled down in the middle, sized for other surges: none grows": {
 			func(w *world) {
 				rollingTo(w, 3, 4, 0, 4)
