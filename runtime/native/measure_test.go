@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -23,8 +24,17 @@ func TestBenchStart(t *testing.T) {
 	}
 	pause, _ := strconv.Atoi(os.Getenv("BERTH_BENCH_PAUSE_MS"))
 	undo := func() {}
-	t.Cleanup(func() { undo() }) // after the machine's own end
-	m := newMachine(t)
+	t.Cleanup(func() { undo() })            // after the machine's own end
+	m := newMachineIn(t, func(dir string) { // the run directory is on a tmpfs, as on users' machines; the layers are not
+		run, err := os.MkdirTemp("/run", "berth-bench-")
+		if err == nil {
+			t.Cleanup(func() { _ = os.RemoveAll(run) })
+			err = os.Symlink(run, filepath.Join(dir, "run"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}
