@@ -31,8 +31,12 @@ func (r *Runtime) adopt(ctx context.Context) error {
 	}
 	list, err := r.List(ctx)
 	errs = append(errs, err)
+	held, err := r.look(ctx)
+	if err != nil {
+		return err
+	}
 	for _, st := range list {
-		errs = append(errs, r.adoptPod(ctx, r.pod(st.UID)))
+		errs = append(errs, r.adoptPod(ctx, r.pod(st.UID), held))
 	}
 	errs = append(errs, r.sweepGroups(ctx), r.sweepDirs(ctx))
 	// What could not be swept now is found again next time: it must not keep the pods from being looked after.
@@ -132,13 +136,13 @@ func (r *Runtime) noteEnds(ctx context.Context) error {
 }
 
 // adoptPod takes one recorded pod back.
-func (r *Runtime) adoptPod(ctx context.Context, p *pod) error {
+func (r *Runtime) adoptPod(ctx context.Context, p *pod, held holding) error {
 	p.op.Lock()
 	defer p.op.Unlock()
 	if err := r.dropOrphans(ctx, p); err != nil {
 		return err
 	}
-	if err := r.takeBack(ctx, p); err != nil {
+	if err := r.takeBack(ctx, p, held); err != nil {
 		return err
 	}
 	if !p.Ready && len(p.containers) == 0 {

@@ -89,13 +89,14 @@ func (r *Runtime) reconnect(ctx context.Context) error {
 	r.mu.Lock()
 	r.keeper = k
 	r.mu.Unlock()
-	var errs []error
+	held, err := r.look(ctx)
+	errs := []error{err}
 	for _, p := range pods {
 		r.mu.Lock()
 		current := r.pods[p.uid] == p && !p.removing
 		r.mu.Unlock()
-		if current {
-			errs = append(errs, r.takeBack(ctx, p))
+		if current && err == nil {
+			errs = append(errs, r.takeBack(ctx, p, held))
 		}
 		p.op.Unlock()
 		r.events.tell(p.uid)
@@ -125,16 +126,30 @@ func (r *Runtime) settle(uid string) {
 	}
 }
 
-// takeBack brings one recorded pod and what the keeper holds of it together. p.op is held.
-func (r *Runtime) takeBack(ctx context.Context, p *pod) error {
+// holding is what a keeper holds, by id.
+type holding struct {
+	containers map[string]client.Container
+	sandboxes  map[string]bool
+}
+
+func (r *Runtime) look(ctx context.Context) (holding, error) {
 	state, err := r.client().List(ctx)
 	if err != nil {
-		return fmt.Errorf("cannot look at the keeper: %w", err)
+		return holding{}, fmt.Errorf("cannot look at the keeper: %w", err)
 	}
-	held := map[string]client.Container{}
+	held := holding{containers: make(map[string]client.Container, len(state.Containers)), sandboxes: make(map[string]bool, len(state.Sandboxes))}
 	for _, c := range state.Containers {
-		held[c.ID] = c
+		held.containers[c.ID] = c
 	}
+	for _, s := range state.Sandboxes {
+		held.sandboxes[s.ID] = true
+	}
+	return held, nil
+}
+
+// takeBack brings one recorded pod and what the keeper holds of it together. p.op is held, and since held was looked up nobody has acted on
+// the pod.
+func (r *Runtime) takeBack(ctx context.Context, p *pod, held holding) error {
 	r.mu.Lock()
 	containers := append([]*container{}, p.containers...)
 	r.mu.Unlock()
@@ -143,10 +158,15 @@ func (r *Runtime) takeBack(ctx context.Context, p *pod) error {
 		if c.State == runtime.Exited {
 			continue
 		}
-		k, ok := held[c.keeperID(p.uid)]
+		k, ok := held.containers[c.keeperID(p.uid)]
+		if !ok && c.State == runtime.Created { // the keeper may have been at it for a controller that is no more
+			now, err := r.look(ctx)
+			errs = append(errs, err)
+			k, ok = now.containers[c.keeperID(p.uid)]
+		}
 		errs = append(errs, r.takeBackContainer(ctx, p, c, k, ok))
 	}
-	return errors.Join(append(errs, r.takeBackSandbox(ctx, p))...)
+	return errors.Join(append(errs, r.takeBackSandbox(ctx, p, held))...)
 }
 
 // takeBackContainer decides what has become of a container that was started, or about to be.
@@ -206,16 +226,14 @@ func sandboxID(p *pod) string {
 }
 
 // takeBackSandbox looks whether the pod's namespaces are still held, now that its containers are taken back.
-func (r *Runtime) takeBackSandbox(ctx context.Context, p *pod) error {
-	alive := sandboxID(p) == ""
-	if !alive {
-		state, err := r.client().List(ctx)
+func (r *Runtime) takeBackSandbox(ctx context.Context, p *pod, held holding) error {
+	alive := sandboxID(p) == "" || held.sandboxes[p.uid]
+	if !alive { // adopting a container brings its sandbox along
+		now, err := r.look(ctx)
 		if err != nil {
-			return fmt.Errorf("cannot look at the keeper: %w", err)
+			return err
 		}
-		for _, s := range state.Sandboxes {
-			alive = alive || s.ID == p.uid
-		}
+		alive = now.sandboxes[p.uid]
 	}
 	r.mu.Lock()
 	p.alive = alive

@@ -26,7 +26,7 @@ func TestBenchStart(t *testing.T) {
 	undo := func() {}
 	t.Cleanup(func() { undo() })            // after the machine's own end
 	m := newMachineIn(t, func(dir string) { // the run directory is on a tmpfs, as on users' machines; the layers are not
-		run, err := os.MkdirTemp("/run", "berth-bench-")
+		run, err := os.MkdirTemp("/run", "berth-bench-") //nolint:usetesting // the test's own directory is not on a tmpfs
 		if err == nil {
 			t.Cleanup(func() { _ = os.RemoveAll(run) })
 			err = os.Symlink(run, filepath.Join(dir, "run"))
