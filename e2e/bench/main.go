@@ -32,7 +32,13 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "a comma-separated choice of start, save, scale, memory, quiet, adopt")
 	flag.DurationVar(&o.minute, "minute", time.Minute, "how long the quiet minute is")
 	flag.Parse()
-	os.Exit(isolate.Main(prepare, func() int { return run(o) }))
+	undo := func() {}
+	if !isolate.Inside() {
+		undo = onJournal()
+	}
+	code := isolate.Main(prepare, func() int { return run(o) })
+	undo()
+	os.Exit(code)
 }
 
 // Programs that are built outside, where Go has its caches and a network.
