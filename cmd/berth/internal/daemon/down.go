@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"berth/runtime/cgroup"
-	"berth/runtime/keeper/client"
 	"berth/runtime/network"
 )
 
@@ -19,13 +17,10 @@ func (d *Daemon) Down(ctx context.Context, volumes bool, podsLeft func(int)) err
 	if err := d.drain(ctx, podsLeft); err != nil {
 		return err
 	}
-	_ = d.Runtime.Close() // the connection may be gone already
+	err := d.Runtime.Shutdown(ctx)
 	d.Runtime = nil
-	if err := endKeeper(ctx, d.opts.RunDir); err != nil {
-		return err
-	}
-	if err := removeTree(ctx, d.id); err != nil {
-		return err
+	if err != nil {
+		return fmt.Errorf("cannot end the keeper and its groups: %w", err)
 	}
 	if err := d.network.Close(); err != nil {
 		return fmt.Errorf("cannot let go of the network: %w", err)
@@ -54,39 +49,6 @@ func (d *Daemon) drain(ctx context.Context, podsLeft func(int)) error {
 	err := d.Controller.Down(ctx, podsLeft)
 	cancel()
 	return errors.Join(err, <-ran)
-}
-
-// endKeeper ends the keeper, and waits until it is gone. No keeper is not an error.
-func endKeeper(ctx context.Context, runDir string) error {
-	c, err := client.Dial(ctx, runDir)
-	if errors.Is(err, client.ErrNoKeeper) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("cannot reach the keeper: %w", err)
-	}
-	defer func() { _ = c.Close() }() // ErrClosed: the keeper has ended
-	if err := c.Shutdown(ctx, true); err != nil && !errors.Is(err, client.ErrKeeperGone) {
-		return fmt.Errorf("cannot end the keeper: %w", err)
-	}
-	select {
-	case <-c.Done():
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("cannot end the keeper: %w", ctx.Err())
-	}
-}
-
-// removeTree takes the cgroups of an instance away.
-func removeTree(ctx context.Context, id string) error {
-	tree, err := cgroup.Open(id)
-	if err != nil {
-		return err
-	}
-	if err := tree.Remove(ctx); err != nil {
-		return fmt.Errorf("cannot remove the cgroups: %w", err)
-	}
-	return nil
 }
 
 // emptyDir removes a directory and what is in it; one that cannot go itself (a mount point) is left empty.
