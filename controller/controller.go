@@ -99,6 +99,7 @@ type Controller struct {
 	memory   *memory
 	lost     *lost
 	notify   *notifier
+	planners map[string]func(*Controller, context.Context, store.Item) (reconcile.Plan, error) // by kind
 	started  time.Time
 
 	pulls sync.WaitGroup
@@ -139,6 +140,10 @@ func New(opts Options) (*Controller, error) {
 	c.lost = newLost()
 	c.images = newImages(opts.Images, opts.Clock, &c.pulls, c.queue.Add, c.notify)
 	c.ingest = newIngest(c)
+	c.planners = make(map[string]func(*Controller, context.Context, store.Item) (reconcile.Plan, error))
+	for _, p := range planners() {
+		c.planners[p.kind] = p.plan
+	}
 	s.Watch(c.changed)
 	return c, nil
 }
@@ -269,8 +274,16 @@ func (c *Controller) waitFor(group *sync.WaitGroup) {
 
 // enqueueAll makes every object due.
 func (c *Controller) enqueueAll() {
-	for _, kind := range []string{reconcile.KindPod, reconcile.KindReplicaSet, reconcile.KindDeployment, reconcile.KindBarePod} {
-		for _, it := range c.store.List(kind) {
+	for _, p := range planners() {
+		for _, it := range c.store.List(p.kind) {
+			c.queue.Add(it.Key)
+		}
+	}
+	for _, it := range c.store.List(reconcile.KindBarePod) {
+		c.queue.Add(it.Key)
+	}
+	for _, it := range c.store.List("") { // what has no planner may have lost its owner
+		if c.planners[it.Key.Kind] == nil && it.Source == nil {
 			c.queue.Add(it.Key)
 		}
 	}
@@ -278,7 +291,7 @@ func (c *Controller) enqueueAll() {
 
 // changed makes due what a change in the store concerns. It is called from the writer's goroutine and only names keys.
 func (c *Controller) changed(ch store.Change) {
-	if planned(ch.Key.Kind) {
+	if c.planners[ch.Key.Kind] != nil || ch.Key.Kind == reconcile.KindBarePod {
 		c.queue.Add(ch.Key)
 	}
 	switch {
@@ -297,14 +310,6 @@ func (c *Controller) changed(ch store.Change) {
 		c.observed.forget(string(ch.UID))
 	}
 	c.notify.notify()
-}
-
-func planned(kind string) bool {
-	switch kind {
-	case reconcile.KindPod, reconcile.KindReplicaSet, reconcile.KindDeployment, reconcile.KindBarePod:
-		return true
-	}
-	return false
 }
 
 // warn logs and shows a line about berth's own state, once.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -26,11 +27,13 @@ const annotationRevision = "deployment.kubernetes.io/revision"
 // executed twice.
 func (c *Controller) execute(ctx context.Context, action reconcile.Action) (again bool, err error) {
 	switch a := action.(type) {
-	case reconcile.CreateReplicaSet:
-		return c.createReplicaSet(a)
+	case reconcile.CreateObject:
+		return c.createObject(a)
+	case reconcile.UpdateObject:
+		return false, c.updateObject(a)
 	case reconcile.UpdateReplicaSet:
 		return false, c.updateReplicaSet(a)
-	case reconcile.DeleteReplicaSet:
+	case reconcile.DeleteObject:
 		c.store.Delete(a.Key, a.UID)
 	case reconcile.CreatePod:
 		return c.createPod(a)
@@ -74,20 +77,34 @@ func (c *Controller) onMachine(key reconcile.Key, uid types.UID, err error) erro
 	return nil
 }
 
-func (c *Controller) createReplicaSet(a reconcile.CreateReplicaSet) (again bool, err error) {
-	rs := a.ReplicaSet.DeepCopy()
-	key := reconcile.Key{Kind: reconcile.KindReplicaSet, Namespace: rs.Namespace, Name: rs.Name}
-	rs.UID = c.lost.uid(key)
-	err = c.store.Create(key, rs, nil)
+// createObject makes an object. One that came back from a lost state gets the UID it had, and so gets back what it owned.
+func (c *Controller) createObject(a reconcile.CreateObject) (again bool, err error) {
+	obj, ok := a.Object.DeepCopyObject().(store.Object)
+	if !ok {
+		return false, fmt.Errorf("cannot create a %T: %w", a.Object, errTerminal)
+	}
+	key := reconcile.KeyOf(a.Object)
+	obj.SetUID(c.lost.uid(key))
+	err = c.store.Create(key, obj, nil)
 	c.lost.found(key)
 	if errors.Is(err, store.ErrExists) {
-		there, ok := store.Get[*appsv1.ReplicaSet](c.store, key)
-		if ok && sameController(there, rs) {
+		if there, ok := c.store.Get(key); ok && sameController(there.Object, obj) {
 			return true, nil
 		}
 		return false, fmt.Errorf("cannot create %s: the name is taken by one of another owner", key)
 	}
 	return false, err
+}
+
+// updateObject puts a new version of a made object in the place of the old one; the status stays.
+func (c *Controller) updateObject(a reconcile.UpdateObject) error {
+	return ignoreGone(c.store.Update(reconcile.KeyOf(a.Object), func(it store.Item) (store.Item, error) {
+		n, ok := a.Object.DeepCopyObject().(store.Object)
+		if ok && it.Object.GetUID() == a.Object.GetUID() {
+			it.Object = withStatus(n, it.Object)
+		}
+		return it, nil
+	}))
 }
 
 func (c *Controller) updateReplicaSet(a reconcile.UpdateReplicaSet) error {
@@ -159,56 +176,36 @@ func (c *Controller) updateStatus(a reconcile.UpdateStatus) error {
 	if !ok {
 		return fmt.Errorf("cannot update the status of a %T: %w", a.Object, errTerminal)
 	}
-	kind := ""
-	switch a.Object.(type) {
-	case *appsv1.Deployment:
-		kind = reconcile.KindDeployment
-	case *appsv1.ReplicaSet:
-		kind = reconcile.KindReplicaSet
-	case *corev1.Pod:
-		kind = reconcile.KindPod
-	default:
-		return fmt.Errorf("cannot update the status of a %T: %w", a.Object, errTerminal)
-	}
-	key := reconcile.Key{Kind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
-	return ignoreGone(c.store.Update(key, func(it store.Item) (store.Item, error) {
+	return ignoreGone(c.store.Update(reconcile.KeyOf(obj), func(it store.Item) (store.Item, error) {
 		if it.Object.GetUID() == obj.GetUID() {
-			it.Object = withStatus(it.Object, obj)
+			it.Object = withRevision(withStatus(it.Object, obj), obj)
 		}
 		return it, nil
 	}))
 }
 
-// withStatus is old with the status of n, or old itself when that is the same.
+// withStatus is old with the status of n, or old itself when that is the same. What is not of the status is shared.
 func withStatus(old, n store.Object) store.Object {
-	switch o := old.(type) {
-	case *appsv1.Deployment:
-		d, ok := n.(*appsv1.Deployment)
-		if !ok || apiequality.Semantic.DeepEqual(o.Status, d.Status) && o.Annotations[annotationRevision] == d.Annotations[annotationRevision] {
-			return old
-		}
-		c := *o
-		c.Status = d.Status
-		c.Annotations = withAnnotation(o.Annotations, annotationRevision, d.Annotations[annotationRevision])
-		return &c
-	case *appsv1.ReplicaSet:
-		rs, ok := n.(*appsv1.ReplicaSet)
-		if !ok || apiequality.Semantic.DeepEqual(o.Status, rs.Status) {
-			return old
-		}
-		c := *o
-		c.Status = rs.Status
-		return &c
-	case *corev1.Pod:
-		p, ok := n.(*corev1.Pod)
-		if !ok || apiequality.Semantic.DeepEqual(o.Status, p.Status) {
-			return old
-		}
-		c := *o
-		c.Status = p.Status
+	was, is := store.StatusOf(old), store.StatusOf(n)
+	if !was.IsValid() || !is.IsValid() || was.Type() != is.Type() || apiequality.Semantic.DeepEqual(was.Interface(), is.Interface()) {
+		return old
+	}
+	c := reflect.New(reflect.TypeOf(old).Elem())
+	c.Elem().Set(reflect.ValueOf(old).Elem())
+	out, _ := c.Interface().(store.Object) // it is of old's type
+	store.StatusOf(out).Set(is)
+	return out
+}
+
+// withRevision is a Deployment with the revision that n says, in a copy if that differs.
+func withRevision(obj, n store.Object) store.Object {
+	d, ok := obj.(*appsv1.Deployment)
+	if revision := n.GetAnnotations()[annotationRevision]; ok && revision != "" && d.Annotations[annotationRevision] != revision {
+		c := *d
+		c.Annotations = withAnnotation(d.Annotations, annotationRevision, revision)
 		return &c
 	}
-	return old
+	return obj
 }
 
 func withAnnotation(old map[string]string, key, value string) map[string]string {

@@ -19,44 +19,65 @@ import (
 	"berth/reconcile/replicaset"
 )
 
-// plan gathers what a planner must know of an object, and asks it.
+// planner gathers what must be known of an object and asks its planner.
+type planner struct {
+	kind string
+	plan func(*Controller, context.Context, store.Item) (reconcile.Plan, error)
+}
+
+// planners are the kinds that something is decided about, in the order in which a full look makes them due: what runs first.
+func planners() []planner {
+	return []planner{
+		{reconcile.KindPod, (*Controller).planPod},
+		{reconcile.KindReplicaSet, (*Controller).planReplicaSet},
+		{reconcile.KindDeployment, (*Controller).planDeployment},
+	}
+}
+
+// plan asks the planner of an object. What berth made and whose owner is gone ends first, whatever its kind.
 func (c *Controller) plan(ctx context.Context, key reconcile.Key) (reconcile.Plan, error) {
-	switch key.Kind {
-	case reconcile.KindDeployment:
-		return c.planDeployment(key), nil
-	case reconcile.KindReplicaSet:
-		return c.planReplicaSet(key), nil
-	case reconcile.KindBarePod:
-		return c.planBarePod(key), nil
-	case reconcile.KindPod:
-		return c.planPod(ctx, key)
-	default:
-		return reconcile.Plan{}, fmt.Errorf("cannot plan %s: no planner knows its kind: %w", key, errTerminal)
+	if key.Kind == reconcile.KindBarePod {
+		return c.planBarePod(key), nil // also when the wish is gone
 	}
+	it, ok := c.store.Get(key)
+	if !ok {
+		return reconcile.Plan{}, nil
+	}
+	if it.Source == nil {
+		if p := c.planGarbage(it.Object); len(p.Actions) > 0 {
+			return p, nil // the change makes this key due again
+		}
+		if key.Kind != reconcile.KindPod && c.lost.is(it.Object) {
+			return reconcile.Plan{}, nil // its owner may come back
+		}
+	}
+	if plan := c.planners[key.Kind]; plan != nil {
+		return plan(c, ctx, it)
+	}
+	return reconcile.Plan{}, nil
 }
 
-func (c *Controller) planDeployment(key reconcile.Key) reconcile.Plan {
-	d, ok := store.Get[*appsv1.Deployment](c.store, key)
+func (c *Controller) planDeployment(_ context.Context, it store.Item) (reconcile.Plan, error) {
+	d, ok := it.Object.(*appsv1.Deployment)
 	if !ok {
-		return reconcile.Plan{}
+		return reconcile.Plan{}, misfiled(it)
 	}
-	return deployment.Plan(deployment.Input{Deployment: d, ReplicaSets: owned[*appsv1.ReplicaSet](c.store, d.UID), Now: c.opts.Clock.Now()})
+	return deployment.Plan(deployment.Input{Deployment: d, ReplicaSets: owned[*appsv1.ReplicaSet](c.store, d.UID), Now: c.opts.Clock.Now()}), nil
 }
 
-func (c *Controller) planReplicaSet(key reconcile.Key) reconcile.Plan {
-	rs, ok := store.Get[*appsv1.ReplicaSet](c.store, key)
+func (c *Controller) planReplicaSet(_ context.Context, it store.Item) (reconcile.Plan, error) {
+	rs, ok := it.Object.(*appsv1.ReplicaSet)
 	if !ok {
-		return reconcile.Plan{}
-	}
-	if p := c.planGarbage(rs, nil); len(p.Actions) > 0 {
-		return p
-	}
-	if c.lost.is(rs) {
-		return reconcile.Plan{} // its owner may come back
+		return reconcile.Plan{}, misfiled(it)
 	}
 	return replicaset.Plan(replicaset.Input{
 		ReplicaSet: rs, Pods: owned[*corev1.Pod](c.store, rs.UID), Nonce: c.opts.Nonce(), Now: c.opts.Clock.Now(),
-	})
+	}), nil
+}
+
+// misfiled is the error for an object of another type than its key says.
+func misfiled(it store.Item) error {
+	return fmt.Errorf("cannot plan %s: it is a %T: %w", it.Key, it.Object, errTerminal)
 }
 
 func (c *Controller) planBarePod(key reconcile.Key) reconcile.Plan {
@@ -73,13 +94,10 @@ func (c *Controller) planBarePod(key reconcile.Key) reconcile.Plan {
 	return barepod.Plan(in)
 }
 
-func (c *Controller) planPod(ctx context.Context, key reconcile.Key) (reconcile.Plan, error) {
-	p, ok := store.Get[*corev1.Pod](c.store, key)
+func (c *Controller) planPod(ctx context.Context, it store.Item) (reconcile.Plan, error) {
+	p, ok := it.Object.(*corev1.Pod)
 	if !ok {
-		return reconcile.Plan{}, nil
-	}
-	if g := c.planGarbage(nil, p); len(g.Actions) > 0 {
-		return g, nil // the change of the Pod makes this key due again
+		return reconcile.Plan{}, misfiled(it)
 	}
 	in, err := c.podInput(ctx, p)
 	if err != nil {
@@ -120,16 +138,9 @@ func (c *Controller) imageState(ctx context.Context, p *corev1.Pod, ref string) 
 }
 
 // planGarbage ends an object whose owner is gone. It asks for one object at a time: each removal makes what it owned due.
-func (c *Controller) planGarbage(rs *appsv1.ReplicaSet, p *corev1.Pod) reconcile.Plan {
-	in := gc.Input{Live: map[types.UID]bool{}}
-	if rs != nil {
-		in.ReplicaSets = []*appsv1.ReplicaSet{rs}
-		c.liveOwner(rs, in.Live)
-	}
-	if p != nil {
-		in.Pods = []*corev1.Pod{p}
-		c.liveOwner(p, in.Live)
-	}
+func (c *Controller) planGarbage(obj reconcile.Object) reconcile.Plan {
+	in := gc.Input{Live: map[types.UID]bool{}, Objects: []reconcile.Object{obj}}
+	c.liveOwner(obj, in.Live)
 	return gc.Plan(in)
 }
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
@@ -156,24 +155,7 @@ func immutable(old, n store.Object) string {
 
 // carryOver puts what is not the file's into the new version: the status, and the revision.
 func carryOver(old, n store.Object) store.Object {
-	switch o := old.(type) {
-	case *appsv1.Deployment:
-		if d, ok := n.(*appsv1.Deployment); ok {
-			d.Status = o.Status
-			if rev, ok := o.Annotations[annotationRevision]; ok {
-				d.Annotations = withAnnotation(d.Annotations, annotationRevision, rev)
-			}
-		}
-	case *appsv1.ReplicaSet:
-		if rs, ok := n.(*appsv1.ReplicaSet); ok {
-			rs.Status = o.Status
-		}
-	case *corev1.Pod:
-		if p, ok := n.(*corev1.Pod); ok {
-			p.Status = o.Status
-		}
-	}
-	return n
+	return withRevision(withStatus(n, old), old)
 }
 
 // mark notes which stated objects are absent, since when, and which are not known to be gone.

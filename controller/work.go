@@ -84,7 +84,7 @@ func verbosity(a reconcile.Action) int {
 	switch a.(type) {
 	case reconcile.UpdateStatus, reconcile.RecordEvent, reconcile.SetRevision, reconcile.ForgetPod, reconcile.RemoveContainer:
 		return 1
-	case reconcile.CreateReplicaSet, reconcile.UpdateReplicaSet, reconcile.DeleteReplicaSet, reconcile.CreatePod, reconcile.DeletePod,
+	case reconcile.CreateObject, reconcile.UpdateObject, reconcile.DeleteObject, reconcile.UpdateReplicaSet, reconcile.CreatePod, reconcile.DeletePod,
 		reconcile.PullImage, reconcile.RunSandbox, reconcile.StartContainer, reconcile.SignalContainer, reconcile.KillContainer,
 		reconcile.RemoveSandbox:
 		return 0

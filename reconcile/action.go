@@ -4,20 +4,9 @@ import "fmt"
 
 // String tells what will be done in one line: verb, object, reason.
 
-func (a CreateReplicaSet) String() string {
-	rs := a.ReplicaSet
-	var n int32
-	if rs.Spec.Replicas != nil {
-		n = *rs.Spec.Replicas
-	}
-	return fmt.Sprintf("create ReplicaSet/%s/%s with %d replicas", rs.Namespace, rs.Name, n)
-}
-
 func (a UpdateReplicaSet) String() string {
 	return fmt.Sprintf("scale %s to %d%s", a.Key, a.Replicas, because(a.Reason))
 }
-
-func (a DeleteReplicaSet) String() string { return "delete " + a.Key.String() + because(a.Reason) }
 
 func (a CreatePod) String() string { return "create Pod/" + a.Pod.Namespace + "/" + a.Pod.Name }
 

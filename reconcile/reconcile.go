@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -16,10 +15,25 @@ import (
 
 // Kinds that the planners know. BarePod is a Pod stated by a file: the wish, of which at most one Pod exists at a time.
 const (
-	KindDeployment = "Deployment"
-	KindReplicaSet = "ReplicaSet"
-	KindPod        = "Pod"
-	KindBarePod    = "BarePod"
+	KindDeployment            = "Deployment"
+	KindReplicaSet            = "ReplicaSet"
+	KindReplicationController = "ReplicationController"
+	KindStatefulSet           = "StatefulSet"
+	KindDaemonSet             = "DaemonSet"
+	KindJob                   = "Job"
+	KindCronJob               = "CronJob"
+	KindPod                   = "Pod"
+	KindBarePod               = "BarePod"
+)
+
+// Kinds that planners use and make.
+const (
+	KindConfigMap             = "ConfigMap"
+	KindSecret                = "Secret"
+	KindControllerRevision    = "ControllerRevision"
+	KindPersistentVolume      = "PersistentVolume"
+	KindPersistentVolumeClaim = "PersistentVolumeClaim"
+	KindStorageClass          = "StorageClass"
 )
 
 // Annotations and labels with a meaning of berth's own.
@@ -53,8 +67,6 @@ type Action interface {
 
 // Actions above pods. They change the store.
 type (
-	// CreateReplicaSet makes a new revision of a Deployment. Creating what exists under the same owner is not an error.
-	CreateReplicaSet struct{ ReplicaSet *appsv1.ReplicaSet }
 	// UpdateReplicaSet changes a revision's size and annotations; the rest of Spec stays as it is in the store.
 	UpdateReplicaSet struct {
 		Key         Key
@@ -64,12 +76,6 @@ type (
 		// MinReadySeconds follows the Deployment's.
 		MinReadySeconds int32
 		Reason          string
-	}
-	// DeleteReplicaSet forgets a revision that has no pods.
-	DeleteReplicaSet struct {
-		Key    Key
-		UID    types.UID
-		Reason string
 	}
 	// CreatePod makes a Pod. The executor gives it its UID. Creating what exists under the same owner is not an error.
 	CreatePod struct {
@@ -157,9 +163,7 @@ type (
 	}
 )
 
-func (CreateReplicaSet) isAction() {}
 func (UpdateReplicaSet) isAction() {}
-func (DeleteReplicaSet) isAction() {}
 func (CreatePod) isAction()        {}
 func (DeletePod) isAction()        {}
 func (UpdateStatus) isAction()     {}

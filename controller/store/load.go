@@ -215,7 +215,7 @@ func (s *Store) picture() []record {
 	defer s.mu.RUnlock()
 	records := []record{{Op: opMark, Version: s.reserved}}
 	for _, key := range slices.SortedFunc(maps.Keys(s.items), compare) {
-		if it := s.items[key]; durable(key, it.Source) {
+		if it := s.items[key]; durable(key) {
 			records = append(records, putRecord(it))
 		}
 	}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"maps"
+	"reflect"
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -16,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"berth/manifests"
 	"berth/reconcile"
 )
 
@@ -135,52 +138,69 @@ func kindOf(obj Object) schema.GroupVersionKind {
 	case *corev1.Pod:
 		return corev1.SchemeGroupVersion.WithKind(reconcile.KindPod)
 	}
-	return obj.GetObjectKind().GroupVersionKind()
-}
-
-// durable tells what the journal keeps: all that files state, and ReplicaSets.
-func durable(key reconcile.Key, src *Source) bool {
-	return src != nil || key.Kind == reconcile.KindReplicaSet
-}
-
-// withoutStatus is the object as it is written: a status is observed again, never believed. The collision count is the exception: it
-// is part of the names of ReplicaSets.
-func withoutStatus(obj Object) Object {
-	switch o := obj.(type) {
-	case *appsv1.Deployment:
-		c := *o
-		c.Status = appsv1.DeploymentStatus{CollisionCount: o.Status.CollisionCount}
-		return &c
-	case *appsv1.ReplicaSet:
-		c := *o
-		c.Status = appsv1.ReplicaSetStatus{}
-		return &c
-	case *corev1.Pod:
-		c := *o
-		c.Status = corev1.PodStatus{}
-		return &c
+	if gvk := obj.GetObjectKind().GroupVersionKind(); !gvk.Empty() {
+		return gvk
 	}
-	return obj
+	if kinds, _, err := manifests.Scheme().ObjectKinds(obj); err == nil {
+		return kinds[0]
+	}
+	return schema.GroupVersionKind{}
 }
 
-func sameSpec(a, b Item) bool {
-	switch old := a.Object.(type) {
-	case *appsv1.Deployment:
-		if n, ok := b.Object.(*appsv1.Deployment); ok {
-			return apiequality.Semantic.DeepEqual(&old.Spec, &n.Spec)
-		}
-	case *appsv1.ReplicaSet:
-		if n, ok := b.Object.(*appsv1.ReplicaSet); ok {
-			return apiequality.Semantic.DeepEqual(&old.Spec, &n.Spec)
-		}
-	case *corev1.Pod:
-		if n, ok := b.Object.(*corev1.Pod); ok {
-			return apiequality.Semantic.DeepEqual(&old.Spec, &n.Spec)
-		}
-	default:
-		return a.Source != nil && b.Source != nil && a.Source.Hash == b.Source.Hash
+// durable tells what the journal keeps: all but Pods, which live as long as their sandboxes and are carried by them.
+func durable(key reconcile.Key) bool { return key.Kind != reconcile.KindPod }
+
+// withoutStatus is the object as it is written: a status is observed again, never believed. The exceptions are what nobody could observe again.
+func withoutStatus(obj Object) Object {
+	if keepsStatus(obj) {
+		return obj
+	}
+	status := StatusOf(obj)
+	if !status.IsValid() {
+		return obj
+	}
+	c := reflect.New(reflect.TypeOf(obj).Elem())
+	c.Elem().Set(reflect.ValueOf(obj).Elem())
+	out, _ := c.Interface().(Object) // it is of obj's type
+	StatusOf(out).SetZero()
+	if d, ok := obj.(*appsv1.Deployment); ok {
+		StatusOf(out).Set(reflect.ValueOf(appsv1.DeploymentStatus{CollisionCount: d.Status.CollisionCount})) // part of the names of ReplicaSets
+	}
+	return out
+}
+
+// keepsStatus tells whose status is a fact of its own, such as the runs that a Job has counted.
+func keepsStatus(obj Object) bool {
+	switch obj.(type) {
+	case *batchv1.Job, *batchv1.CronJob:
+		return true
 	}
 	return false
+}
+
+// StatusOf is the field Status of a typed object, to be set on a copy only; the zero Value where there is none.
+func StatusOf(obj Object) reflect.Value { return field(obj, "Status") }
+
+func field(obj Object, name string) reflect.Value {
+	v := reflect.ValueOf(obj)
+	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+		return reflect.Value{}
+	}
+	return v.Elem().FieldByName(name)
+}
+
+// sameSpec compares what generation counts: the spec, or for objects without one what their file says.
+func sameSpec(a, b Item) bool {
+	old, n := field(a.Object, "Spec"), field(b.Object, "Spec")
+	if old.IsValid() && n.IsValid() && old.Type() == n.Type() {
+		return apiequality.Semantic.DeepEqual(old.Addr().Interface(), n.Addr().Interface())
+	}
+	return a.Source != nil && b.Source != nil && a.Source.Hash == b.Source.Hash
+}
+
+// sameStatus compares what is kept of a status.
+func sameStatus(a, b Object) bool {
+	return !keepsStatus(a) || apiequality.Semantic.DeepEqual(StatusOf(a).Interface(), StatusOf(b).Interface())
 }
 
 func sameMeta(a, b Object) bool {

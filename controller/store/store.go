@@ -3,7 +3,7 @@
 // Objects in the store are never changed: a writer puts a new value in the place of the old one, and may share its parts. Readers get the very
 // objects, without a copy, and must not change them either; with Options.Guard, for tests, the store panics when somebody did.
 //
-// Two lifetimes meet here. What a source states and the ReplicaSets made from it are durable: each change is written to the journal before
+// Two lifetimes meet here. What a source states and the ReplicaSets and the like made from it are durable: each change is written to the journal before
 // it can be seen, so a killed controller finds all that it acted on, and synced to the disk soon after, many changes at once. Pods live as long
 // as their sandboxes, which carry them; of a Pod only the order to end is in the journal.
 package store
@@ -251,13 +251,14 @@ func (s *Store) Create(key reconcile.Key, obj Object, src *Source) error {
 	if obj.GetGeneration() == 0 {
 		obj.SetGeneration(1)
 	}
-	s.commit(&Item{Key: key, Object: obj, Source: src}, durable(key, src))
+	s.commit(&Item{Key: key, Object: obj, Source: src}, durable(key))
 	return nil
 }
 
 // Update replaces an object. change gets the item and returns the new one: a fresh Object that may share parts with the old, or the old Item as it
 // is for no change. It runs under the writers' lock: it must be quick and must not call the store. UID, creationTimestamp and generation
-// are kept, the latter counted up when the spec differs. A change of nothing but status is not written to disk.
+// are kept, the latter counted up when the spec differs. A change of nothing but a status that can be observed again is not
+// written to disk.
 func (s *Store) Update(key reconcile.Key, change func(Item) (Item, error)) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -273,7 +274,7 @@ func (s *Store) Update(key reconcile.Key, change func(Item) (Item, error)) error
 		if next.Source == old.Source {
 			return nil
 		}
-		s.commit(&Item{Key: key, Object: old.Object, Source: next.Source}, durable(key, next.Source) || durable(key, old.Source))
+		s.commit(&Item{Key: key, Object: old.Object, Source: next.Source}, durable(key))
 		return nil
 	}
 	next.Key = key
@@ -284,7 +285,7 @@ func (s *Store) Update(key reconcile.Key, change func(Item) (Item, error)) error
 	if respec {
 		next.Object.SetGeneration(old.Object.GetGeneration() + 1)
 	}
-	write := durable(key, next.Source) && (respec || next.Source != old.Source || !sameMeta(old.Object, next.Object))
+	write := durable(key) && (respec || next.Source != old.Source || !sameMeta(old.Object, next.Object) || !sameStatus(old.Object, next.Object))
 	s.commit(&next, write)
 	return nil
 }
@@ -297,7 +298,7 @@ func (s *Store) Delete(key reconcile.Key, uid types.UID) {
 	if !ok || uid != "" && it.Object.GetUID() != uid {
 		return
 	}
-	if durable(key, it.Source) {
+	if durable(key) {
 		s.append(record{Op: opDelete, Key: &key})
 	}
 	s.mu.Lock()

@@ -27,9 +27,9 @@ type world struct {
 func (w *world) apply(p reconcile.Plan) {
 	for _, a := range p.Actions {
 		switch a := a.(type) {
-		case reconcile.CreateReplicaSet:
+		case reconcile.CreateObject:
 			w.made++
-			rs := a.ReplicaSet.DeepCopy()
+			rs := a.Object.(*appsv1.ReplicaSet).DeepCopy()
 			rs.UID, rs.Generation = types.UID(rs.Name), 1
 			rs.CreationTimestamp = metav1.NewTime(now.Add(time.Duration(w.made) * time.Second))
 			w.ReplicaSets = append(w.ReplicaSets, rs)
@@ -128,8 +128,8 @@ func told(w *world, p reconcile.Plan) []string {
 		for i, rs := range w.ReplicaSets {
 			s = strings.ReplaceAll(s, rs.Name, "web-"+string(rune('1'+i)))
 		}
-		if c, ok := a.(reconcile.CreateReplicaSet); ok {
-			s = strings.ReplaceAll(s, c.ReplicaSet.Name, "web-new")
+		if c, ok := a.(reconcile.CreateObject); ok {
+			s = strings.ReplaceAll(s, c.Object.GetName(), "web-new")
 		}
 		out = append(out, s)
 	}
@@ -155,16 +155,16 @@ func TestPlan(t *testing.T) {
 			func(w *world) { replicas(w, 0) }, []string{"scale ReplicaSet/shop/web-1 to 0: the Deployment was scaled"},
 		},
 		"a new image": {func(w *world) { image(w, "web:2") }, []string{
-			"scale ReplicaSet/shop/web-1 to 3: newer pods are available", "create ReplicaSet/shop/web-new with 1 replicas", "mark Deployment/shop/web as revision 2",
+			"scale ReplicaSet/shop/web-1 to 3: newer pods are available", "create ReplicaSet/shop/web-new", "mark Deployment/shop/web as revision 2",
 		}},
 		"a new image, none may be missing": {func(w *world) { strategy(w, "1", "0"); image(w, "web:2") }, []string{
-			"create ReplicaSet/shop/web-new with 1 replicas", "mark Deployment/shop/web as revision 2",
+			"create ReplicaSet/shop/web-new", "mark Deployment/shop/web as revision 2",
 		}},
 		"a new image, no surge": {func(w *world) { strategy(w, "0", "2"); image(w, "web:2") }, []string{
-			"scale ReplicaSet/shop/web-1 to 2: newer pods are available", "create ReplicaSet/shop/web-new with 0 replicas", "mark Deployment/shop/web as revision 2",
+			"scale ReplicaSet/shop/web-1 to 2: newer pods are available", "create ReplicaSet/shop/web-new", "mark Deployment/shop/web as revision 2",
 		}},
 		"a new image, percentages that come to nothing": {func(w *world) { strategy(w, "0%", "10%"); image(w, "web:2") }, []string{
-			"scale ReplicaSet/shop/web-1 to 3: newer pods are available", "create ReplicaSet/shop/web-new with 0 replicas", "mark Deployment/shop/web as revision 2",
+			"scale ReplicaSet/shop/web-1 to 3: newer pods are available", "create ReplicaSet/shop/web-new", "mark Deployment/shop/web as revision 2",
 		}},
 		"a new image, all at once": {func(w *world) { recreate(w); image(w, "web:2") }, []string{"scale ReplicaSet/shop/web-1 to 0: pods are recreated"}},
 		"recreate waits for the last old pod": {func(w *world) {
@@ -180,7 +180,7 @@ func TestPlan(t *testing.T) {
 			image(w, "web:2")
 			w.apply(deployment.Plan(w.Input))
 			w.serve()
-		}, []string{"create ReplicaSet/shop/web-new with 4 replicas", "mark Deployment/shop/web as revision 2"}},
+		}, []string{"create ReplicaSet/shop/web-new", "mark Deployment/shop/web as revision 2"}},
 		"new pods are not yet available": {func(w *world) { rollingTo(w, 3, 2, 0, 2) }, nil},
 		"one new pod is available": {func(w *world) { rollingTo(w, 3, 2, 0, 1) }, []string{
 			"scale ReplicaSet/shop/web-1 to 2: newer pods are available",
@@ -303,8 +303,8 @@ func TestCollision(t *testing.T) {
 	image(w, "web:2")
 	taken := deployment.Plan(w.Input).Actions
 	for _, a := range taken {
-		if c, ok := a.(reconcile.CreateReplicaSet); ok {
-			w.ReplicaSets[0].Name = c.ReplicaSet.Name // the name belongs to another template
+		if c, ok := a.(reconcile.CreateObject); ok {
+			w.ReplicaSets[0].Name = c.Object.GetName() // the name belongs to another template
 		}
 	}
 	w.apply(deployment.Plan(w.Input))
@@ -325,7 +325,7 @@ func TestHistory(t *testing.T) {
 		for range 20 {
 			p := deployment.Plan(w.Input)
 			for _, a := range p.Actions {
-				if d, ok := a.(reconcile.DeleteReplicaSet); ok {
+				if d, ok := a.(reconcile.DeleteObject); ok {
 					if d.Key.Name != w.ReplicaSets[0].Name {
 						t.Errorf("%s goes, it is not the oldest", d.Key)
 					}

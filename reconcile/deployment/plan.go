@@ -75,12 +75,12 @@ func (r *rollout) change(v *revision) []reconcile.Action {
 	key := reconcile.Key{Kind: reconcile.KindReplicaSet, Namespace: v.rs.Namespace, Name: v.rs.Name}
 	switch {
 	case v.gone:
-		return []reconcile.Action{reconcile.DeleteReplicaSet{Key: key, UID: v.rs.UID, Reason: "beyond the revision history limit"}}
+		return []reconcile.Action{reconcile.DeleteObject{Key: key, UID: v.rs.UID, Reason: "beyond the revision history limit"}}
 	case v.fresh:
 		rs := v.rs.DeepCopy()
 		rs.Spec.Replicas = &v.size
 		rs.Annotations = maps.Clone(v.annotations)
-		return append([]reconcile.Action{reconcile.CreateReplicaSet{ReplicaSet: rs}}, r.note(v)...)
+		return append([]reconcile.Action{reconcile.CreateObject{Object: rs}}, r.note(v)...)
 	case v.size != v.wasSize() || v.annotations != nil || v.minReady != v.rs.Spec.MinReadySeconds:
 		update := reconcile.UpdateReplicaSet{
 			Key: key, UID: v.rs.UID, Replicas: v.size, Annotations: maps.Clone(v.current()), MinReadySeconds: v.minReady, Reason: v.reason,

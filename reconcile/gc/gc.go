@@ -1,9 +1,8 @@
 // Package gc decides what has lost its owner and goes: the ReplicaSets of a Deployment that is no more, the Pods of a ReplicaSet that is
-// no more. It compares UIDs, so that a new object of an old name inherits nothing.
+// no more, and so on. It compares UIDs, so that a new object of an old name inherits nothing.
 package gc
 
 import (
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -13,34 +12,31 @@ import (
 
 // Input is everything that may own or be owned. Nothing in it is changed.
 type Input struct {
-	// Live holds the UIDs of owners of all other kinds that exist: Deployments, and whatever may come.
+	// Live holds the UIDs of owners that exist and are not among Objects.
 	Live map[types.UID]bool
-	// ReplicaSets are all that exist; each is a possible owner, too.
-	ReplicaSets []*appsv1.ReplicaSet
-	Pods        []*corev1.Pod
+	// Objects may be owned, and each is a possible owner of those behind it: owners stand before what they own.
+	Objects []reconcile.Object
 }
 
-// Plan ends what has no owner any more: ReplicaSets first, so that none makes new pods, then pods, each with its own grace. Objects
-// without a controller are nobody's, and stay.
+// Plan ends what has no owner any more: owners first, so that none makes anything new, and pods each with its own grace. Objects without a
+// controller are nobody's, and stay.
 func Plan(in Input) reconcile.Plan {
 	var p reconcile.Plan
-	live := make(map[types.UID]bool, len(in.ReplicaSets))
-	for _, rs := range in.ReplicaSets {
-		owner := metav1.GetControllerOfNoCopy(rs)
-		if owner == nil || in.Live[owner.UID] {
-			live[rs.UID] = true
+	live := make(map[types.UID]bool, len(in.Objects))
+	for _, obj := range in.Objects {
+		owner := metav1.GetControllerOfNoCopy(obj)
+		if owner == nil || in.Live[owner.UID] || live[owner.UID] {
+			live[obj.GetUID()] = true
 			continue
 		}
-		key := reconcile.Key{Kind: reconcile.KindReplicaSet, Namespace: rs.Namespace, Name: rs.Name}
-		p.Actions = append(p.Actions, reconcile.DeleteReplicaSet{Key: key, UID: rs.UID, Reason: gone(owner)})
-	}
-	for _, pod := range in.Pods {
-		owner := metav1.GetControllerOfNoCopy(pod)
-		if owner == nil || in.Live[owner.UID] || live[owner.UID] || pod.DeletionTimestamp != nil {
-			continue
+		key := reconcile.KeyOf(obj)
+		pod, isPod := obj.(*corev1.Pod)
+		switch {
+		case !isPod:
+			p.Actions = append(p.Actions, reconcile.DeleteObject{Key: key, UID: obj.GetUID(), Reason: gone(owner)})
+		case pod.DeletionTimestamp == nil:
+			p.Actions = append(p.Actions, reconcile.DeletePod{Key: key, UID: pod.UID, Reason: gone(owner)})
 		}
-		key := reconcile.Key{Kind: reconcile.KindPod, Namespace: pod.Namespace, Name: pod.Name}
-		p.Actions = append(p.Actions, reconcile.DeletePod{Key: key, UID: pod.UID, Reason: gone(owner)})
 	}
 	return p
 }

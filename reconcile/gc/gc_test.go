@@ -1,6 +1,7 @@
 package gc_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -9,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"berth/reconcile"
 	"berth/reconcile/gc"
 )
 
@@ -21,12 +23,16 @@ func owned(name, kind, owner string) metav1.ObjectMeta {
 	return m
 }
 
+func pod(name, owner string) *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: owned(name, "ReplicaSet", owner)}
+}
+
 func settled() gc.Input {
 	return gc.Input{
-		Live:        map[types.UID]bool{"d": true},
-		ReplicaSets: []*appsv1.ReplicaSet{{ObjectMeta: owned("rs", "Deployment", "d")}, {ObjectMeta: owned("own", "", "")}},
-		Pods: []*corev1.Pod{
-			{ObjectMeta: owned("a", "ReplicaSet", "rs")}, {ObjectMeta: owned("b", "ReplicaSet", "own")}, {ObjectMeta: owned("bare", "", "")},
+		Live: map[types.UID]bool{"d": true},
+		Objects: []reconcile.Object{
+			&appsv1.ReplicaSet{ObjectMeta: owned("rs", "Deployment", "d")}, &appsv1.ReplicaSet{ObjectMeta: owned("own", "", "")},
+			pod("a", "rs"), pod("b", "own"), pod("bare", ""),
 		},
 	}
 }
@@ -42,13 +48,16 @@ func TestPlan(t *testing.T) {
 			[]string{"delete ReplicaSet/shop/rs: Deployment its-d is gone", "delete Pod/shop/a: ReplicaSet its-rs is gone"},
 		},
 		"a ReplicaSet is gone": {
-			func(in *gc.Input) { in.ReplicaSets = in.ReplicaSets[:1] }, []string{"delete Pod/shop/b: ReplicaSet its-own is gone"},
+			func(in *gc.Input) { in.Objects = slices.Delete(in.Objects, 1, 2) }, []string{"delete Pod/shop/b: ReplicaSet its-own is gone"},
 		},
 		"a new object of the old name inherits nothing": {
-			func(in *gc.Input) { in.ReplicaSets[1].UID = "another" }, []string{"delete Pod/shop/b: ReplicaSet its-own is gone"},
+			func(in *gc.Input) { in.Objects[1].SetUID("another") }, []string{"delete Pod/shop/b: ReplicaSet its-own is gone"},
 		},
 		"an ending pod is left alone": {
-			func(in *gc.Input) { in.ReplicaSets = in.ReplicaSets[:1]; in.Pods[1].DeletionTimestamp = &metav1.Time{} }, nil,
+			func(in *gc.Input) {
+				in.Objects = slices.Delete(in.Objects, 1, 2)
+				in.Objects[2].SetDeletionTimestamp(&metav1.Time{})
+			}, nil,
 		},
 	}
 	for name, tt := range tests {

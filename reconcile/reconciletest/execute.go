@@ -32,11 +32,11 @@ func (w *world) execute(a reconcile.Action) error {
 		}
 	}
 	switch a := a.(type) {
-	case reconcile.CreateReplicaSet:
-		return w.createSet(a.ReplicaSet)
+	case reconcile.CreateObject:
+		return w.createObject(a.Object)
 	case reconcile.UpdateReplicaSet:
 		w.updateSet(a)
-	case reconcile.DeleteReplicaSet:
+	case reconcile.DeleteObject:
 		w.deleteSet(a)
 	case reconcile.CreatePod:
 		return w.createPod(a.Pod)
@@ -64,6 +64,15 @@ func (w *world) execute(a reconcile.Action) error {
 		w.fail("nobody carries out %T", a)
 	}
 	return nil
+}
+
+func (w *world) createObject(obj reconcile.Object) error {
+	rs, ok := obj.(*appsv1.ReplicaSet)
+	if !ok {
+		w.fail("nobody keeps a %T", obj)
+		return nil
+	}
+	return w.createSet(rs)
 }
 
 func (w *world) createSet(rs *appsv1.ReplicaSet) error {
@@ -100,7 +109,7 @@ func (w *world) updateSet(a reconcile.UpdateReplicaSet) {
 	w.enqueueDeployment(&n)
 }
 
-func (w *world) deleteSet(a reconcile.DeleteReplicaSet) {
+func (w *world) deleteSet(a reconcile.DeleteObject) {
 	rs, i := find(w.sets, a.Key.Name)
 	if i < 0 || rs.UID != a.UID {
 		return

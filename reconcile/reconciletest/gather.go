@@ -72,7 +72,7 @@ func (w *world) plan(k reconcile.Key) (reconcile.Plan, bool) {
 		}
 		return barepod.Plan(barepod.Input{Wish: wish, Pods: pods, Now: now}), true
 	case kindGC:
-		return gc.Plan(gc.Input{Live: w.owners(), ReplicaSets: w.sets, Pods: w.pods}), true
+		return gc.Plan(gc.Input{Live: w.owners(), Objects: w.ownable()}), true
 	}
 	p, i := find(w.pods, k.Name)
 	if i < 0 {
@@ -120,4 +120,16 @@ func (w *world) owners() map[types.UID]bool {
 		live[d.UID] = true
 	}
 	return live
+}
+
+// ownable are the objects that others may own, owners first.
+func (w *world) ownable() []reconcile.Object {
+	all := make([]reconcile.Object, 0, len(w.sets)+len(w.pods))
+	for _, s := range w.sets {
+		all = append(all, s)
+	}
+	for _, p := range w.pods {
+		all = append(all, p)
+	}
+	return all
 }
