@@ -74,9 +74,9 @@ func resize(in Input, active []*corev1.Pod) []reconcile.Action {
 		return nil
 	}
 	var actions []reconcile.Action
-	names := newNames(in)
+	names := reconcile.NewNames(rs.UID, in.Nonce, in.Pods)
 	for range max(0, wish-len(active)) {
-		pod := newPod(rs, names.next(), in.Now)
+		pod := newPod(rs, names.Next(rs.Name, "-"), in.Now)
 		actions = append(actions, reconcile.CreatePod{Pod: pod}, note(rs, "SuccessfulCreate", "Created pod: "+pod.Name))
 	}
 	if len(active) <= wish {
