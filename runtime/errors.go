@@ -15,6 +15,8 @@ var (
 	ErrSandboxGone = errors.New("sandbox is gone")
 	// ErrDiskFull means that less than the reserve of disk space is free.
 	ErrDiskFull = errors.New("not enough free disk space")
+	// ErrInUse means that a pod still has what is to be removed.
+	ErrInUse = errors.New("in use")
 	// ErrUnauthorized means that a registry refused the credentials, or wants some.
 	ErrUnauthorized = errors.New("unauthorized")
 )

@@ -60,6 +60,25 @@ type Images interface {
 	Pull(ctx context.Context, ref string, opts PullOptions) (Image, error)
 }
 
+// Volumes keeps storage that outlives pods, controllers and boots. Its methods are idempotent and safe for concurrent use.
+type Volumes interface {
+	// MakeVolume makes an empty volume that anybody may write; it is on disk (synced) when it returns. Of one that exists only the label is
+	// replaced. ErrDiskFull when there is no room for it.
+	MakeVolume(ctx context.Context, v StoredVolume) error
+	// ListVolumes returns every volume there is, sorted by ID, whoever made it. What cannot be read has no label.
+	ListVolumes(ctx context.Context) ([]StoredVolume, error)
+	// RemoveVolume deletes a volume with its data. While a pod's sandbox has it that is ErrInUse. Removing what is not there is not an error.
+	RemoveVolume(ctx context.Context, id string) error
+}
+
+// StoredVolume names a volume of Volumes.
+type StoredVolume struct {
+	// ID is made of [a-z0-9.-] and at most 253 bytes.
+	ID string
+	// Label is kept beside the data and returned as it is: what the volume is for, should everything else be lost.
+	Label []byte
+}
+
 // Event names a pod whose state changed. It carries no state: the reader looks.
 type Event struct {
 	UID string
@@ -89,6 +108,8 @@ type SandboxConfig struct {
 	Sysctls map[string]string
 	// FSGroup owns the pod's volumes and is a supplementary group of every container; nil for none.
 	FSGroup *int64
+	// FSGroupOnRootMismatch leaves volumes alone whose topmost directory is the group's already; else everything below it is looked at.
+	FSGroupOnRootMismatch bool
 	// PidsLimit is the greatest number of tasks in the pod; 0 means the default of 4096.
 	PidsLimit int64
 	Volumes   []Volume
@@ -110,7 +131,13 @@ type Volume struct {
 	Name     string
 	EmptyDir *EmptyDir
 	HostPath *HostPath
+	Disk     *Disk
 	Files    *Files
+}
+
+// Disk is storage of Volumes. RunSandbox fails when it is not there.
+type Disk struct {
+	ID string
 }
 
 // EmptyDir is a directory that lives as long as the pod.
@@ -126,6 +153,8 @@ type HostPath struct {
 	Path string
 	// Type is one of the Kubernetes HostPathType values, "" for no check.
 	Type string
+	// FSGroup gives what is there to the pod's FSGroup, as if it were berth's own.
+	FSGroup bool
 }
 
 // Files is a read-only directory of small files, replaced as a whole.

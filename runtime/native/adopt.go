@@ -38,7 +38,7 @@ func (r *Runtime) adopt(ctx context.Context) error {
 	for _, st := range list {
 		errs = append(errs, r.adoptPod(ctx, r.pod(st.UID), held))
 	}
-	errs = append(errs, r.sweepGroups(ctx), r.sweepDirs(ctx))
+	errs = append(errs, r.sweepGroups(ctx), r.sweepDirs(ctx), r.dirs.disks().Sweep())
 	// What could not be swept now is found again next time: it must not keep the pods from being looked after.
 	if err := errors.Join(errs...); err != nil {
 		r.opts.Report(fmt.Errorf("cannot clean up after an earlier run: %w", err))

@@ -34,6 +34,7 @@ var (
 	_ runtime.Containers = (*Runtime)(nil)
 	_ runtime.Executor   = (*Runtime)(nil)
 	_ runtime.Events     = (*Runtime)(nil)
+	_ runtime.Volumes    = (*Runtime)(nil)
 )
 
 // Network gives pods their addresses. A pod's interface lives as long as its network namespace.

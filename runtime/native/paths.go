@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"berth/runtime/volume"
 )
 
 // layout names every file of the runtime:
@@ -18,6 +20,7 @@ import (
 //	RUN-DIR/pods/UID/memory/VOLUME           emptyDirs in memory, and shm: mounted in the keeper's mount namespace only
 //	STATE-DIR/skeleton                       the lowest layer of every container
 //	STATE-DIR/pods/UID/volumes/VOLUME        emptyDirs on disk
+//	STATE-DIR/volumes/ID/data                what outlives pods, as package volume keeps it
 //	STATE-DIR/pods/UID/etc                   hosts, hostname, resolv.conf
 //	STATE-DIR/containers/UID/NAME.ATTEMPT    upper, work, termination-log
 //	STATE-DIR/logs/NAMESPACE_NAME_UID/CONTAINER/ATTEMPT.log
@@ -36,6 +39,7 @@ func (l layout) shm(uid string) string        { return filepath.Join(l.runPod(ui
 func (l layout) statePods() string            { return filepath.Join(l.state, "pods") }
 func (l layout) statePod(uid string) string   { return filepath.Join(l.state, "pods", uid) }
 func (l layout) volumes(uid string) string    { return filepath.Join(l.statePod(uid), "volumes") }
+func (l layout) disks() volume.Disks          { return volume.Disks(filepath.Join(l.state, "volumes")) }
 func (l layout) etc(uid string) string        { return filepath.Join(l.statePod(uid), "etc") }
 func (l layout) skeleton() string             { return filepath.Join(l.state, "skeleton") }
 func (l layout) containers() string           { return filepath.Join(l.state, "containers") }

@@ -217,7 +217,7 @@ func (r *Runtime) bindVolume(uid string, s *start, m runtime.Mount) error {
 	s.add(attachment{
 		what: "volume " + m.Volume, path: path.Clean(m.Path), dir: dir, slot: s.send(tree),
 		// What berth has made itself belongs to the pod's ids already.
-		idmap: v.HostPath != nil && s.in.idBase != 0,
+		idmap: (v.HostPath != nil || v.Disk != nil) && s.in.idBase != 0,
 	})
 	return nil
 }
@@ -231,6 +231,8 @@ func (r *Runtime) openVolume(uid string, v runtime.Volume, m runtime.Mount) (*sy
 	case v.HostPath != nil:
 		options.Recursive = true
 		fd, err = volume.OpenHostPath(*v.HostPath, []string{r.dirs.state, r.dirs.run})
+	case v.Disk != nil:
+		fd, err = r.dirs.disks().Open(v.Disk.ID)
 	case v.Files != nil:
 		options = volume.TreeOptions{ReadOnly: true, NoSUID: true, NoDev: true}
 		fd, err = sys.OpenDir(filepath.Join(r.dirs.files(uid), v.Name))

@@ -231,10 +231,12 @@ func (r *Runtime) makeVolumes(ctx context.Context, cfg runtime.SandboxConfig, ba
 	}
 	owner := volume.Owner{Root: base, FSGroup: cfg.FSGroup}
 	for _, v := range cfg.Volumes {
-		if v.EmptyDir == nil || v.EmptyDir.Memory {
-			continue
+		if v.EmptyDir != nil && !v.EmptyDir.Memory {
+			if err := volume.MakeEmptyDir(filepath.Join(r.dirs.volumes(cfg.UID), v.Name), owner); err != nil {
+				return err
+			}
 		}
-		if err := volume.MakeEmptyDir(filepath.Join(r.dirs.volumes(cfg.UID), v.Name), owner); err != nil {
+		if err := r.haveStorage(cfg, v); err != nil {
 			return err
 		}
 	}

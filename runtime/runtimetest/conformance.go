@@ -18,6 +18,7 @@ type Machine struct {
 	Executor   runtime.Executor
 	Events     runtime.Events
 	Images     runtime.Images
+	Volumes    runtime.Volumes
 	// Reopen returns the same machine as a controller gets it that was started anew.
 	Reopen func(t *testing.T) Machine
 	// Image can be pulled, and has the programs below.
@@ -48,6 +49,7 @@ func Run(t *testing.T, factory func(t *testing.T) Machine) {
 		{"a new controller finds everything", testReopen},
 		{"exec returns the code and the output", testExec},
 		{"a program that does not exist is a start error", testStartError},
+		{"a volume outlives pods and controllers", testVolumes},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

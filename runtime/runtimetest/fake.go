@@ -47,11 +47,12 @@ var (
 // New returns a handle on a new machine, without pods, that can pull every image.
 func New(clock Clock) *Fake {
 	return &Fake{left: -1, machine: &machine{
-		clock:  clock,
-		pods:   map[string]*pod{},
-		images: map[string]runtime.Image{},
-		pulls:  map[string]PullFault{},
-		subs:   map[*subscriber]struct{}{},
+		clock:   clock,
+		pods:    map[string]*pod{},
+		images:  map[string]runtime.Image{},
+		pulls:   map[string]PullFault{},
+		subs:    map[*subscriber]struct{}{},
+		volumes: map[string][]byte{},
 	}}
 }
 

@@ -25,6 +25,8 @@ type machine struct {
 	images    map[string]runtime.Image
 	pulls     map[string]PullFault
 	pulled    []string
+	volumes   map[string][]byte // labels by ID
+	onVolume  func(id string) error
 	subs      map[*subscriber]struct{}
 	calls     []string
 	lastPID   int
@@ -62,6 +64,9 @@ func (m *machine) runSandbox(cfg runtime.SandboxConfig) (runtime.SandboxStatus, 
 	p := m.pods[cfg.UID]
 	if p != nil && p.sandbox.Ready {
 		return p.sandbox, nil
+	}
+	if err := m.haveVolumes(cfg); err != nil {
+		return runtime.SandboxStatus{}, err
 	}
 	if m.onSandbox != nil {
 		if err := m.onSandbox(cfg); err != nil {

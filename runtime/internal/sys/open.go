@@ -117,6 +117,11 @@ func mkdirat(parent *FD, name string, mode uint32, owner Owner) error {
 	return fd.Own(mode, owner)
 }
 
+// GiveToGroup changes the group of what f is open on, and nothing else.
+func (f *FD) GiveToGroup(gid uint32) error {
+	return os.NewSyscallError("fchownat", unix.Fchownat(f.Int(), "", -1, int(gid), unix.AT_EMPTY_PATH))
+}
+
 // Own sets mode and owner of what f is open on, whatever its name leads to by now.
 func (f *FD) Own(mode uint32, owner Owner) error {
 	if err := unix.Fchownat(f.Int(), "", owner.UID, owner.GID, unix.AT_EMPTY_PATH); err != nil {
