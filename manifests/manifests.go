@@ -11,6 +11,8 @@ import (
 
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"berth/manifests/fields"
 )
 
 // Key names an object across files.
@@ -67,6 +69,8 @@ type Fault struct {
 	Object   string   `json:"object,omitempty"` // KIND/NAME when it could be read
 	Field    string   `json:"field,omitempty"`  // spec.template.spec.containers[0].image
 	Text     string   `json:"text"`
+	// Verdict is set when the fault is about a field or kind that is not honoured, "" otherwise.
+	Verdict fields.Verdict `json:"verdict,omitempty"`
 	// Remedy is what to do about it, "" when the text says it.
 	Remedy string `json:"remedy,omitempty"`
 }

@@ -69,7 +69,6 @@ func (o *objectReader) read(apiVersion, kindName string) (Object, bool) {
 	if !ok {
 		return Object{}, false
 	}
-	line, col := o.firstLine()
 	from := gvk
 	if as, removed := o.catalog.removed[gvk]; removed {
 		line, col, _ := o.root.find("apiVersion")
@@ -79,10 +78,8 @@ func (o *objectReader) read(apiVersion, kindName string) (Object, bool) {
 	}
 	o.kind = o.catalog.served[gvk]
 	o.key = o.guessKey(gvk)
-	if o.kind.idle {
-		o.warn(line, col, "", "is accepted, and berth does nothing with a "+gvk.Kind, "")
-	}
 	if o.kind.opaque {
+		o.honourKind()
 		o.checkOpaque()
 		return Object{}, false
 	}
@@ -90,6 +87,9 @@ func (o *objectReader) read(apiVersion, kindName string) (Object, bool) {
 	if !ok {
 		o.blocked = true
 		return Object{}, false
+	}
+	if !o.blocked && o.honourKind() {
+		o.honour(reflect.TypeOf(typed))
 	}
 	return o.finish(typed, gvk)
 }
@@ -367,7 +367,6 @@ func (o *objectReader) finish(typed kruntime.Object, gvk schema.GroupVersionKind
 	if err != nil {
 		return Object{}, o.failed("be encoded", err)
 	}
-	o.honour()
 	sum := sha256.Sum256(text)
 	line, _ := o.firstLine()
 	return Object{Key: o.key, GVK: gvk, Origin: Origin{File: o.d.File, Line: line, Doc: o.doc}, Object: typed, Hash: hex.EncodeToString(sum[:])}, true

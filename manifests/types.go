@@ -19,6 +19,7 @@ type typeTable struct {
 
 // structType is a struct as JSON sees it: embedded structs flattened.
 type structType struct {
+	table  string // its name in package fields: core/v1.Container
 	fields map[string]reflect.Type
 	names  []string // sorted
 }
@@ -27,7 +28,7 @@ func (t *typeTable) of(typ reflect.Type) *structType {
 	if s, ok := t.structs.Load(typ); ok {
 		return s.(*structType)
 	}
-	s := &structType{fields: map[string]reflect.Type{}}
+	s := &structType{table: tableType(typ), fields: map[string]reflect.Type{}}
 	s.add(typ)
 	for name := range s.fields {
 		s.names = append(s.names, name)

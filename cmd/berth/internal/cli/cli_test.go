@@ -38,6 +38,7 @@ const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: 
 
 func TestCommands(t *testing.T) {
 	good, bad := write(t, pod), write(t, strings.Replace(pod, "containers", "container", 1))
+	pinned := write(t, strings.Replace(pod, "spec: {", "spec: {nodeName: other, ", 1))
 	tests := map[string]struct {
 		args     []string
 		code     int
@@ -50,6 +51,10 @@ func TestCommands(t *testing.T) {
 		"a good file":               {[]string{"validate", good}, 0, "", ""},
 		"a bad file":                {[]string{"validate", bad}, 1, "file.yaml:4:8: error: Pod/p spec.container: unknown field", ""},
 		"a bad file as JSON":        {[]string{"validate", "-o", "json", bad}, 1, `"field": "spec.container"`, ""},
+		"a field without effect":    {[]string{"validate", pinned}, 0, "file.yaml:4:18: warning: Pod/p spec.nodeName: is not enforced: there is one machine", ""},
+		"the same, strictly":        {[]string{"validate", "--strict", pinned}, 1, "file.yaml:4:18: error: Pod/p spec.nodeName: is not enforced: there is one machine", ""},
+		"the same as JSON":          {[]string{"validate", "--strict", "-o", "json", pinned}, 1, `"verdict": "not enforced"`, ""},
+		"a good file, strictly":     {[]string{"validate", "--strict", good}, 0, "", ""},
 		"no file":                   {[]string{"validate", "/nowhere.yaml"}, 1, "/nowhere.yaml", ""},
 		"plan: changes pending":     {[]string{"plan", filepath.Dir(good)}, 2, "create Pod/default/p (file.yaml:1)", ""},
 		"plan: a fault":             {[]string{"plan", filepath.Dir(bad)}, 1, "", "spec.container"},

@@ -11,21 +11,33 @@ import (
 
 func (a *app) validate() *cobra.Command {
 	var output string
+	var strict bool
 	cmd := &cobra.Command{
 		Use:   "validate [PATH…]",
 		Short: "Name every fault of manifests, with file, line and field",
 		Long: `Name every fault of manifests: PATH:LINE:COLUMN: error|warning: KIND/NAME FIELD: text.
 
 Each named file is a world of its own; a directory is one. The exit code is 1 exactly when a Kubernetes 1.36 API server would refuse
-something of it. Warnings name what it would take and berth does nothing with.`,
-		Example: "  berth validate ./manifests\n  berth validate -o json web.yaml",
+something of it.
+
+Warnings name what a server would take and berth does not do to the letter. A field is
+  approximated   done nearly as Kubernetes does it: the text says what is different
+  not enforced   taken and kept, without effect
+  refused        not done, and what uses it does not run
+and honoured when nothing is said. With --strict these warnings are errors.`,
+		Example: "  berth validate ./manifests\n  berth validate --strict -o json web.yaml",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				args = []string{"."}
 			}
-			return a.printFaults(dir.Check(args), output)
+			faults := dir.Check(args)
+			if strict {
+				refuseUnhonoured(faults)
+			}
+			return a.printFaults(faults, output)
 		},
 	}
+	cmd.Flags().BoolVar(&strict, "strict", false, "make errors of the warnings about what is not honoured")
 	outputFlag(cmd, &output)
 	return cmd
 }
@@ -49,4 +61,13 @@ func (a *app) printFaults(faults []manifests.Fault, output string) error {
 		}
 	}
 	return nil
+}
+
+// refuseUnhonoured makes errors of the warnings about fields and kinds that are not honoured.
+func refuseUnhonoured(faults []manifests.Fault) {
+	for i := range faults {
+		if faults[i].Verdict != "" {
+			faults[i].Severity = manifests.Error
+		}
+	}
 }

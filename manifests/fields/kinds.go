@@ -1,0 +1,60 @@
+package fields
+
+// kinds says what becomes of kinds as a whole. Kinds that are acted on have rows for their fields.
+func kinds() []Row {
+	kind := func(r Row, names ...string) []Row {
+		var rows []Row
+		for _, n := range names {
+			r.Type = n
+			rows = append(rows, r)
+		}
+		return rows
+	}
+	runs := func(test, name string) []Row { return kind(Row{Verdict: Honoured, Test: test}, name) }
+	none := func(text string, names ...string) []Row { return kind(Row{Verdict: NotEnforced, Text: text}, names...) }
+	const (
+		noAPI   = "berth asks nobody for permission: there is no API that it could guard"
+		noNodes = "there is one machine, and berth needs no description of it"
+	)
+	return join(
+		runs("TestPodFromArchive", "core/v1.Pod"),
+		runs("TestScale", "apps/v1.Deployment"),
+		runs("TestNewPods", "apps/v1.ReplicaSet"),
+		runs("TestEnvironment", "core/v1.ConfigMap"),
+		runs("TestPullWithPassword", "core/v1.Secret"),
+		runs("TestDefaults", "core/v1.PersistentVolumeClaim"),
+		runs("TestDefaults", "core/v1.PersistentVolume"),
+		runs("TestDefaults", "storage/v1.StorageClass"),
+		runs("TestDefaults", "core/v1.Namespace"),
+		runs("TestDefaults", "core/v1.ServiceAccount"),
+		runs("TestRefused", "node/v1.RuntimeClass"),
+		none("stateful sets are not run yet", "apps/v1.StatefulSet"),
+		none("daemon sets are not run yet", "apps/v1.DaemonSet"),
+		none("jobs are not run yet", "batch/v1.Job"),
+		none("jobs are not started by the clock yet", "batch/v1.CronJob"),
+		none("replication controllers are not run yet", "core/v1.ReplicationController"),
+		none("services are not served yet: pods have addresses that the machine reaches", "core/v1.Service", "core/v1.Endpoints", "discovery/v1.EndpointSlice"),
+		none("nothing is routed to services yet", "networking/v1.Ingress", "networking/v1.IngressClass"),
+		none("traffic between pods is not filtered yet", "networking/v1.NetworkPolicy"),
+		none("nothing evicts pods here", "policy/v1.PodDisruptionBudget"),
+		none("nothing is scaled by measure yet", "autoscaling/v1.HorizontalPodAutoscaler", "autoscaling/v2.HorizontalPodAutoscaler"),
+
+		none(noAPI, "rbac/v1.Role", "rbac/v1.RoleBinding", "rbac/v1.ClusterRole", "rbac/v1.ClusterRoleBinding"),
+		none(noAPI, "admissionregistration/v1.ValidatingWebhookConfiguration", "admissionregistration/v1.MutatingWebhookConfiguration",
+			"admissionregistration/v1.ValidatingAdmissionPolicy", "admissionregistration/v1.ValidatingAdmissionPolicyBinding",
+			"admissionregistration/v1.MutatingAdmissionPolicy", "admissionregistration/v1.MutatingAdmissionPolicyBinding",
+			"certificates/v1.CertificateSigningRequest", "flowcontrol/v1.FlowSchema", "flowcontrol/v1.PriorityLevelConfiguration"),
+		none("its kinds are not served: what is of another API group is left alone", "apiextensions/v1.CustomResourceDefinition", "apiregistration/v1.APIService"),
+		none("nobody makes pods of it: a template is used by what names none", "core/v1.PodTemplate"),
+		none("it is a report, not a wish", "core/v1.Event", "events/v1.Event"),
+		none("limits are those that each container states", "core/v1.LimitRange"),
+		none("nothing is counted against it", "core/v1.ResourceQuota"),
+		none(noNodes, "core/v1.Node", "storage/v1.VolumeAttachment", "storage/v1.CSINode", "storage/v1.CSIDriver", "storage/v1.CSIStorageCapacity"),
+		none("volumes have no classes of speed here", "storage/v1.VolumeAttributesClass"),
+		none("berth keeps revisions of its own", "apps/v1.ControllerRevision"),
+		none("addresses of services are not served yet", "networking/v1.IPAddress", "networking/v1.ServiceCIDR"),
+		none("all pods run: nothing is preempted", "scheduling/v1.PriorityClass"),
+		none("nobody competes for it", "coordination/v1.Lease"),
+		none("there are no drivers of devices", "resource/v1.ResourceClaim", "resource/v1.ResourceClaimTemplate", "resource/v1.DeviceClass", "resource/v1.ResourceSlice"),
+	)
+}

@@ -1,0 +1,47 @@
+package fields
+
+const oneMachine = "there is one machine"
+
+// pods is the pod as a whole.
+func pods() []Row {
+	return join(
+		of("core/v1.PodTemplateSpec", honoured("TestRollingUpdate", "metadata spec")),
+		of("core/v1.PodSpec",
+			honoured("TestPodFromArchive", "containers"),
+			honoured("TestInitContainers", "initContainers"),
+			honoured("TestVolumes", "volumes"),
+			honoured("TestCommandAndEnvironment", "restartPolicy"),
+			honoured("TestGracefulEnd", "terminationGracePeriodSeconds"),
+			honoured("TestSecurityContext", "securityContext"),
+			honoured("TestSharedNamespaces", "hostNetwork hostPID hostIPC shareProcessNamespace"),
+			honoured("TestOwnUserNamespace", "hostUsers"),
+			honoured("TestPullWithPassword", "imagePullSecrets"),
+			honoured("TestSandbox", "hostname hostnameOverride hostAliases dnsConfig setHostnameAsFQDN"),
+			honoured("TestPlan", "schedulingGates"),
+
+			approximated("TestSandbox", "names of services are not served yet: pods resolve what the machine resolves", "dnsPolicy"),
+			honoured("TestSandbox", "dnsPolicy=Default dnsPolicy=None"),
+			notEnforced("names of pods are not served yet", "subdomain"),
+			notEnforced("is not measured yet", "activeDeadlineSeconds"),
+			notEnforced("nobody sets these conditions", "readinessGates"),
+			notEnforced("no variables are made of services yet", "enableServiceLinks"),
+			approximated("TestEnvironment", "the name is known in the pod; there is no API that it would open", "serviceAccountName serviceAccount"),
+			notEnforced("there is no API that a token would open, and none is mounted", "automountServiceAccountToken"),
+			honoured("TestRefused", "automountServiceAccountToken=false"),
+			notEnforced(oneMachine, "nodeName nodeSelector affinity tolerations topologySpreadConstraints schedulerName schedulingGroup"),
+			honoured("TestRefused", "nodeSelector[kubernetes.io/os]=linux schedulerName=default-scheduler"),
+			notEnforced("all pods run: nothing is preempted", "priorityClassName priority preemptionPolicy"),
+			notEnforced("nothing is added to what the containers ask for", "overhead"),
+			notEnforced("limits are those of each container", "resources"),
+			honoured("TestRefused", "os"),
+			refused("there are no other runtimes here", "runtimeClassName"),
+			refused("there are no drivers of devices", "resourceClaims"),
+			refused("they are added to a pod that runs, and not stated in a file", "ephemeralContainers"),
+		),
+		of("core/v1.HostAlias", honoured("TestSandbox", "hostnames ip")),
+		of("core/v1.PodDNSConfig", honoured("TestSandbox", "nameservers searches options")),
+		of("core/v1.PodDNSConfigOption", honoured("TestSandbox", "name value")),
+		of("core/v1.PodSchedulingGate", honoured("TestPlan", "name")),
+		of("core/v1.PodOS", refused("this machine runs linux", "name"), honoured("TestRefused", "name=linux")),
+	)
+}
