@@ -7,6 +7,7 @@ package runtime
 import (
 	"context"
 	"io"
+	"net"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -43,6 +44,14 @@ type Containers interface {
 type Executor interface {
 	// Exec runs a program in a container and returns its exit code. The streams of cfg are used until it has ended.
 	Exec(ctx context.Context, uid, name string, cfg ExecConfig) (exitCode int, err error)
+}
+
+// Dialer reaches pods from the machine.
+type Dialer interface {
+	// Dial opens a connection to addr, HOST:PORT, on behalf of a pod, from the machine's own network. An empty host is the pod's own
+	// address; for a pod in the machine's network that is the machine itself. network is "tcp" or "udp". A pod that the machine
+	// does not have is ErrNotFound.
+	Dial(ctx context.Context, uid, network, addr string) (net.Conn, error)
 }
 
 // Events tells that something changed.

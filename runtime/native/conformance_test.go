@@ -80,7 +80,7 @@ func TestConformance(t *testing.T) {
 
 func (m *machine) contract() runtimetest.Machine {
 	return runtimetest.Machine{
-		Pods: m, Containers: readied{m}, Executor: m, Events: m, Images: pulled{m.images}, Volumes: m,
+		Pods: m, Containers: readied{m}, Executor: m, Dialer: m, Events: m, Images: pulled{m.images}, Volumes: m,
 		Reopen: func(t *testing.T) runtimetest.Machine {
 			t.Helper()
 			m.reopen(t)

@@ -16,6 +16,7 @@ type Machine struct {
 	Pods       runtime.Pods
 	Containers runtime.Containers
 	Executor   runtime.Executor
+	Dialer     runtime.Dialer
 	Events     runtime.Events
 	Images     runtime.Images
 	Volumes    runtime.Volumes
@@ -185,6 +186,9 @@ func testNotFound(t *testing.T, s *suite) {
 	}
 	if _, err := s.Images.Image(t.Context(), "conformance.invalid/none:1"); !errors.Is(err, runtime.ErrNotFound) {
 		t.Errorf("Image of no image = %v, want ErrNotFound", err)
+	}
+	if _, err := s.Dialer.Dial(t.Context(), s.uid, "tcp", ":80"); !errors.Is(err, runtime.ErrNotFound) {
+		t.Errorf("Dial into no pod = %v, want ErrNotFound", err)
 	}
 	if _, err := s.Containers.StartContainer(t.Context(), s.uid, s.config(0, s.Sleep)); err == nil {
 		t.Error("StartContainer without a sandbox succeeded")

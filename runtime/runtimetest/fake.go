@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -40,6 +41,7 @@ var (
 	_ runtime.Pods       = (*Fake)(nil)
 	_ runtime.Containers = (*Fake)(nil)
 	_ runtime.Executor   = (*Fake)(nil)
+	_ runtime.Dialer     = (*Fake)(nil)
 	_ runtime.Events     = (*Fake)(nil)
 	_ runtime.Images     = (*Fake)(nil)
 )
@@ -53,6 +55,7 @@ func New(clock Clock) *Fake {
 		pulls:   map[string]PullFault{},
 		subs:    map[*subscriber]struct{}{},
 		volumes: map[string][]byte{},
+		serving: map[string]func(net.Conn){},
 	}}
 }
 
@@ -196,19 +199,48 @@ func (f *Fake) RemoveContainer(ctx context.Context, uid, name string, attempt ui
 	return errors.Join(f.removeContainer(uid, name, attempt), after)
 }
 
-// Exec implements runtime.Executor. "exit N" returns N, "echo WORDS" writes them, anything else returns 127.
+// Dial implements runtime.Dialer. It reaches what Serve was told of; everything else refuses.
+func (f *Fake) Dial(ctx context.Context, uid, network, addr string) (net.Conn, error) {
+	if _, err := f.enter(ctx, false); err != nil {
+		return nil, err
+	}
+	f.machine.mu.Lock()
+	defer f.machine.mu.Unlock()
+	p := f.pods[uid]
+	if p == nil {
+		return nil, fmt.Errorf("cannot dial %s for pod %s: %w", addr, uid, runtime.ErrNotFound)
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot dial %s: %w", addr, err)
+	}
+	serve := f.serving[p.cfg.Namespace+"/"+p.cfg.Name+":"+port]
+	if serve == nil {
+		return nil, fmt.Errorf("dial %s %s: connect: connection refused", network, addr)
+	}
+	here, there := net.Pipe()
+	go serve(there)
+	return here, nil
+}
+
+// Exec implements runtime.Executor. What OnExec was told decides; without it "exit N" returns N, "echo WORDS" writes them, anything else
+// returns 127.
 func (f *Fake) Exec(ctx context.Context, uid, name string, cfg runtime.ExecConfig) (int, error) {
 	if _, err := f.enter(ctx, false); err != nil {
 		return 0, err
 	}
 	f.machine.mu.Lock()
 	c, err := f.running(uid, name)
+	hook := f.onExec
 	f.machine.mu.Unlock()
 	if err != nil {
 		return 0, fmt.Errorf("cannot run a program in container %q: %w", name, err)
 	}
 	if c == nil {
 		return 0, fmt.Errorf("cannot run a program in container %q: it does not run: %w", name, runtime.ErrNotFound)
+	}
+	if hook != nil {
+		return hook(ctx, uid, name, cfg)
 	}
 	switch code, ok := exitProgram(cfg.Command); {
 	case ok:

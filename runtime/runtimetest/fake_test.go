@@ -28,7 +28,7 @@ func TestFakeIsARuntime(t *testing.T) {
 
 func open(f *Fake) Machine {
 	return Machine{
-		Pods: f, Containers: f, Executor: f, Events: f, Images: f, Volumes: f,
+		Pods: f, Containers: f, Executor: f, Dialer: f, Events: f, Images: f, Volumes: f,
 		Reopen: func(*testing.T) Machine { return open(f.Reopen()) },
 		Image:  "example.test/app:1", Sleep: []string{"sleep"}, Stubborn: []string{"stubborn"},
 		Exit: func(code int) []string { return []string{"exit", strconv.Itoa(code)} },

@@ -1,8 +1,10 @@
 package runtimetest
 
 import (
+	"context"
 	"iter"
 	"maps"
+	"net"
 	"slices"
 
 	"berth/runtime"
@@ -20,6 +22,20 @@ func (f *Fake) OnSandbox(hook func(cfg runtime.SandboxConfig) error) {
 	f.machine.mu.Lock()
 	defer f.machine.mu.Unlock()
 	f.onSandbox = hook
+}
+
+// OnExec answers every program that is run inside a container; nil for the fake's own answers. It may block.
+func (f *Fake) OnExec(hook func(ctx context.Context, uid, name string, cfg runtime.ExecConfig) (int, error)) {
+	f.machine.mu.Lock()
+	defer f.machine.mu.Unlock()
+	f.onExec = hook
+}
+
+// Serve answers connections to a port of a pod, NAMESPACE/NAME, each in a goroutine of its own; nil refuses them again. It must close them.
+func (f *Fake) Serve(pod, port string, serve func(net.Conn)) {
+	f.machine.mu.Lock()
+	defer f.machine.mu.Unlock()
+	f.serving[pod+":"+port] = serve
 }
 
 // Exit ends a running container from inside, with an exit code. It reports whether the container ran.

@@ -1,8 +1,10 @@
 package runtimetest
 
 import (
+	"context"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"sync"
@@ -33,6 +35,8 @@ type machine struct {
 	lastIP    int
 	onStart   func(uid string, cfg runtime.ContainerConfig) error
 	onSandbox func(cfg runtime.SandboxConfig) error
+	onExec    func(ctx context.Context, uid, name string, cfg runtime.ExecConfig) (int, error)
+	serving   map[string]func(net.Conn)
 }
 
 type pod struct {
