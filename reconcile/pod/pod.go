@@ -28,7 +28,19 @@ type Input struct {
 // Probe is the verdict of the probes of one running container.
 type Probe struct {
 	Started, Ready bool
+	// Failed is the kind of the probe that wants the container to end, "" for none.
+	Failed ProbeKind
 }
+
+// ProbeKind is what a probe is for. It prints as in messages: "failed liveness probe".
+type ProbeKind string
+
+// Probes, and what follows when they fail: the container ends, is not ready, or ends.
+const (
+	Liveness  ProbeKind = "liveness"
+	Readiness ProbeKind = "readiness"
+	Startup   ProbeKind = "startup"
+)
 
 // Node is the machine as Pods see it.
 type Node struct {
