@@ -22,6 +22,9 @@ type Pods interface {
 	// RunSandbox makes the sandbox, or a new one (Attempt+1) when the old has lost its namespaces.
 	// The record of it is written before the first effect.
 	RunSandbox(ctx context.Context, cfg SandboxConfig) (SandboxStatus, error)
+	// UpdateFiles replaces the content of volumes of Files, each at once for whoever reads it; the pod's other volumes stay as they are.
+	// Containers go on running and find the new files under the same paths.
+	UpdateFiles(ctx context.Context, uid string, volumes []Volume) error
 	// RemoveSandbox kills what still runs and removes every trace but the logs: processes, cgroups, namespaces, address, directories.
 	// Removing what is not there is not an error.
 	RemoveSandbox(ctx context.Context, uid string) error
@@ -169,6 +172,8 @@ type HostPath struct {
 // Files is a read-only directory of small files, replaced as a whole.
 type Files struct {
 	Entries []File
+	// Hash is carried and returned: identifies the content. Files with the hash that the volume has already are left as they are.
+	Hash string
 }
 
 // File is one entry of Files; Path is relative and has no "..".
@@ -258,6 +263,8 @@ type SandboxStatus struct {
 	Attempt   uint32
 	IP        string // empty with HostNetwork
 	CreatedAt time.Time
+	// Files holds, by volume, the hash of the Files that were last written. It is not changed later.
+	Files map[string]string
 }
 
 // State is a step in the life of a container.

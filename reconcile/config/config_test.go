@@ -5,6 +5,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+
+	"berth/reconcile"
 )
 
 func named(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }
@@ -31,9 +33,9 @@ func TestReferences(t *testing.T) {
 				Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "b"}}}},
 			},
 			[]Reference{
-				{Kind: KindConfigMap, Name: "z", Keys: []Key{{Name: "one"}, {Name: "two"}}},
-				{Kind: KindSecret, Name: "a", Optional: true, Keys: []Key{{"p", true}}},
-				{Kind: KindSecret, Name: "b", All: true},
+				{Kind: reconcile.KindConfigMap, Name: "z", Keys: []Key{{Name: "one"}, {Name: "two"}}},
+				{Kind: reconcile.KindSecret, Name: "a", Optional: true, Keys: []Key{{"p", true}}},
+				{Kind: reconcile.KindSecret, Name: "b", All: true},
 			},
 		},
 		"optional only if every use is": {
@@ -46,7 +48,7 @@ func TestReferences(t *testing.T) {
 					LocalObjectReference: named("m"), Items: []corev1.KeyToPath{{Key: "k"}, {Key: "l"}}, Optional: &yes,
 				}}}},
 			},
-			[]Reference{{Kind: KindConfigMap, Name: "m", All: true, Keys: []Key{{"k", false}, {"l", true}}}},
+			[]Reference{{Kind: reconcile.KindConfigMap, Name: "m", All: true, Keys: []Key{{"k", false}, {"l", true}}}},
 		},
 		"projected": {
 			corev1.PodSpec{Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
@@ -54,7 +56,7 @@ func TestReferences(t *testing.T) {
 				{Secret: &corev1.SecretProjection{LocalObjectReference: named("s"), Items: []corev1.KeyToPath{{Key: "k"}}}},
 				{DownwardAPI: &corev1.DownwardAPIProjection{}},
 			}}}}}},
-			[]Reference{{Kind: KindConfigMap, Name: "m", Optional: true, All: true}, {Kind: KindSecret, Name: "s", Keys: []Key{{Name: "k"}}}},
+			[]Reference{{Kind: reconcile.KindConfigMap, Name: "m", Optional: true, All: true}, {Kind: reconcile.KindSecret, Name: "s", Keys: []Key{{Name: "k"}}}},
 		},
 	}
 	for name, tt := range tests {
@@ -100,11 +102,11 @@ func TestTake(t *testing.T) {
 		}
 		return OfConfigMap(&corev1.ConfigMap{Data: data})
 	}
-	whole := Reference{Kind: KindConfigMap, Name: "m", All: true}
-	optional := Reference{Kind: KindConfigMap, Name: "m", All: true, Optional: true}
-	key := Reference{Kind: KindConfigMap, Name: "m", Keys: []Key{{Name: "k"}}}
-	optionalKey := Reference{Kind: KindConfigMap, Name: "m", Keys: []Key{{"k", true}}}
-	both := Reference{Kind: KindConfigMap, Name: "m", All: true, Keys: []Key{{Name: "k"}}}
+	whole := Reference{Kind: reconcile.KindConfigMap, Name: "m", All: true}
+	optional := Reference{Kind: reconcile.KindConfigMap, Name: "m", All: true, Optional: true}
+	key := Reference{Kind: reconcile.KindConfigMap, Name: "m", Keys: []Key{{Name: "k"}}}
+	optionalKey := Reference{Kind: reconcile.KindConfigMap, Name: "m", Keys: []Key{{"k", true}}}
+	both := Reference{Kind: reconcile.KindConfigMap, Name: "m", All: true, Keys: []Key{{Name: "k"}}}
 	tests := map[string]struct {
 		ref         Reference
 		old, now    *Content
@@ -146,7 +148,7 @@ func TestTake(t *testing.T) {
 }
 
 func TestMerge(t *testing.T) {
-	a, b := Object{KindConfigMap, "a"}, Object{KindSecret, "b"}
+	a, b := Object{reconcile.KindConfigMap, "a"}, Object{reconcile.KindSecret, "b"}
 	recorded := Fingerprint{a: "1"}
 	merged := Merge(recorded, Fingerprint{a: "2", b: "3"})
 	if diff := cmp.Diff(Fingerprint{a: "1", b: "3"}, merged); diff != "" {
@@ -165,7 +167,7 @@ func TestMerge(t *testing.T) {
 
 func TestString(t *testing.T) {
 	odd := `a,b="c"/d`
-	f := Fingerprint{{KindSecret, "b"}: absent, {KindConfigMap, "a.b"}: "12", {KindConfigMap, odd}: "3"}
+	f := Fingerprint{{reconcile.KindSecret, "b"}: absent, {reconcile.KindConfigMap, "a.b"}: "12", {reconcile.KindConfigMap, odd}: "3"}
 	const want = `{"ConfigMap/a,b=\"c\"/d":"3","ConfigMap/a.b":"12","Secret/b":"absent"}`
 	if f.String() != want {
 		t.Errorf("String = %s", f)

@@ -6,12 +6,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-)
 
-// The kinds of objects that configure pods.
-const (
-	KindConfigMap = "ConfigMap"
-	KindSecret    = "Secret"
+	"berth/reconcile"
 )
 
 // Object names a ConfigMap or a Secret in a pod's namespace.
@@ -69,10 +65,10 @@ type finder map[Object]*Reference
 func (f finder) container(c *corev1.Container) {
 	for _, from := range c.EnvFrom {
 		if r := from.ConfigMapRef; r != nil {
-			f.whole(KindConfigMap, r.Name, r.Optional)
+			f.whole(reconcile.KindConfigMap, r.Name, r.Optional)
 		}
 		if r := from.SecretRef; r != nil {
-			f.whole(KindSecret, r.Name, r.Optional)
+			f.whole(reconcile.KindSecret, r.Name, r.Optional)
 		}
 	}
 	for i := range c.Env {
@@ -81,30 +77,30 @@ func (f finder) container(c *corev1.Container) {
 			continue
 		}
 		if r := from.ConfigMapKeyRef; r != nil {
-			f.key(KindConfigMap, r.Name, r.Key, r.Optional)
+			f.key(reconcile.KindConfigMap, r.Name, r.Key, r.Optional)
 		}
 		if r := from.SecretKeyRef; r != nil {
-			f.key(KindSecret, r.Name, r.Key, r.Optional)
+			f.key(reconcile.KindSecret, r.Name, r.Key, r.Optional)
 		}
 	}
 }
 
 func (f finder) volume(v *corev1.VolumeSource) {
 	if s := v.ConfigMap; s != nil {
-		f.items(KindConfigMap, s.Name, s.Items, s.Optional)
+		f.items(reconcile.KindConfigMap, s.Name, s.Items, s.Optional)
 	}
 	if s := v.Secret; s != nil {
-		f.items(KindSecret, s.SecretName, s.Items, s.Optional)
+		f.items(reconcile.KindSecret, s.SecretName, s.Items, s.Optional)
 	}
 	if v.Projected == nil {
 		return
 	}
 	for i := range v.Projected.Sources {
 		if s := v.Projected.Sources[i].ConfigMap; s != nil {
-			f.items(KindConfigMap, s.Name, s.Items, s.Optional)
+			f.items(reconcile.KindConfigMap, s.Name, s.Items, s.Optional)
 		}
 		if s := v.Projected.Sources[i].Secret; s != nil {
-			f.items(KindSecret, s.Name, s.Items, s.Optional)
+			f.items(reconcile.KindSecret, s.Name, s.Items, s.Optional)
 		}
 	}
 }

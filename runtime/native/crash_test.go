@@ -52,7 +52,7 @@ func victim(args []string) error {
 	for i := 0; ; i++ {
 		box := runtime.SandboxConfig{
 			UID: fmt.Sprintf("pod-%d", i%3), Name: "web", UserNamespace: i%2 == 0, ShareMemory: true,
-			Volumes: []runtime.Volume{{Name: "m", EmptyDir: &runtime.EmptyDir{Memory: true}}, {Name: "f", Files: &runtime.Files{Entries: []runtime.File{{Path: "k"}}}}},
+			Volumes: []runtime.Volume{{Name: "m", EmptyDir: &runtime.EmptyDir{Memory: true}}, {Name: "f", Files: &runtime.Files{Hash: "1a", Entries: []runtime.File{{Path: "k"}}}}},
 		}
 		if i >= 3 {
 			if err := r.RemoveSandbox(ctx, box.UID); err != nil {

@@ -146,7 +146,7 @@ func TestVolumes(t *testing.T) {
 			{Name: "disk", EmptyDir: &runtime.EmptyDir{}},
 			{Name: "memory", EmptyDir: &runtime.EmptyDir{Memory: true, SizeLimit: 1 << 20}},
 			{Name: "host", HostPath: &runtime.HostPath{Path: host, Type: "Directory"}},
-			{Name: "config", Files: &runtime.Files{Entries: []runtime.File{{Path: "key", Data: []byte("value\n"), Mode: 0o640}, {Path: "a/b", Data: []byte("deep\n"), Mode: 0o600}}}},
+			{Name: "config", Files: &runtime.Files{Hash: "1a", Entries: []runtime.File{{Path: "key", Data: []byte("value\n"), Mode: 0o640}, {Path: "a/b", Data: []byte("deep\n"), Mode: 0o600}}}},
 		},
 	})
 	mounts := []runtime.Mount{

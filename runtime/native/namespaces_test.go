@@ -24,7 +24,7 @@ func TestUserNamespace(t *testing.T) {
 			{Name: "disk", EmptyDir: &runtime.EmptyDir{}},
 			{Name: "memory", EmptyDir: &runtime.EmptyDir{Memory: true}},
 			{Name: "host", HostPath: &runtime.HostPath{Path: host}},
-			{Name: "config", Files: &runtime.Files{Entries: []runtime.File{{Path: "key", Data: []byte("value\n"), Mode: 0o600}}}},
+			{Name: "config", Files: &runtime.Files{Hash: "1a", Entries: []runtime.File{{Path: "key", Data: []byte("value\n"), Mode: 0o600}}}},
 		},
 	}
 	m.sandbox(t, box)

@@ -109,7 +109,7 @@ func (p *pod) status() runtime.PodStatus {
 }
 
 func (p *pod) sandboxStatus() runtime.SandboxStatus {
-	return runtime.SandboxStatus{Ready: p.Ready && p.alive, Attempt: p.Attempt, IP: p.IP, CreatedAt: p.CreatedAt}
+	return runtime.SandboxStatus{Ready: p.Ready && p.alive, Attempt: p.Attempt, IP: p.IP, CreatedAt: p.CreatedAt, Files: fileHashes(p.Config)}
 }
 
 func (c *container) status() runtime.ContainerStatus {

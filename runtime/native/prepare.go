@@ -127,6 +127,9 @@ func (r *Runtime) gatherAttachments(uid string, s *start) error {
 	case box.ShareMemory:
 		s.add(attachment{what: "shared memory", path: "/dev/shm", dir: true, source: r.dirs.shm(uid)})
 	}
+	if err := r.makeMountPoints(s.sandbox, cfg.Mounts); err != nil {
+		return err
+	}
 	for _, m := range cfg.Mounts {
 		if err := r.bindVolume(uid, s, m); err != nil {
 			return err

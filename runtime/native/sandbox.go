@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -58,7 +57,7 @@ func (r *Runtime) runSandbox(ctx context.Context, p *pod, cfg runtime.SandboxCon
 		return st, errors.New("what was left of an earlier one had to be removed first")
 	}
 	if st.Ready {
-		return st, r.writeFiles(cfg, base)
+		return st, r.updateFiles(p, cfg.Volumes)
 	}
 	rec := sandboxRecord{Config: withoutFiles(cfg), CreatedAt: r.opts.Now()}
 	if !known.IsZero() {
@@ -243,7 +242,15 @@ func (r *Runtime) makeVolumes(ctx context.Context, cfg runtime.SandboxConfig, ba
 	if err := r.remountMemory(ctx, cfg, base); err != nil {
 		return err
 	}
-	return r.writeFiles(cfg, base)
+	for _, v := range cfg.Volumes {
+		if v.Files == nil {
+			continue
+		}
+		if err := r.writeFiles(cfg, base, v); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remountMemory mounts what the pod keeps in memory where it is not mounted yet.
@@ -280,30 +287,6 @@ func (r *Runtime) mountMemory(ctx context.Context, path, options string) error {
 
 func (r *Runtime) memoryPath(uid, volume string) string {
 	return filepath.Join(r.dirs.memory(uid), volume)
-}
-
-func (r *Runtime) writeFiles(cfg runtime.SandboxConfig, base uint32) error {
-	owner := volume.Owner{Root: base, FSGroup: cfg.FSGroup}
-	for _, v := range cfg.Volumes {
-		if v.Files == nil {
-			continue
-		}
-		if err := volume.WriteFiles(filepath.Join(r.dirs.files(cfg.UID), v.Name), v.Files.Entries, owner); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// withoutFiles is what is recorded of a configuration: the content of Files is on disk anyway.
-func withoutFiles(cfg runtime.SandboxConfig) runtime.SandboxConfig {
-	cfg.Volumes = slices.Clone(cfg.Volumes)
-	for i, v := range cfg.Volumes {
-		if v.Files != nil {
-			cfg.Volumes[i].Files = &runtime.Files{}
-		}
-	}
-	return cfg
 }
 
 func checkSandbox(cfg runtime.SandboxConfig) error {

@@ -47,6 +47,7 @@ func Run(t *testing.T, factory func(t *testing.T) Machine) {
 		{"a stubborn program is killed", testKill},
 		{"an ended attempt is removed", testRemoveContainer},
 		{"a removed pod leaves nothing", testRemoveSandbox},
+		{"files are replaced, and their hash is kept", testUpdateFiles},
 		{"a new controller finds everything", testReopen},
 		{"exec returns the code and the output", testExec},
 		{"a program that does not exist is a start error", testStartError},
@@ -128,10 +129,10 @@ func (s *suite) await(t *testing.T, what string, ok func(runtime.PodStatus) bool
 	}
 }
 
-func (s *suite) sandbox(t *testing.T) runtime.SandboxStatus {
+func (s *suite) sandbox(t *testing.T, volumes ...runtime.Volume) runtime.SandboxStatus {
 	t.Helper()
 	st, err := s.Pods.RunSandbox(t.Context(), runtime.SandboxConfig{
-		UID: s.uid, Namespace: "default", Name: "web", Hostname: "web", Object: []byte(`{"kind":"Pod"}`),
+		UID: s.uid, Namespace: "default", Name: "web", Hostname: "web", Object: []byte(`{"kind":"Pod"}`), Volumes: volumes,
 	})
 	if err != nil {
 		t.Fatalf("RunSandbox: %v", err)
@@ -280,14 +281,49 @@ func testRemoveSandbox(t *testing.T, s *suite) {
 	}
 }
 
+func testUpdateFiles(t *testing.T, s *suite) {
+	files := func(hash string) runtime.Volume {
+		return runtime.Volume{Name: "config", Files: &runtime.Files{Entries: []runtime.File{{Path: "key", Data: []byte(hash), Mode: 0o644}}, Hash: hash}}
+	}
+	has := func(hash string) func(runtime.PodStatus) bool {
+		return func(p runtime.PodStatus) bool { return p.Sandbox.Files["config"] == hash }
+	}
+	if st := s.sandbox(t, files("1a"), runtime.Volume{Name: "empty", EmptyDir: &runtime.EmptyDir{}}); st.Files["config"] != "1a" || len(st.Files) != 1 {
+		t.Errorf("the sandbox has the files %v", st.Files)
+	}
+	for range 2 {
+		if err := s.Pods.UpdateFiles(t.Context(), s.uid, []runtime.Volume{files("2b")}); err != nil {
+			t.Fatalf("UpdateFiles: %v", err)
+		}
+	}
+	s.await(t, "the new files", has("2b"))
+	for _, v := range []runtime.Volume{{Name: "empty", Files: &runtime.Files{Hash: "3c"}}, {Name: "none", Files: &runtime.Files{Hash: "3c"}}} {
+		if err := s.Pods.UpdateFiles(t.Context(), s.uid, []runtime.Volume{v}); err == nil {
+			t.Errorf("volume %s got files", v.Name)
+		}
+	}
+	if err := s.Pods.UpdateFiles(t.Context(), "nobody", []runtime.Volume{files("2b")}); !errors.Is(err, runtime.ErrNotFound) {
+		t.Errorf("UpdateFiles of nobody: %v", err)
+	}
+	s.reopen(t)
+	if p, err := s.Pods.Status(t.Context(), s.uid); err != nil || !has("2b")(p) {
+		t.Errorf("after reopen the files are %v, %v", p.Sandbox.Files, err)
+	}
+}
+
+func (s *suite) reopen(t *testing.T) {
+	t.Helper()
+	s.unwatch() // the machine goes away under its controller
+	s.Machine = s.Reopen(t)
+	s.watch(t)
+}
+
 func testReopen(t *testing.T, s *suite) {
 	ip := s.sandbox(t).IP
 	s.start(t, 0, s.Exit(7))
 	s.await(t, "container ended", exited(0))
 	pid := s.start(t, 1, s.Sleep).PID
-	s.unwatch() // the machine goes away under its controller
-	s.Machine = s.Reopen(t)
-	s.watch(t)
+	s.reopen(t)
 	list, err := s.Pods.List(t.Context())
 	if err != nil || len(list) != 1 {
 		t.Fatalf("List after reopen = %+v, %v", list, err)

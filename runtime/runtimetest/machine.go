@@ -78,11 +78,12 @@ func (m *machine) runSandbox(cfg runtime.SandboxConfig) (runtime.SandboxStatus, 
 		}
 	}
 	if p == nil {
-		p = &pod{cfg: cfg}
+		p = &pod{}
 		m.pods[cfg.UID] = p
 	} else {
 		p.sandbox.Attempt++
 	}
+	p.haveFiles(cfg)
 	p.sandbox.Ready, p.sandbox.CreatedAt = true, m.clock.Now()
 	if !cfg.HostNetwork {
 		m.lastIP++

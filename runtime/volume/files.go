@@ -1,16 +1,12 @@
 package volume
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
-	"sort"
 	"strings"
 
 	"berth/runtime"
@@ -21,49 +17,52 @@ import (
 //	key      -> ..data/key
 //	..data   -> ..3f9a…
 //	..3f9a…/key
+//
+// Directories beside them are mount points of other volumes and stay.
 const (
 	dataLink = "..data"
 	tempName = "..new"
+	reserved = ".."
 )
 
 // maxName is the longest file name the kernel takes.
 const maxName = 255
 
-// WriteFiles makes dir hold exactly these files, all at once for whoever reads. Doing it again with the same files changes nothing.
-// dir must be berth's own, and never writable from inside a pod.
-func WriteFiles(dir string, entries []runtime.File, owner Owner) error {
-	for _, e := range entries {
-		if err := checkName(e.Path); err != nil {
-			return err
-		}
-	}
-	if err := writeFiles(dir, entries, owner); err != nil {
-		return fmt.Errorf("cannot write files of volume: %w", err)
+// WriteFiles makes dir hold exactly these files, all at once for whoever reads. A directory that holds files of the same hash is left as it
+// is. dir must be berth's own, and never writable from inside a pod.
+func WriteFiles(dir string, files runtime.Files, owner Owner) error {
+	if err := writeFiles(dir, files, owner); err != nil {
+		return fmt.Errorf("cannot write files of volume %s: %w", filepath.Base(dir), err)
 	}
 	return nil
 }
 
-func writeFiles(dir string, entries []runtime.File, owner Owner) error {
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+func writeFiles(dir string, files runtime.Files, owner Owner) error {
+	if err := checkHash(files.Hash); err != nil {
 		return err
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { // whatever the umask
+	for _, e := range files.Entries {
+		if err := checkName(e.Path); err != nil {
+			return err
+		}
+	}
+	if err := owner.makeDir(dir); err != nil {
 		return err
 	}
-	version := ".." + digest(entries, owner)
-	if now, err := os.Readlink(filepath.Join(dir, dataLink)); err == nil && now == version {
-		return nil
+	version := reserved + files.Hash
+	if now, err := os.Readlink(filepath.Join(dir, dataLink)); err != nil || now != version {
+		if err := writeVersion(dir, version, files.Entries, owner); err != nil {
+			return err
+		}
+		if err := replaceLink(dir, version, dataLink); err != nil {
+			return err
+		}
 	}
-	if err := writeVersion(dir, version, entries, owner); err != nil {
+	keys, err := linkKeys(dir, version)
+	if err != nil {
 		return err
 	}
-	if err := replaceLink(dir, version, dataLink); err != nil {
-		return err
-	}
-	if err := linkKeys(dir, entries); err != nil {
-		return err
-	}
-	return sweep(dir, version, entries)
+	return sweep(dir, version, keys)
 }
 
 // writeVersion writes all files into a directory with its final name only when it is complete.
@@ -75,7 +74,7 @@ func writeVersion(dir, version string, entries []runtime.File, owner Owner) erro
 	if err := os.RemoveAll(filepath.Join(dir, version)); err != nil {
 		return err
 	}
-	if err := mkdirMode(temp); err != nil {
+	if err := owner.makeDir(temp); err != nil {
 		return err
 	}
 	for _, e := range entries {
@@ -91,14 +90,14 @@ func writeFile(root string, e runtime.File, owner Owner) error {
 	if sub := path.Dir(e.Path); sub != "." {
 		for name := range strings.SplitSeq(sub, "/") {
 			at = filepath.Join(at, name)
-			if err := mkdirMode(at); err != nil && !errors.Is(err, fs.ErrExist) {
+			if err := owner.makeDir(at); err != nil {
 				return err
 			}
 		}
 	}
 	mode := fs.FileMode(e.Mode) & 0o777
 	if owner.FSGroup != nil {
-		mode |= 0o440
+		mode |= 0o440 // as Kubernetes does for what is mounted read-only
 	}
 	name := filepath.Join(root, e.Path)
 	if err := os.WriteFile(name, e.Data, 0o600); err != nil {
@@ -110,29 +109,46 @@ func writeFile(root string, e runtime.File, owner Owner) error {
 	return os.Chmod(name, mode)
 }
 
-// mkdirMode makes a directory that everybody may read, whatever the umask.
-func mkdirMode(name string) error {
-	if err := os.Mkdir(name, 0o755); err != nil {
+// makeDir makes a directory that everybody may read, whatever the umask. With an fsGroup it is the group's. One that exists is no error.
+func (o Owner) makeDir(name string) error {
+	if err := os.Mkdir(name, 0o755); errors.Is(err, fs.ErrExist) {
+		return nil
+	} else if err != nil {
 		return err
 	}
-	return os.Chmod(name, 0o755)
+	mode := fs.FileMode(0o755)
+	if o.FSGroup != nil {
+		mode |= fs.ModeSetgid
+	}
+	if err := os.Chown(name, int(o.Root), int(o.Group())); err != nil {
+		return err
+	}
+	return os.Chmod(name, mode)
 }
 
-func linkKeys(dir string, entries []runtime.File) error {
-	for name := range topLevel(entries) {
+// linkKeys makes a link for each name in the version and returns the names. The version is on disk: a crash may have come between the two.
+func linkKeys(dir, version string) (map[string]bool, error) {
+	entries, err := os.ReadDir(filepath.Join(dir, version))
+	if err != nil {
+		return nil, err
+	}
+	keys := make(map[string]bool, len(entries))
+	for _, e := range entries {
+		name := e.Name()
+		keys[name] = true
 		if now, err := os.Readlink(filepath.Join(dir, name)); err == nil && now == dataLink+"/"+name {
 			continue
 		}
 		if err := replaceLink(dir, dataLink+"/"+name, name); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return keys, nil
 }
 
 func replaceLink(dir, target, name string) error {
 	temp := filepath.Join(dir, tempName)
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.RemoveAll(temp); err != nil {
 		return err
 	}
 	if err := os.Symlink(target, temp); err != nil {
@@ -142,37 +158,47 @@ func replaceLink(dir, target, name string) error {
 }
 
 // sweep removes the links and versions that are no longer meant.
-func sweep(dir, version string, entries []runtime.File) error {
-	keep := topLevel(entries)
-	keep[dataLink], keep[version] = true, true
+func sweep(dir, version string, keys map[string]bool) error {
 	found, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range found {
-		if !keep[e.Name()] {
-			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
+		name := e.Name()
+		ours := strings.HasPrefix(name, reserved) || e.Type()&fs.ModeSymlink != 0
+		if !ours || keys[name] || name == version || name == dataLink {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func topLevel(entries []runtime.File) map[string]bool {
-	names := make(map[string]bool, len(entries)+2)
-	for _, e := range entries {
-		first, _, _ := strings.Cut(e.Path, "/")
-		names[first] = true
+// MakeMountPoint makes a directory inside a directory of files, for another volume to be mounted on. A file that is in the way is an error.
+func MakeMountPoint(dir, sub string, owner Owner) error {
+	if err := checkName(sub); err != nil {
+		return err
 	}
-	return names
+	at := dir
+	for name := range strings.SplitSeq(sub, "/") {
+		at = filepath.Join(at, name)
+		if err := owner.makeDir(at); err != nil {
+			return fmt.Errorf("cannot make mount point %s: %w", sub, err)
+		}
+		if info, err := os.Lstat(at); err != nil || !info.IsDir() {
+			return fmt.Errorf("cannot make mount point %s: the volume has a file there", sub)
+		}
+	}
+	return nil
 }
 
 // checkName refuses a path that could leave the directory or meet the names the directory needs itself.
 func checkName(p string) error {
-	bad := p == "" || path.IsAbs(p) || path.Clean(p) != p || strings.ContainsRune(p, 0)
+	bad := p == "" || path.IsAbs(p) || path.Clean(p) != p || strings.HasPrefix(p, reserved) || strings.ContainsRune(p, 0)
 	for part := range strings.SplitSeq(p, "/") {
-		bad = bad || part == "." || strings.HasPrefix(part, "..") || len(part) > maxName
+		bad = bad || part == "." || part == ".." || len(part) > maxName
 	}
 	if bad {
 		return fmt.Errorf("cannot use %q as the path of a file in a volume", p)
@@ -180,20 +206,10 @@ func checkName(p string) error {
 	return nil
 }
 
-// digest names the content: every byte, mode and owner of it.
-func digest(entries []runtime.File, owner Owner) string {
-	sorted := append([]runtime.File(nil), entries...)
-	sort.Slice(sorted, func(i, j int) bool { return sorted[i].Path < sorted[j].Path })
-	h := sha256.New()
-	number := func(n uint64) { h.Write(binary.LittleEndian.AppendUint64(nil, n)) }
-	number(uint64(owner.Root))
-	number(uint64(owner.Group()))
-	for _, e := range sorted {
-		number(uint64(len(e.Path)))
-		h.Write([]byte(e.Path))
-		number(uint64(len(e.Data)))
-		h.Write(e.Data)
-		number(uint64(e.Mode))
+// checkHash makes sure that a hash can be the name of a version, and of nothing else.
+func checkHash(hash string) error {
+	if hash == "" || len(hash) > 64 || strings.Trim(hash, "0123456789abcdef") != "" {
+		return fmt.Errorf("cannot use %q as the hash of a volume's files", hash)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:12])
+	return nil
 }

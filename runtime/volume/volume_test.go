@@ -1,16 +1,13 @@
 package volume
 
 import (
-	"errors"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"berth/runtime"
@@ -77,87 +74,6 @@ func TestOpenHostPath(t *testing.T) {
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "berth")); err != nil || len(left) > 0 {
 		t.Errorf("something was made in berth's own directory: %v, %v", left, err)
-	}
-}
-
-func TestWriteFiles(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "vol")
-	owner := Owner{Root: uint32(os.Getuid())}
-	read := func() map[string]string {
-		got := map[string]string{}
-		entries, err := os.ReadDir(dir)
-		must(t, err)
-		for _, e := range entries {
-			if strings.HasPrefix(e.Name(), "..") {
-				continue
-			}
-			data, err := os.ReadFile(filepath.Join(dir, e.Name()))
-			if errors.Is(err, syscall.EISDIR) {
-				data, err = os.ReadFile(filepath.Join(dir, e.Name(), "b"))
-			}
-			must(t, err)
-			got[e.Name()] = string(data)
-		}
-		return got
-	}
-	must(t, WriteFiles(dir, []runtime.File{{Path: "a", Data: []byte("1"), Mode: 0o644}, {Path: "gone", Mode: 0o644}, {Path: "sub/b", Data: []byte("2"), Mode: 0o600}}, owner))
-	if diff := cmp.Diff(map[string]string{"a": "1", "gone": "", "sub": "2"}, read()); diff != "" {
-		t.Errorf("first (-want +got):\n%s", diff)
-	}
-	before, err := os.Readlink(filepath.Join(dir, dataLink))
-	must(t, err)
-	held, err := os.Open(filepath.Join(dir, "a"))
-	must(t, err)
-	defer func() { _ = held.Close() }()
-	next := []runtime.File{{Path: "a", Data: []byte("3"), Mode: 0o644}, {Path: "new", Data: []byte("4"), Mode: 0o640}}
-	for range 2 {
-		must(t, WriteFiles(dir, next, owner))
-	}
-	if diff := cmp.Diff(map[string]string{"a": "3", "new": "4"}, read()); diff != "" {
-		t.Errorf("second (-want +got):\n%s", diff)
-	}
-	if after, _ := os.Readlink(filepath.Join(dir, dataLink)); after == before {
-		t.Errorf("%s still leads to %s", dataLink, after)
-	}
-	if entries, _ := os.ReadDir(dir); len(entries) != 4 {
-		t.Errorf("the directory holds %v", entries)
-	}
-	info, err := os.Stat(filepath.Join(dir, "new"))
-	if err != nil || info.Mode() != 0o640 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
-	}
-}
-
-// A crash at any point of an update leaves either version whole, and the next write goes through.
-func TestWriteFilesAfterCrash(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "vol")
-	owner := Owner{Root: uint32(os.Getuid())}
-	must(t, WriteFiles(dir, []runtime.File{{Path: "a", Data: []byte("1"), Mode: 0o644}}, owner))
-	next := []runtime.File{{Path: "a", Data: []byte("2"), Mode: 0o644}}
-	version := ".." + digest(next, owner)
-	for _, half := range []func() error{
-		func() error { return os.MkdirAll(filepath.Join(dir, tempName, "x"), 0o755) },
-		func() error { return os.MkdirAll(filepath.Join(dir, version, "half"), 0o755) },
-	} {
-		must(t, half())
-	}
-	must(t, WriteFiles(dir, next, owner))
-	must(t, os.Symlink("nowhere", filepath.Join(dir, tempName)))
-	must(t, WriteFiles(dir, append(next, runtime.File{Path: "b", Mode: 0o644}), owner))
-	if data, err := os.ReadFile(filepath.Join(dir, "a")); err != nil || string(data) != "2" {
-		t.Errorf("a = %q, %v", data, err)
-	}
-}
-
-func TestWriteFilesRefuses(t *testing.T) {
-	for _, path := range []string{"", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/", "..", "..data", "a/..b", "..new", "a\x00b", strings.Repeat("a", 256)} {
-		dir := filepath.Join(t.TempDir(), "vol")
-		if err := WriteFiles(dir, []runtime.File{{Path: path}}, Owner{}); err == nil {
-			t.Errorf("path %q was accepted", path)
-		}
-		if _, err := os.Lstat(dir); err == nil {
-			t.Errorf("path %q: something was written", path)
-		}
 	}
 }
 
