@@ -230,6 +230,12 @@ func (w *world) checkCreated(p *corev1.Pod) {
 	if controllers == 0 {
 		return
 	}
+	if o := w.objectByUID(ownerUID(p.OwnerReferences)); o != nil {
+		if k := w.kindOf(o); k.made != nil {
+			k.made(w, o, p)
+		}
+		return
+	}
 	d, rs := w.deploymentOf(p)
 	if rs == nil {
 		w.fail("pod %s is made for an owner that is gone", describe(p))
@@ -262,11 +268,13 @@ func (w *world) checkCreated(p *corev1.Pod) {
 
 // checkDeleted judges a pod that is about to be ended. One that serves may go only if enough others do.
 func (w *world) checkDeleted(p *corev1.Pod) {
-	grace := 30 * time.Second
-	if s := p.Spec.TerminationGracePeriodSeconds; s != nil {
-		grace = time.Duration(*s) * time.Second
+	w.noteEnd(p)
+	if o := w.objectByUID(ownerUID(p.OwnerReferences)); o != nil {
+		if k := w.kindOf(o); k.ending != nil {
+			k.ending(w, o, p)
+		}
+		return
 	}
-	w.ends[p.UID] = ending{at: w.clock.since, grace: grace, jumps: w.clock.jumps}
 	d, rs := w.deploymentOf(p)
 	l := w.mainOf(p)
 	if d == nil || p.DeletionTimestamp != nil || !reportedReady(p) || !w.available(p, l, rs.Spec.MinReadySeconds) {
@@ -279,6 +287,18 @@ func (w *world) checkDeleted(p *corev1.Pod) {
 	if f := w.familyOf(d); left < f.floor && !f.disturbed {
 		w.fail("pod %s is ended although only %d others of Deployment %s are available, %d must be", describe(p), left, d.Name, f.floor)
 	}
+}
+
+// noteEnd notes when a pod's grace begins.
+func (w *world) noteEnd(p *corev1.Pod) {
+	w.ends[p.UID] = ending{at: w.clock.since, grace: w.graceOf(p), jumps: w.clock.jumps}
+}
+
+func (w *world) graceOf(p *corev1.Pod) time.Duration {
+	if s := p.Spec.TerminationGracePeriodSeconds; s != nil {
+		return time.Duration(*s) * time.Second
+	}
+	return 30 * time.Second
 }
 
 // availableOf counts the truth. As in Kubernetes, an old revision keeps its own minReadySeconds.

@@ -28,8 +28,12 @@ func (w *world) happenSomething() {
 		w.edit()
 	case n < 61:
 		w.editWishes()
-	case n < 71:
+	case n < 69:
 		w.crash()
+	case n < 71:
+		if len(w.pods) > 0 {
+			w.userEnds(w.pods[w.rng.IntN(len(w.pods))])
+		}
 	case n < 75:
 		w.loseSandbox()
 	case n < 78:
@@ -55,13 +59,18 @@ func (w *world) happenSomething() {
 	}
 }
 
-// edit changes one Deployment, makes one, or deletes one.
+// edit changes one workload, makes one, or deletes one.
 func (w *world) edit() {
-	if len(w.deployments) == 0 || len(w.deployments) < 3 && w.rng.IntN(12) == 0 {
-		w.addDeployment()
+	n := w.workloads()
+	if n == 0 || n < most && w.rng.IntN(12) == 0 {
+		w.addWorkload()
 		return
 	}
-	i := w.rng.IntN(len(w.deployments))
+	i := w.rng.IntN(n)
+	if i >= len(w.deployments) {
+		w.editWorkload(i - len(w.deployments))
+		return
+	}
 	d := new(appsv1.Deployment)
 	*d = *w.deployments[i]
 	if w.rng.IntN(16) == 0 {
@@ -319,4 +328,5 @@ func (w *world) forgetStatuses() {
 		n.Status = appsv1.ReplicaSetStatus{}
 		w.putSet(i, &n)
 	}
+	w.forgetObjects()
 }

@@ -36,8 +36,14 @@ func (w *world) execute(a reconcile.Action) error {
 		return w.createObject(a.Object)
 	case reconcile.UpdateReplicaSet:
 		w.updateSet(a)
+	case reconcile.UpdateObject:
+		w.updateObject(a.Object)
 	case reconcile.DeleteObject:
-		w.deleteSet(a)
+		if a.Key.Kind == reconcile.KindReplicaSet {
+			w.deleteSet(a)
+		} else {
+			w.deleteObject(a)
+		}
 	case reconcile.CreatePod:
 		return w.createPod(a.Pod)
 	case reconcile.DeletePod:
@@ -67,12 +73,14 @@ func (w *world) execute(a reconcile.Action) error {
 }
 
 func (w *world) createObject(obj reconcile.Object) error {
-	rs, ok := obj.(*appsv1.ReplicaSet)
-	if !ok {
-		w.fail("nobody keeps a %T", obj)
-		return nil
+	if rs, ok := obj.(*appsv1.ReplicaSet); ok {
+		return w.createSet(rs)
 	}
-	return w.createSet(rs)
+	if _, i := w.object(reconcile.KeyOf(obj)); i >= 0 {
+		return fmt.Errorf("cannot create %s: it exists", reconcile.KeyOf(obj))
+	}
+	w.keep(copyOf(obj))
+	return nil
 }
 
 func (w *world) createSet(rs *appsv1.ReplicaSet) error {
@@ -139,6 +147,8 @@ func (w *world) enqueueOwner(p *corev1.Pod) {
 		w.enqueue(key(reconcile.KindBarePod, p.Name))
 	} else if rs := w.setByUID(owner); rs != nil {
 		w.enqueue(key(reconcile.KindReplicaSet, rs.Name))
+	} else if o := w.objectByUID(owner); o != nil {
+		w.enqueue(reconcile.KeyOf(o))
 	}
 }
 
@@ -159,10 +169,27 @@ func (w *world) deletePod(a reconcile.DeletePod) {
 		return
 	}
 	w.checkDeleted(p)
-	n := *p
+	w.endPod(i, end, seconds)
+}
+
+// userEnds ends a pod as somebody does by hand: whatever its planners count on is true no more.
+func (w *world) userEnds(p *corev1.Pod) {
+	_, i := find(w.pods, p.Name)
+	if p.DeletionTimestamp != nil || i < 0 {
+		return
+	}
+	w.say("EVENT pod %s is deleted by hand", describe(p))
+	w.disturb(p.UID)
+	grace := w.graceOf(p)
+	w.noteEnd(p)
+	w.endPod(i, metav1.NewTime(w.clock.wall.Add(grace)), int64(grace/time.Second))
+}
+
+func (w *world) endPod(i int, end metav1.Time, seconds int64) {
+	n := *w.pods[i]
 	n.DeletionTimestamp, n.DeletionGracePeriodSeconds = &end, &seconds
 	w.putPod(i, &n)
-	w.enqueue(a.Key)
+	w.enqueue(podKey(&n))
 	w.enqueueOwner(&n)
 }
 
@@ -187,6 +214,8 @@ func (w *world) updateStatus(a reconcile.UpdateStatus) {
 			w.putPod(i, o)
 			w.enqueueOwner(o)
 		}
+	case reconcile.Object:
+		w.updateObjectStatus(o)
 	}
 }
 

@@ -74,6 +74,13 @@ func (w *world) plan(k reconcile.Key) (reconcile.Plan, bool) {
 	case kindGC:
 		return gc.Plan(gc.Input{Live: w.owners(), Objects: w.ownable()}), true
 	}
+	if kind := w.kinds[k.Kind]; kind != nil {
+		o, i := w.object(k)
+		if i < 0 || kind.plan == nil {
+			return reconcile.Plan{}, false
+		}
+		return kind.plan(w, o), true
+	}
 	p, i := find(w.pods, k.Name)
 	if i < 0 {
 		return reconcile.Plan{}, false
@@ -119,12 +126,16 @@ func (w *world) owners() map[types.UID]bool {
 	for _, d := range w.deployments {
 		live[d.UID] = true
 	}
+	for _, p := range w.pods { // they may own, too
+		live[p.UID] = true
+	}
 	return live
 }
 
 // ownable are the objects that others may own, owners first.
 func (w *world) ownable() []reconcile.Object {
-	all := make([]reconcile.Object, 0, len(w.sets)+len(w.pods))
+	all := make([]reconcile.Object, 0, len(w.objects)+len(w.sets)+len(w.pods))
+	all = append(all, w.objects...)
 	for _, s := range w.sets {
 		all = append(all, s)
 	}

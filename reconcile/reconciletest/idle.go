@@ -20,6 +20,11 @@ func (w *world) checkIdle() {
 	for i, s := range w.sets {
 		w.checkIdleSet(s, &x.revisions[i])
 	}
+	for _, o := range w.objects {
+		if k := w.kindOf(o); k != nil && k.idle != nil {
+			k.idle(w, o)
+		}
+	}
 	for _, d := range w.deployments {
 		if d.Status.ObservedGeneration != d.Generation {
 			w.fail("Deployment %s: nobody has looked at generation %d", d.Name, d.Generation)
@@ -45,7 +50,7 @@ func (w *world) checkIdlePod(p *corev1.Pod) {
 			w.fail("pod %s is still there %s after its end was asked for, its grace is %s", describe(p), past, e.grace)
 		}
 	}
-	if owner := ownerUID(p.OwnerReferences); owner != "" && p.DeletionTimestamp == nil && w.setByUID(owner) == nil {
+	if owner := ownerUID(p.OwnerReferences); owner != "" && p.DeletionTimestamp == nil && w.setByUID(owner) == nil && w.objectByUID(owner) == nil {
 		w.fail("pod %s has lost its owner and lives", describe(p))
 	}
 	l := w.mainOf(p)
@@ -79,6 +84,11 @@ func (w *world) checkConverged() {
 	for _, d := range w.deployments {
 		pods += int(*d.Spec.Replicas)
 		w.checkComplete(d)
+	}
+	for _, o := range w.objects {
+		if k := w.kindOf(o); k != nil && k.complete != nil {
+			pods += k.complete(w, o)
+		}
 	}
 	for _, wish := range w.wishes {
 		pods++
@@ -117,6 +127,9 @@ func (w *world) show(a reconcile.Action) {
 	case *corev1.Pod:
 		had, _ := find(w.pods, o.Name)
 		w.say("from %+v\nto   %+v", had.Status, o.Status)
+	case reconcile.Object:
+		had, _ := w.object(reconcile.KeyOf(o))
+		w.say("from %+v\nto   %+v", statusOf(had), statusOf(o))
 	}
 }
 
@@ -144,6 +157,11 @@ func (w *world) everything() []reconcile.Key {
 	}
 	for _, s := range w.sets {
 		keys = append(keys, key(reconcile.KindReplicaSet, s.Name))
+	}
+	for _, o := range w.objects {
+		if k := w.kindOf(o); k != nil && k.plan != nil {
+			keys = append(keys, reconcile.KeyOf(o))
+		}
 	}
 	for _, p := range w.wishes {
 		keys = append(keys, key(reconcile.KindBarePod, p.Name))

@@ -87,7 +87,7 @@ func place[T interface{ GetUID() types.UID }](list []T, uid types.UID) int {
 	return -1
 }
 
-// setsOf returns the ReplicaSets of a Deployment, podsOf the pods of a ReplicaSet.
+// setsOf returns the ReplicaSets of a Deployment, podsOf the pods of any other owner.
 func (w *world) setsOf(owner types.UID) []*appsv1.ReplicaSet {
 	if i := place(w.deployments, owner); i >= 0 {
 		return w.index().deployments[i].sets
@@ -99,7 +99,13 @@ func (w *world) podsOf(owner types.UID) []*corev1.Pod {
 	if i := place(w.sets, owner); i >= 0 {
 		return w.index().revisions[i].pods
 	}
-	return nil
+	var pods []*corev1.Pod
+	for _, p := range w.pods {
+		if ownerUID(p.OwnerReferences) == owner {
+			pods = append(pods, p)
+		}
+	}
+	return pods
 }
 
 // markDue notes which Deployments have something left that is to be looked at.

@@ -3,6 +3,7 @@ package reconciletest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -238,6 +239,9 @@ func (w *world) forget(a reconcile.ForgetPod) {
 		w.fail("%s is forgotten while the machine still has it", a.Pod)
 	}
 	w.dropPod(i)
+	if slices.ContainsFunc(w.objects, func(o reconcile.Object) bool { return ownerUID(o.GetOwnerReferences()) == p.UID }) {
+		w.enqueue(gcKey)
+	}
 	delete(w.memory, a.UID)
 	delete(w.born, a.UID)
 	delete(w.timers, a.Pod)

@@ -2,7 +2,11 @@ package reconciletest
 
 import (
 	"fmt"
+	"slices"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 const (
@@ -34,8 +38,9 @@ func Run(seed uint64, trace bool) Result {
 }
 
 func (w *world) live() {
-	for len(w.deployments) < 2 {
-		w.addDeployment()
+	w.addDeployment()
+	for w.workloads() < least {
+		w.addWorkload()
 	}
 	for len(w.wishes) == 0 {
 		w.editWishes()
@@ -98,12 +103,10 @@ func (w *world) heal() {
 	for i, d := range w.deployments {
 		d = d.DeepCopy()
 		d.Spec.Paused = false
-		if k := kindOf(d.Spec.Template.Spec.Containers[0].Image); k != imageGood && k != imageSlow {
-			w.tags++
-			d.Spec.Template.Spec.Containers[0].Image = fmt.Sprintf("good:%d", w.tags)
-		}
+		w.healTemplate(&d.Spec.Template)
 		w.replace(i, d)
 	}
+	w.healWorkloads()
 	for i, p := range w.wishes {
 		if kindOf(p.Spec.Containers[0].Image) == imageCrash || kindOf(p.Spec.Containers[0].Image) == imageDone && p.Spec.RestartPolicy == "Always" {
 			w.tags++
@@ -113,6 +116,25 @@ func (w *world) heal() {
 		}
 	}
 	w.enqueue(w.everything()...)
+}
+
+// healTemplate gives a template of a workload a program that serves.
+func (w *world) healTemplate(t *corev1.PodTemplateSpec) {
+	if !serves(t.Spec.Containers[0].Image) {
+		w.tags++
+		t.Spec.Containers[0].Image = fmt.Sprintf("good:%d", w.tags)
+	}
+}
+
+func serves(image string) bool { return kindOf(image) == imageGood || kindOf(image) == imageSlow }
+
+// endBroken ends the pods of an owner that will never serve, as a user does by hand where no template reaches them any more.
+func (w *world) endBroken(owner types.UID) {
+	for _, p := range slices.Clone(w.podsOf(owner)) {
+		if !serves(p.Spec.Containers[0].Image) && isActive(p) {
+			w.userEnds(p)
+		}
+	}
 }
 
 // checkRestart holds that a new controller finds nothing to do on the machine.

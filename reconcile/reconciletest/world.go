@@ -35,6 +35,9 @@ type world struct {
 	wishes      []*corev1.Pod
 	sets        []*appsv1.ReplicaSet
 	pods        []*corev1.Pod
+	objects     []reconcile.Object // of all other kinds
+	kinds       map[string]*kind
+	stated      []*kind // those that files state
 	lastUID     int
 	nonce       uint64
 
@@ -120,7 +123,14 @@ func newWorld(seed uint64, tracing bool) *world {
 		arrived:  map[string]time.Duration{},
 		former:   map[string][]corev1.PodTemplateSpec{},
 		labels:   map[*byte]*corev1.Pod{},
+		kinds:    map[string]*kind{},
 		tracing:  tracing,
+	}
+	for _, k := range kinds() {
+		w.kinds[k.name] = k
+		if k.make != nil {
+			w.stated = append(w.stated, k)
+		}
 	}
 	w.fake = runtimetest.New(w.clock)
 	w.fake.OnStart(w.beforeStart)
