@@ -222,6 +222,8 @@ type Resources struct {
 	CPUPeriod   uint64 // microseconds
 	MemoryLimit int64  // bytes
 	MemoryMin   int64  // bytes that are protected from reclaim where the kernel can
+	// OOMScoreAdj is how readily the kernel ends it when the machine has no memory left: -1000 never … 1000 first.
+	OOMScoreAdj int
 }
 
 // Security is how far a container is trusted. The zero value is berth's default.

@@ -175,6 +175,7 @@ func (p *pass) containerConfig(c *container) (runtime.ContainerConfig, error) {
 	if err != nil {
 		return runtime.ContainerConfig{}, err
 	}
+	resources.OOMScoreAdj = p.oomScore(c.spec)
 	security, err := p.security(c, field)
 	if err != nil {
 		return runtime.ContainerConfig{}, err

@@ -221,15 +221,23 @@ func TestResources(t *testing.T) {
 		want             runtime.Resources
 		qos              corev1.PodQOSClass
 	}{
-		"none":    {want: runtime.Resources{CPUShares: 2}, qos: corev1.PodQOSBestEffort},
-		"request": {requests: corev1.ResourceList{"cpu": resource.MustParse("500m")}, want: runtime.Resources{CPUShares: 512}, qos: corev1.PodQOSBurstable},
+		"none":    {want: runtime.Resources{CPUShares: 2, OOMScoreAdj: 1000}, qos: corev1.PodQOSBestEffort},
+		"request": {requests: corev1.ResourceList{"cpu": resource.MustParse("500m")}, want: runtime.Resources{CPUShares: 512, OOMScoreAdj: 999}, qos: corev1.PodQOSBurstable},
+		"a quarter of the memory": {
+			requests: corev1.ResourceList{"memory": *resource.NewQuantity(fresh().Node.Memory/4, resource.BinarySI)},
+			want:     runtime.Resources{CPUShares: 2, OOMScoreAdj: 750}, qos: corev1.PodQOSBurstable,
+		},
+		"nearly all of the memory": {
+			requests: corev1.ResourceList{"memory": *resource.NewQuantity(fresh().Node.Memory, resource.BinarySI)},
+			want:     runtime.Resources{CPUShares: 2, OOMScoreAdj: 3}, qos: corev1.PodQOSBurstable,
+		},
 		"limit": {
 			limits: corev1.ResourceList{"cpu": resource.MustParse("1500m"), "memory": resource.MustParse("64Mi")},
-			want:   runtime.Resources{CPUShares: 1536, CPUQuota: 150000, CPUPeriod: 100000, MemoryLimit: 64 << 20}, qos: corev1.PodQOSGuaranteed,
+			want:   runtime.Resources{CPUShares: 1536, CPUQuota: 150000, CPUPeriod: 100000, MemoryLimit: 64 << 20, OOMScoreAdj: -997}, qos: corev1.PodQOSGuaranteed,
 		},
 		"tiny limit": {
 			limits: corev1.ResourceList{"cpu": resource.MustParse("1m")},
-			want:   runtime.Resources{CPUShares: 2, CPUQuota: 1000, CPUPeriod: 100000}, qos: corev1.PodQOSBurstable,
+			want:   runtime.Resources{CPUShares: 2, CPUQuota: 1000, CPUPeriod: 100000, OOMScoreAdj: 999}, qos: corev1.PodQOSBurstable,
 		},
 	}
 	for name, tt := range tests {

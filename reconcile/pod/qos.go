@@ -36,6 +36,29 @@ func qosClass(spec *corev1.PodSpec) corev1.PodQOSClass {
 	return corev1.PodQOSBurstable
 }
 
+// The kernel ends the containers of BestEffort pods first and those of Guaranteed pods last. The numbers are the kubelet's.
+const (
+	scoreGuaranteed = -997
+	scoreBestEffort = 1000
+	scoreLeast      = 1000 + scoreGuaranteed // of a Burstable pod: worse than a Guaranteed one
+)
+
+// oomScore is how readily the kernel ends a container when the machine has no memory left: the less of it was asked for, the sooner.
+func (p *pass) oomScore(spec *corev1.Container) int {
+	switch qosClass(&p.pod.Spec) {
+	case corev1.PodQOSGuaranteed:
+		return scoreGuaranteed
+	case corev1.PodQOSBestEffort:
+		return scoreBestEffort
+	}
+	request := quantity(spec.Resources.Requests, corev1.ResourceMemory)
+	score := scoreBestEffort
+	if memory := p.in.Node.Memory; memory > 0 {
+		score -= int(float64(scoreBestEffort) * float64(request.Value()) / float64(memory))
+	}
+	return min(max(score, scoreLeast), scoreBestEffort-1)
+}
+
 func quantity(list corev1.ResourceList, name corev1.ResourceName) resource.Quantity {
 	return list[name]
 }

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"strconv"
 	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -22,6 +23,8 @@ type programInput struct {
 	taskFiles []string
 	// cgroups are the container's groups, to be shown inside.
 	cgroups []groupTree
+	// input is where the FIFO that becomes standard input is made; "" for none.
+	input string
 	// root is an empty directory of berth's own that the root file system is mounted on, in the child's mount namespace only.
 	root string
 	// layers are the image's, lowest first; upper and work belong to this attempt. skeleton lies below all of them and has the places
@@ -77,8 +80,10 @@ const atFDCWD = unix.AT_FDCWD
 func compileContainer(in programInput) (*program.Builder, error) {
 	c := &compiler{in: in, sources: map[int]int{}}
 	c.joinCgroups()
+	c.oomScore()
 	c.Call("start a session", unix.SYS_SETSID)
 	c.stdout()
+	c.openInput()
 	c.joinSandbox()
 	c.Call("make all mounts private", unix.SYS_MOUNT, program.Imm(0), c.String("/"), program.Imm(0), program.Imm(unix.MS_REC|unix.MS_PRIVATE))
 	if err := c.openSources(); err != nil {
@@ -112,12 +117,38 @@ func (c *compiler) joinCgroups() {
 	}
 }
 
+// oomScore is written while the machine's /proc is in sight and the child may lower it.
+func (c *compiler) oomScore() {
+	adj := c.in.spec.Process.OOMScoreAdj
+	if adj == nil {
+		return
+	}
+	const file = "/proc/self/oom_score_adj"
+	text := strconv.Itoa(*adj)
+	c.Call("open "+file, unix.SYS_OPENAT, program.Imm(atFDCWD), c.String(file), program.Imm(unix.O_WRONLY|unix.O_CLOEXEC)).SaveTo = 1 + regScratch
+	// EACCES: the machine lets nobody lower it here; the one inherited stays.
+	c.Call("write "+file, unix.SYS_WRITE, program.Reg(regScratch), c.String(text), program.Imm(len(text))).Ignore = [3]syscall.Errno{syscall.EACCES}
+}
+
 func (c *compiler) stdout() {
 	if c.in.spec.Process.Terminal {
 		return
 	}
 	c.Call("put standard output in place", unix.SYS_DUP3, program.Slot(program.SlotStdout), program.Imm(1), program.Imm(0))
 	c.Call("put standard error in place", unix.SYS_DUP3, program.Slot(program.SlotStderr), program.Imm(2), program.Imm(0))
+}
+
+// openInput makes a FIFO standard input. The container's own end is open for both directions, so that it never ends: whoever attaches later
+// finds it waiting.
+func (c *compiler) openInput() {
+	if c.in.input == "" {
+		return
+	}
+	// EEXIST: a start that was cut short has left it.
+	c.Call("make "+c.in.input, unix.SYS_MKNODAT, program.Imm(atFDCWD), c.String(c.in.input), program.Imm(unix.S_IFIFO|0o644), program.Imm(0)).
+		Ignore = [3]syscall.Errno{syscall.EEXIST}
+	c.openat("open "+c.in.input, c.in.input, unix.O_RDWR).SaveTo = 1 + regScratch
+	c.Call("put standard input in place", unix.SYS_DUP3, program.Reg(regScratch), program.Imm(0), program.Imm(0))
 }
 
 func (c *compiler) joinSandbox() {
@@ -140,11 +171,14 @@ func (c *compiler) joinSandbox() {
 		Ignore = [3]syscall.Errno{syscall.ENOSYS, syscall.EDQUOT, syscall.EPERM}
 }
 
-// stdin gives the container a /dev/null of its own as standard input, never the machine's, or a terminal.
+// stdin gives the container a /dev/null of its own as standard input, never the machine's, if it has no terminal and no FIFO.
 func (c *compiler) stdin() {
 	c.openat("open /dev/null", "/dev/null", unix.O_RDWR).SaveTo = 1 + regNull
 	if !c.in.spec.Process.Terminal {
 		c.waitAtGate()
+		if c.in.input != "" {
+			return
+		}
 		c.Call("put standard input in place", unix.SYS_DUP3, program.Reg(regNull), program.Imm(0), program.Imm(0))
 		return
 	}

@@ -123,8 +123,12 @@ func (r *Runtime) prepareStart(ctx context.Context, sandbox sandboxRecord, cfg r
 		Config: cfg, ImageID: image.ID, State: runtime.Created, Process: spec.Process, Caps: caps,
 		LogPath: filepath.Join(r.dirs.podLogs(sandbox.Config.Namespace, sandbox.Config.Name, sandbox.Config.UID), cfg.Name, fmt.Sprintf("%d.log", cfg.Attempt)),
 	}
+	fifo := ""
+	if cfg.Stdin && !cfg.TTY {
+		fifo = r.dirs.fifo(sandbox.Config.UID, c.at(), "in")
+	}
 	return &start{sandbox: sandbox, c: c, image: image, in: programInput{
-		spec: spec, caps: caps, filter: filter, idBase: sandbox.IDBase, root: r.dirs.root(), layers: image.Layers, skeleton: r.dirs.skeleton(),
+		spec: spec, caps: caps, filter: filter, idBase: sandbox.IDBase, input: fifo, root: r.dirs.root(), layers: image.Layers, skeleton: r.dirs.skeleton(),
 		joinIPC: !sandbox.Config.HostIPC, joinNet: !sandbox.Config.HostNetwork, joinUTS: !sandbox.Config.HostNetwork,
 	}}, nil
 }

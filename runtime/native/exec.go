@@ -79,6 +79,7 @@ func (r *Runtime) compileExec(uid string, rec containerRecord, sandbox sandboxRe
 		spec: &runtime.Spec{Process: &proc}, idBase: sandbox.IDBase, taskFiles: r.cgroups.Group(uid, rec.Config.Name).TaskFiles(),
 	}}
 	c.joinCgroups()
+	c.oomScore()
 	c.Call("start a session", unix.SYS_SETSID)
 	const all = unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 	c.Call("enter the container", unix.SYS_SETNS, program.Slot(program.SlotTarget), program.Imm(all))

@@ -15,7 +15,7 @@ import (
 //	RUN-DIR/boot-id                          another boot: all below pods is history
 //	RUN-DIR/root                             empty; each container's root is mounted here, in its own mount namespace
 //	RUN-DIR/pods/UID/sandbox.json            record of the pod
-//	RUN-DIR/pods/UID/NAME.ATTEMPT.json       record of a container, .exit its end as the keeper saw it, .out and .err its FIFOs
+//	RUN-DIR/pods/UID/NAME.ATTEMPT.json       record of a container, .exit its end as the keeper saw it, .in, .out and .err its FIFOs
 //	RUN-DIR/pods/UID/files/VOLUME            ConfigMaps, Secrets and the like
 //	RUN-DIR/pods/UID/memory/VOLUME           emptyDirs in memory, and shm: mounted in the keeper's mount namespace only
 //	STATE-DIR/skeleton                       the lowest layer of every container

@@ -78,7 +78,7 @@ func (r *Runtime) ownsGroup(p *pod, c *container) bool {
 
 func (r *Runtime) removeRecords(uid, at string) error {
 	var errs []error
-	for _, f := range []string{r.dirs.fifo(uid, at, "out"), r.dirs.fifo(uid, at, "err"), r.dirs.exit(uid, at), r.dirs.record(uid, at) + tempSuffix, r.dirs.record(uid, at)} {
+	for _, f := range []string{r.dirs.fifo(uid, at, "in"), r.dirs.fifo(uid, at, "out"), r.dirs.fifo(uid, at, "err"), r.dirs.exit(uid, at), r.dirs.record(uid, at) + tempSuffix, r.dirs.record(uid, at)} {
 		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}

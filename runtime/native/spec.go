@@ -73,6 +73,7 @@ func buildSpec(in specInput) (*runtime.Spec, error) {
 			NoNewPrivileges: sec.NoNewPrivileges,
 			Rlimits:         []specs.POSIXRlimit{openFilesLimit(in.openFiles)},
 			Capabilities:    capabilitySets(in.caps, in.user.UID),
+			OOMScoreAdj:     &in.container.Resources.OOMScoreAdj,
 		},
 		Mounts: systemMounts(in),
 		Linux: &specs.Linux{
