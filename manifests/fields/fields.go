@@ -134,6 +134,15 @@ func of(typ string, lines ...[]Row) []Row {
 	return rows
 }
 
+// shown fields are honoured, and each has the case of its own name in the test TestFields.
+func shown(names string) []Row {
+	rows := honoured("", names)
+	for i, r := range rows {
+		rows[i].Test = "TestFields/" + r.Field + r.narrow()
+	}
+	return rows
+}
+
 func honoured(test, names string) []Row { return line(Row{Verdict: Honoured, Test: test}, names) }
 func approximated(test, text, names string) []Row {
 	return line(Row{Verdict: Approximated, Test: test, Text: text}, names)
