@@ -37,6 +37,7 @@ race:
 		awk '$$1 ~ /\.test$$/ && !/ k8s.io\/kubernetes\// {sub(/\.test$$/, "", $$1); print $$1}')
 
 root: ## the parts of the runtime on the real kernel; needs root
+	@[ "$$(id -u)" = 0 ] || { echo "make root: these tests make namespaces and mounts: run them as root"; exit 1; }
 	$(GO) test -count=1 -timeout 10m ./runtime/... ./e2e/isolate/... ./e2e/leak/... ./e2e/images/...
 
 e2e: ## the built binary as a user sees it; needs root
