@@ -4,12 +4,13 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 SEEDS ?= 100000
 SIM ?= 60s
+CORPUS ?= testdata/corpus
 LDFLAGS := -s -w -X berth/cmd/berth/internal/cli.version=$(VERSION)
 LINT := $(GO) tool -modfile=.tools/go.mod golangci-lint
 PURE := ./cmd/... ./controller/... ./manifests/... ./reconcile/... ./e2e/layers/... ./e2e/registry/... ./runtime/runtimetest/...
 export CGO_ENABLED = 0
 
-.PHONY: help build demo test deps unit race root e2e sim bench lint fmt verify clean
+.PHONY: help build demo test deps unit race root e2e sim bench corpus lint fmt verify clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -48,6 +49,9 @@ sim: ## the simulation with SEEDS seeds
 
 bench: deps ## speed and memory beside the physical limit and other engines; needs root
 	$(GO) run ./e2e/bench
+
+corpus: deps ## run the manifests of others below CORPUS unchanged, with stand-ins for their images; needs root
+	$(GO) run ./e2e/corpus $(CORPUS)
 
 lint: ## golangci-lint, pinned in .tools
 	$(LINT) run
