@@ -16,9 +16,11 @@ type fieldCase struct {
 	// script is what the container runs; what it prints is what is seen, unless see says otherwise.
 	script string
 	see    func(b *harness.Berth, pod string) (string, error)
-	// main and pod are the field, in the container or in the pod's spec; bothMain and bothPod are in both pods: flow mappings without
-	// braces, as in manifest. init is an init container of both.
-	main, pod, bothMain, bothPod, init string
+	// main, pod and meta are the field, in the container, in the pod's spec or in its metadata; instead and podInstead stand in
+	// the pod without it. bothMain, bothPod and bothMeta are in both pods. All are flow mappings without braces, as in manifest.
+	main, pod, meta, instead, podInstead, bothMain, bothPod, bothMeta string
+	// init and more are an init container and a further container of both.
+	init, more string
 	// with and without are what is to be seen.
 	with, without string
 	// objects are other objects that the pods need.
@@ -31,9 +33,11 @@ const (
 )
 
 func (c fieldCase) manifest(name string, with bool) string {
-	main, spec := []string{c.bothMain}, []string{c.bothPod, "terminationGracePeriodSeconds: 0"}
+	main, spec, meta := []string{c.bothMain}, []string{c.bothPod, "terminationGracePeriodSeconds: 0"}, []string{c.bothMeta}
 	if with {
-		main, spec = append(main, c.main), append(spec, c.pod)
+		main, spec, meta = append(main, c.main), append(spec, c.pod), append(meta, c.meta)
+	} else {
+		main, spec = append(main, c.instead), append(spec, c.podInstead)
 	}
 	script := c.script
 	if c.see == nil && script != "" {
@@ -46,7 +50,10 @@ func (c fieldCase) manifest(name string, with bool) string {
 	if c.init != "" {
 		m.init = []string{c.init}
 	}
-	return m.String()
+	if c.more != "" {
+		m.more = []string{c.more}
+	}
+	return strings.Replace(m.String(), "labels: {app: "+name+"}", joined(meta), 1)
 }
 
 func joined(parts []string) string {
@@ -62,6 +69,9 @@ func joined(parts []string) string {
 // printed is what the pod's script has printed.
 func printed(b *harness.Berth, pod string) (string, error) {
 	r := b.CLI("logs", pod, "-c", "main")
+	if r.Code != 0 {
+		r = b.CLI("logs", pod, "-c", "main", "-n", "other")
+	}
 	text, _, ok := strings.Cut(r.Stdout, theEnd)
 	if !ok {
 		return "", fmt.Errorf("exit code %d: %s%s", r.Code, r.Stdout, r.Stderr)
@@ -112,6 +122,26 @@ func limit(v1, v2 string) func(b *harness.Berth, pod string) (string, error) {
 	}
 }
 
+// restarted tells a container that was started anew from one that was not.
+func restarted(b *harness.Berth, pod string) (string, error) {
+	s, err := b.Look()
+	for _, p := range s.Pods {
+		if p.Name == pod && p.Container("main").Restarts > 0 {
+			return "restarted", err
+		}
+	}
+	return state(b, pod)
+}
+
+// field is an environment with a field of the pod as A, resource one with a limit.
+func field(path string) string {
+	return fmt.Sprintf("env: [{name: A, valueFrom: {fieldRef: {fieldPath: %q}}}]", path)
+}
+
+func resource(ref string) string {
+	return "env: [{name: A, valueFrom: {resourceFieldRef: {" + ref + "}}}]"
+}
+
 // byVersion chooses between what versions 1 and 2 of cgroups show.
 func byVersion(v1, v2 string) string {
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
@@ -121,7 +151,8 @@ func byVersion(v1, v2 string) string {
 }
 
 func fieldCases() map[string]fieldCase {
-	const mount = "volumeMounts: [{name: v, mountPath: /v}]"
+	const mount, dir = "volumeMounts: [{name: v, mountPath: /v}]", "volumes: [{name: v, emptyDir: {}}]"
+	host := func(kind string) string { return "volumes: [{name: v, hostPath: {path: /etc, type: " + kind + "}}]" }
 	image := "image: " + images.Ref(images.Tool)
 	status := func(fields string) string { return "grep -E '^(" + fields + "):' /proc/self/status | tr -d '\\t '" }
 	return map[string]fieldCase{
@@ -139,7 +170,45 @@ func fieldCases() map[string]fieldCase {
 		"limits[cpu]":              {see: limit("cpu.cfs_quota_us", "cpu.max"), script: "sleep 1000", main: "resources: {limits: {cpu: 500m}}", with: "50000*", without: "*"},
 		"limits[memory]":           {see: limit("memory.limit_in_bytes", "memory.max"), script: "sleep 1000", main: "resources: {limits: {memory: 32Mi}}", with: "33554432", without: "*"},
 
-		"restartPolicy": {see: state, script: "exit 0", pod: "restartPolicy: Never", with: "Succeeded Completed", without: "Running *"},
+		"restartPolicy": {see: restarted, script: "exit 0", pod: "restartPolicy: Never", with: "Succeeded Completed", without: "restarted"},
+
+		"restartPolicyRules": {
+			see: restarted, script: "exit 42", bothPod: "restartPolicy: Never", bothMain: "restartPolicy: Never",
+			main: "restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}]", with: "restarted", without: "Failed Error",
+		},
+		"restartPolicyRules.operator": {
+			see: restarted, script: "exit 42", bothPod: "restartPolicy: Never", bothMain: "restartPolicy: Never",
+			main:    "restartPolicyRules: [{action: Restart, exitCodes: {operator: NotIn, values: [1]}}]",
+			instead: "restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [1]}}]", with: "restarted", without: "Failed Error",
+		},
+
+		// Where variables come from.
+		"expansion":          {script: `echo "$B"`, main: "env: [{name: A, value: one}, {name: B, value: $(A) $(C) $$(A)}]", with: "one $(C) $(A)", without: ""},
+		"fieldRef":           {script: `echo "$A"`, main: field("metadata.name"), with: "with-fieldref", without: ""},
+		"namespace":          {script: `echo "$A"`, bothMain: field("metadata.namespace"), meta: "namespace: other", with: "other", without: "default"},
+		"labels":             {script: `echo "$A"`, bothMain: field("metadata.labels['x']"), meta: "labels: {x: set}", with: "set", without: ""},
+		"annotations":        {script: `echo "$A"`, bothMain: field("metadata.annotations['x']"), meta: "annotations: {x: set}", with: "set", without: ""},
+		"serviceAccountName": {script: `echo "$A"`, bothMain: field("spec.serviceAccountName"), pod: "serviceAccountName: robot", with: "robot", without: "default"},
+		"resourceFieldRef":   {script: `echo "$A"`, bothMain: "resources: {limits: {memory: 32Mi}}", main: resource("resource: limits.memory"), with: "33554432", without: ""},
+		"resourceFieldRef.divisor": {
+			script: `echo "$A"`, bothMain: "resources: {limits: {memory: 32Mi}}",
+			main: resource("resource: limits.memory, divisor: 1Mi"), instead: resource("resource: limits.memory"), with: "32", without: "33554432",
+		},
+		"resourceFieldRef.containerName": {
+			script: `echo "$A"`, bothMain: "resources: {limits: {memory: 32Mi}}", more: "{name: other, " + run("sleep") + ", resources: {limits: {memory: 64Mi}}}",
+			main: resource("resource: limits.memory, containerName: other"), instead: resource("resource: limits.memory"), with: "67108864", without: "33554432",
+		},
+
+		// Files.
+		"mountPath":     {script: "grep -c ' /v ' /proc/self/mounts", bothPod: dir, main: mount, with: "1", without: "0"},
+		"volumeMounts":  {script: "grep -c ' /v ' /proc/self/mounts", bothPod: dir, main: mount, with: "1", without: "0"},
+		"medium":        {script: "stat -fc %T /v", bothMain: mount, pod: "volumes: [{name: v, emptyDir: {medium: Memory}}]", podInstead: dir, with: "tmpfs", without: "*"},
+		"sizeLimit":     {script: "df -k /v | awk 'END {print $2}'", bothMain: mount, pod: "volumes: [{name: v, emptyDir: {medium: Memory, sizeLimit: 1Mi}}]", podInstead: "volumes: [{name: v, emptyDir: {medium: Memory}}]", with: "1024", without: "*"},
+		"readOnly":      {script: "echo x 2>/dev/null >/v/x && echo writable || echo read-only", bothPod: dir, main: "volumeMounts: [{name: v, mountPath: /v, readOnly: true}]", instead: mount, with: "read-only", without: "writable"},
+		"subPath":       {script: "ls /v /w", bothPod: dir, main: "volumeMounts: [{name: v, mountPath: /w}, {name: v, mountPath: /v, subPath: deep}]", instead: "volumeMounts: [{name: v, mountPath: /w}, {name: v, mountPath: /v}]", with: "/v:\n\n/w:\ndeep", without: "/v:\n\n/w:"},
+		"subPathExpr":   {script: "ls /w", bothPod: dir, main: field("metadata.namespace") + ", volumeMounts: [{name: v, mountPath: /w}, {name: v, mountPath: /v, subPathExpr: in-$(A)}]", with: "in-default", without: "*"},
+		"hostPath":      {script: "test -e /v/passwd && echo the machine || echo empty", bothMain: mount, pod: host("Directory"), podInstead: dir, with: "the machine", without: "empty"},
+		"hostPath.type": {see: state, script: "sleep 1000", bothMain: mount, pod: host("File"), podInstead: host("Directory"), with: "Pending *", without: "Running Running"},
 
 		// Security, container before pod.
 		"runAsUser":                {script: "id -u", main: "securityContext: {runAsUser: 1234}", with: "1234", without: "0"},
@@ -156,7 +225,7 @@ func fieldCases() map[string]fieldCase {
 		"pod runAsGroup":           {script: "id -g", pod: "securityContext: {runAsGroup: 1234}", with: "1234", without: "0"},
 		"pod runAsNonRoot":         {see: state, script: "sleep 1000", pod: "securityContext: {runAsNonRoot: true}", with: "Pending CreateContainerConfigError *", without: "Running Running"},
 		"pod seccompProfile":       {script: status("Seccomp"), pod: "securityContext: {seccompProfile: {type: Unconfined}}", with: "Seccomp:0", without: "Seccomp:2"},
-		"fsGroup":                  {script: "stat -c %g /v", bothMain: mount, bothPod: "volumes: [{name: v, emptyDir: {}}]", pod: "securityContext: {fsGroup: 1234}", with: "1234", without: "0"},
+		"fsGroup":                  {script: "stat -c %g /v", bothMain: mount, bothPod: dir, pod: "securityContext: {fsGroup: 1234}", with: "1234", without: "0"},
 		"supplementalGroups":       {script: "id -G", pod: "securityContext: {supplementalGroups: [1234]}", with: "0 1234", without: "0"},
 		"sysctls":                  {script: "cat /proc/sys/net/ipv4/ip_unprivileged_port_start", pod: "securityContext: {sysctls: [{name: net.ipv4.ip_unprivileged_port_start, value: '77'}]}", with: "77", without: "0"},
 

@@ -116,6 +116,16 @@ func mustDecode(t *testing.T, text string) Decoded {
 	return d
 }
 
+// An object without a name gets one of its generateName, and the same one at every reading.
+func TestGenerateName(t *testing.T) {
+	text := strings.Replace(goodDeployment, "{name: web}", "{generateName: web-}", 1)
+	first, again := mustDecode(t, text), mustDecode(t, text)
+	name := first.Objects[0].Key.Name
+	if !strings.HasPrefix(name, "web-") || len(name) != len("web-")+5 || again.Objects[0].Key.Name != name {
+		t.Errorf("named %q, then %q", name, again.Objects[0].Key.Name)
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	d := mustDecode(t, goodDeployment)
 	o, ok := d.Objects[0].Object.(*appsv1.Deployment)

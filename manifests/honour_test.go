@@ -92,6 +92,7 @@ func TestEveryRowHasAField(t *testing.T) {
 		switch s := types[r.Type]; {
 		case r.Field == "" && !kinds[r.Type]:
 			t.Errorf("%s: there is no such kind", r.Type)
+		case r.Type == "any object":
 		case r.Field != "" && (s == nil || s.fields[r.Field] == nil):
 			t.Errorf("%s: there is no such field", r.Name())
 		}

@@ -47,7 +47,7 @@ type Row struct {
 
 // Name is the field as a reader knows it: Container.resources[cpu], Volume.medium=Memory.
 func (r Row) Name() string {
-	_, name, _ := strings.Cut(r.Type, ".")
+	name := r.Type[strings.LastIndexByte(r.Type, '.')+1:]
 	if r.Field != "" {
 		name += "." + r.Field
 	}
@@ -81,9 +81,13 @@ func Rows() []Row { return shared().rows }
 // Of returns the row about a field, as written with this key and value ("" for none). The narrowest row wins. It reports false
 // when the table knows nothing of the field.
 func Of(typ, field, key, value string) (Row, bool) {
+	rows := shared().index[place{typ, field}]
+	if len(rows) == 0 {
+		rows = shared().index[place{anyObject, field}]
+	}
 	var best Row
 	found := false
-	for _, r := range shared().index[place{typ, field}] {
+	for _, r := range rows {
 		if r.fits(key, value) && (!found || len(r.Key)+len(r.Value) > len(best.Key)+len(best.Value)) {
 			best, found = r, true
 		}

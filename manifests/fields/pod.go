@@ -24,7 +24,7 @@ func pods() []Row {
 			notEnforced("is not measured yet", "activeDeadlineSeconds"),
 			notEnforced("nobody sets these conditions", "readinessGates"),
 			notEnforced("no variables are made of services yet", "enableServiceLinks"),
-			approximated("TestEnvironment", "the name is known in the pod; there is no API that it would open", "serviceAccountName serviceAccount"),
+			approximated("TestFields/serviceAccountName", "the name is known in the pod; there is no API that it would open", "serviceAccountName serviceAccount"),
 			notEnforced("there is no API that a token would open, and none is mounted", "automountServiceAccountToken"),
 			honoured("TestRefused", "automountServiceAccountToken=false"),
 			notEnforced(oneMachine, "nodeName nodeSelector affinity tolerations topologySpreadConstraints schedulerName schedulingGroup"),

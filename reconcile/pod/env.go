@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -78,7 +79,7 @@ func (p *pass) fieldValue(path, field string) (string, error) {
 	case "spec.nodeName":
 		return p.in.Node.Name, nil
 	case "spec.serviceAccountName":
-		return p.pod.Spec.ServiceAccountName, nil
+		return cmp.Or(p.pod.Spec.ServiceAccountName, "default"), nil // as the server's admission fills it in
 	case "status.hostIP", "status.hostIPs":
 		return p.in.Node.HostIP, nil
 	case "status.podIP", "status.podIPs":
