@@ -49,6 +49,8 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 		c.images.pull(ctx, a, c.credentials(a))
 	case reconcile.RunSandbox:
 		return c.runSandbox(ctx, a)
+	case reconcile.UpdateFiles:
+		return false, c.onMachine(a.Pod, a.UID, c.opts.Pods.UpdateFiles(ctx, string(a.UID), a.Volumes))
 	case reconcile.StartContainer:
 		return c.startContainer(ctx, a)
 	case reconcile.SignalContainer:

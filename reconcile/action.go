@@ -1,6 +1,9 @@
 package reconcile
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // String tells what will be done in one line: verb, object, reason.
 
@@ -21,6 +24,14 @@ func (a RecordEvent) String() string { return fmt.Sprintf("%s: %s: %s", a.Key, a
 func (a PullImage) String() string { return fmt.Sprintf("pull %s for %s", a.Ref, a.Pod) }
 
 func (a RunSandbox) String() string { return "run sandbox of " + a.Pod.String() }
+
+func (a UpdateFiles) String() string {
+	names := make([]string, len(a.Volumes))
+	for i := range a.Volumes {
+		names[i] = a.Volumes[i].Name
+	}
+	return "update files of " + a.Pod.String() + ": volume " + strings.Join(names, ", ")
+}
 
 func (a StartContainer) String() string {
 	return fmt.Sprintf("start container %s of %s, attempt %d", a.Config.Name, a.Pod, a.Config.Attempt)

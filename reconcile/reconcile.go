@@ -122,6 +122,12 @@ type (
 		Pod    Key
 		Config runtime.SandboxConfig
 	}
+	// UpdateFiles replaces the content of volumes under the running containers.
+	UpdateFiles struct {
+		Pod     Key
+		UID     types.UID
+		Volumes []runtime.Volume // of Files
+	}
 	// StartContainer starts one attempt of a container.
 	StartContainer struct {
 		Pod    Key
@@ -171,6 +177,7 @@ func (SetRevision) isAction()      {}
 func (RecordEvent) isAction()      {}
 func (PullImage) isAction()        {}
 func (RunSandbox) isAction()       {}
+func (UpdateFiles) isAction()      {}
 func (StartContainer) isAction()   {}
 func (SignalContainer) isAction()  {}
 func (KillContainer) isAction()    {}

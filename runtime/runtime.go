@@ -172,7 +172,8 @@ type HostPath struct {
 // Files is a read-only directory of small files, replaced as a whole.
 type Files struct {
 	Entries []File
-	// Hash is carried and returned: identifies the content. Files with the hash that the volume has already are left as they are.
+	// Hash is carried and returned: identifies the content, 1 to 64 of [0-9a-f]. Files with the hash that the volume has already are left as
+	// they are; Entries may then be nil.
 	Hash string
 }
 

@@ -88,9 +88,8 @@ func TestContent(t *testing.T) {
 	if _, ok := m.Variable("a"); ok {
 		t.Error("binary data became a variable")
 	}
-	other := OfSecret(&corev1.Secret{Data: map[string][]byte{"bt": []byte("ext")}})
-	if s.Hash == other.Hash || s.Hash == "" {
-		t.Errorf("hashes %q and %q", s.Hash, other.Hash)
+	if m.Hash("a") == m.Hash("b") || m.Hash("b") != s.Hash("b") || m.Hash("b") == "" || m.Hash("none") != "" {
+		t.Errorf("hashes %q, %q, %q, %q", m.Hash("a"), m.Hash("b"), s.Hash("b"), m.Hash("none"))
 	}
 }
 

@@ -2,9 +2,7 @@ package config
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
-	"hash"
 	"maps"
 	"slices"
 
@@ -13,12 +11,11 @@ import (
 
 // Content is what a ConfigMap or a Secret says. It shares its values with the object and is never changed.
 type Content struct {
-	// Hash is equal for equal content; labels and the like do not count.
-	Hash string
-
 	text   map[string]string // a ConfigMap's data
 	bytes  map[string][]byte // a ConfigMap's binaryData, a Secret's data
 	secret bool
+	keys   []string
+	hashes map[string]string
 }
 
 // Contents are objects that exist, by name.
@@ -29,17 +26,25 @@ func OfConfigMap(m *corev1.ConfigMap) *Content {
 	return newContent(&Content{text: m.Data, bytes: m.BinaryData})
 }
 
-// OfSecret is the content of a Secret. Its stringData is in its data already.
+// OfSecret is the content of a Secret, whose stringData must be in its data already.
 func OfSecret(s *corev1.Secret) *Content { return newContent(&Content{bytes: s.Data, secret: true}) }
 
+// newContent reads everything once: who asks later what has changed, asks often.
 func newContent(c *Content) *Content {
-	h := sha256.New()
-	for _, key := range c.Files() {
-		c.add(h, key)
+	c.keys = slices.AppendSeq(make([]string, 0, len(c.text)+len(c.bytes)), maps.Keys(c.text))
+	c.keys = slices.AppendSeq(c.keys, maps.Keys(c.bytes))
+	slices.Sort(c.keys)
+	c.hashes = make(map[string]string, len(c.keys))
+	for _, key := range c.keys {
+		data, _ := c.File(key)
+		sum := sha256.Sum256(data)
+		c.hashes[key] = hex.EncodeToString(sum[:8])
 	}
-	c.Hash = sum(h)
 	return c
 }
+
+// Hash is equal for equal values of a key, "" for a key that is not there.
+func (c *Content) Hash(key string) string { return c.hashes[key] }
 
 // Variable is the value of a key for an environment: binaryData is none.
 func (c *Content) Variable(key string) (string, bool) {
@@ -68,25 +73,5 @@ func (c *Content) File(key string) ([]byte, bool) {
 	return data, ok
 }
 
-// Files are all keys, sorted. No key is in both data and binaryData: validation sees to it.
-func (c *Content) Files() []string {
-	keys := slices.AppendSeq(make([]string, 0, len(c.text)+len(c.bytes)), maps.Keys(c.text))
-	keys = slices.AppendSeq(keys, maps.Keys(c.bytes))
-	slices.Sort(keys)
-	return keys
-}
-
-// add hashes a key with its value, or with there being none.
-func (c *Content) add(h hash.Hash, key string) {
-	data, ok := c.File(key)
-	size := uint64(len(data)) + 1
-	if !ok {
-		size = 0
-	}
-	head := binary.LittleEndian.AppendUint64(nil, uint64(len(key)))
-	_, _ = h.Write(binary.LittleEndian.AppendUint64(append(head, key...), size))
-	_, _ = h.Write(data)
-}
-
-// sum is short: it tells versions of one object apart, nobody attacks it.
-func sum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)[:8]) }
+// Files are all keys, sorted. No key is in both data and binaryData: validation sees to it. The list must not be changed.
+func (c *Content) Files() []string { return c.keys }

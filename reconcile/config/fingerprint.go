@@ -2,7 +2,9 @@ package config
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"strconv"
 	"strings"
@@ -41,16 +43,19 @@ func (r *Reference) hash(c *Content) (hash string, known bool) {
 		return absent, r.Optional
 	}
 	h := sha256.New()
+	add := func(key string) { _, _ = fmt.Fprintf(h, "%q %s\n", key, c.Hash(key)) }
 	for _, k := range r.Keys {
-		if _, ok := c.File(k.Name); !ok && !k.Optional {
+		if c.Hash(k.Name) == "" && !k.Optional {
 			return "", false
 		}
-		c.add(h, k.Name)
+		add(k.Name)
 	}
 	if r.All {
-		return c.Hash, true
+		for _, key := range c.Files() {
+			add(key)
+		}
 	}
-	return sum(h), true
+	return hex.EncodeToString(h.Sum(nil)[:8]), true // short: it tells versions of one object apart
 }
 
 // RollsOut tells whether a workload with these annotations follows changes of what it uses.

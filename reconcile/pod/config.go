@@ -40,12 +40,7 @@ func (p *pass) check() error {
 	if err := p.checkSecurity(); err != nil {
 		return err
 	}
-	for i := range spec.Volumes {
-		if _, err := volume(&spec.Volumes[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return p.findVolumes()
 }
 
 // sandbox is what the containers share. check has passed.
@@ -59,6 +54,7 @@ func (p *pass) sandbox() runtime.SandboxConfig {
 		UserNamespace: spec.HostUsers != nil && !*spec.HostUsers,
 		DNS:           p.dns(),
 		PidsLimit:     pidsLimit,
+		Volumes:       p.volumes,
 	}
 	for _, a := range spec.HostAliases {
 		cfg.Hosts = append(cfg.Hosts, runtime.HostAlias{IP: a.IP, Hostnames: a.Hostnames})
@@ -70,11 +66,6 @@ func (p *pass) sandbox() runtime.SandboxConfig {
 				cfg.Sysctls = map[string]string{}
 			}
 			cfg.Sysctls[dotted(sysctl.Name)] = sysctl.Value
-		}
-	}
-	for i := range spec.Volumes {
-		if v, err := volume(&spec.Volumes[i]); err == nil {
-			cfg.Volumes = append(cfg.Volumes, v)
 		}
 	}
 	return cfg

@@ -65,18 +65,19 @@ func TestRefused(t *testing.T) {
 		mutate func(*pod.Input)
 		want   string
 	}{
-		"configMap volume":   {volumes(corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}}}), `spec.volumes[data].configMap: volumes of ConfigMaps are not supported yet (ConfigMap "conf")`},
-		"secret volume":      {volumes(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "key"}}), `(Secret "key")`},
 		"claim":              {volumes(corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "disk"}}), `(PersistentVolumeClaim "disk")`},
-		"projected volume":   {volumes(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{}}), "spec.volumes[data].projected"},
+		"a token": {volumes(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}},
+		}}}), "spec.volumes[data].projected.sources[0].serviceAccountToken: there is no API server"},
+		"a trust bundle": {volumes(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{Path: "ca"}},
+		}}}), "spec.volumes[data].projected.sources[0].clusterTrustBundle"},
+		"a certificate": {volumes(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{PodCertificate: &corev1.PodCertificateProjection{}},
+		}}}), "spec.volumes[data].projected.sources[0].podCertificate"},
 		"nfs volume":         {volumes(corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{Server: "x"}}), "spec.volumes[data].nfs"},
 		"huge pages":         {volumes(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumHugePages}}), "spec.volumes[data].emptyDir.medium"},
-		"env from configMap": {valueFrom(corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}}}), `spec.containers[0].env[0].valueFrom.configMapKeyRef: ConfigMaps are not supported yet (ConfigMap "conf")`},
-		"env from secret":    {valueFrom(corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "key"}}}), `(Secret "key")`},
 		"env from file":      {valueFrom(corev1.EnvVarSource{FileKeyRef: &corev1.FileKeySelector{}}), "spec.containers[0].env[0].valueFrom"},
-		"all env from configMap": {spec(func(c *corev1.Container) {
-			c.EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}}}}
-		}), `spec.containers[0].envFrom[0].configMapRef`},
 		"env from an unknown field": {valueFrom(corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "spec.x"}}), "valueFrom.fieldRef"},
 		"SELinux":                   {secured(func(s *corev1.SecurityContext) { s.SELinuxOptions = &corev1.SELinuxOptions{Type: "t"} }), "spec.containers[0].securityContext.seLinuxOptions"},
 		"SELinux of the pod":        {podSecured(func(s *corev1.PodSecurityContext) { s.SELinuxOptions = &corev1.SELinuxOptions{Level: "s0"} }), "spec.securityContext.seLinuxOptions"},

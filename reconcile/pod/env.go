@@ -8,59 +8,118 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"berth/reconcile"
+	"berth/reconcile/config"
 )
 
-// env returns the environment of a container, and a look-up in it for its command and paths. A later variable may use earlier ones.
+// environment collects variables in the order in which they are first named.
+type environment struct {
+	names  []string
+	values map[string]string
+}
+
+func (e *environment) set(name, value string) {
+	if _, had := e.values[name]; !had {
+		e.names = append(e.names, name)
+	}
+	e.values[name] = value
+}
+
+func (e *environment) lookup(name string) (string, bool) {
+	v, ok := e.values[name]
+	return v, ok
+}
+
+// list is NAME=VALUE, in order. What the kernel would cut off is refused; the value may be a secret and is not shown.
+func (e *environment) list(field string) ([]string, error) {
+	out := make([]string, 0, len(e.names))
+	for _, name := range e.names {
+		if strings.ContainsRune(e.values[name], 0) {
+			return nil, refusal(field+".env", "the value of variable %q has a NUL byte", name)
+		}
+		out = append(out, name+"="+e.values[name])
+	}
+	return out, nil
+}
+
+// env returns the environment of a container, and a look-up in it for its command and paths. Variables of whole objects come first, later
+// ones replace earlier ones and may use them.
 func (p *pass) env(c *container, field string) ([]string, func(string) (string, bool), error) {
-	for i, from := range c.spec.EnvFrom {
-		at := fmt.Sprintf("%s.envFrom[%d]", field, i)
-		switch {
-		case from.ConfigMapRef != nil:
-			return nil, nil, refusal(at+".configMapRef", "ConfigMaps are not supported yet (ConfigMap %q)", from.ConfigMapRef.Name)
-		case from.SecretRef != nil:
-			return nil, nil, refusal(at+".secretRef", "Secrets are not supported yet (Secret %q)", from.SecretRef.Name)
+	e := &environment{values: make(map[string]string, len(c.spec.Env))}
+	for i := range c.spec.EnvFrom {
+		if err := p.envFrom(e, &c.spec.EnvFrom[i]); err != nil {
+			return nil, nil, err
 		}
 	}
-	values := make(map[string]string, len(c.spec.Env))
-	lookup := func(name string) (string, bool) {
-		v, ok := values[name]
-		return v, ok
-	}
-	var names []string
 	for i := range c.spec.Env {
 		v := &c.spec.Env[i]
-		text, err := p.envValue(c, v, fmt.Sprintf("%s.env[%d]", field, i), lookup)
+		text, ok, err := p.envValue(c, v, fmt.Sprintf("%s.env[%d]", field, i), e.lookup)
 		if err != nil {
 			return nil, nil, err
 		}
-		if _, had := values[v.Name]; !had {
-			names = append(names, v.Name)
+		if ok {
+			e.set(v.Name, text)
 		}
-		values[v.Name] = text
 	}
-	var out []string
-	for _, name := range names {
-		out = append(out, name+"="+values[name])
-	}
-	return out, lookup, nil
+	list, err := e.list(field)
+	return list, e.lookup, err
 }
 
-func (p *pass) envValue(c *container, v *corev1.EnvVar, field string, lookup func(string) (string, bool)) (string, error) {
+// envFrom takes every key of an object.
+func (p *pass) envFrom(e *environment, from *corev1.EnvFromSource) error {
+	var c *config.Content
+	var err error
+	switch {
+	case from.ConfigMapRef != nil:
+		c, err = p.content(reconcile.KindConfigMap, from.ConfigMapRef.Name, from.ConfigMapRef.Optional)
+	case from.SecretRef != nil:
+		c, err = p.content(reconcile.KindSecret, from.SecretRef.Name, from.SecretRef.Optional)
+	}
+	if err != nil || c == nil {
+		return err
+	}
+	for _, key := range c.Variables() {
+		value, _ := c.Variable(key)
+		e.set(from.Prefix+key, value)
+	}
+	return nil
+}
+
+// envValue is false for a variable that is left out: its origin is optional and not there.
+func (p *pass) envValue(c *container, v *corev1.EnvVar, field string, lookup func(string) (string, bool)) (string, bool, error) {
 	from := v.ValueFrom
+	var text string
+	var err error
 	switch {
 	case from == nil:
-		text, _ := expand(v.Value, lookup)
-		return text, nil
+		text, _ = expand(v.Value, lookup)
 	case from.FieldRef != nil:
-		return p.fieldValue(from.FieldRef.FieldPath, field+".valueFrom.fieldRef")
+		text, err = p.fieldValue(from.FieldRef.FieldPath, field+".valueFrom.fieldRef")
 	case from.ResourceFieldRef != nil:
-		return p.resourceValue(c, from.ResourceFieldRef, field+".valueFrom.resourceFieldRef")
+		text, err = p.resourceValue(c.spec, from.ResourceFieldRef, field+".valueFrom.resourceFieldRef")
 	case from.ConfigMapKeyRef != nil:
-		return "", refusal(field+".valueFrom.configMapKeyRef", "ConfigMaps are not supported yet (ConfigMap %q)", from.ConfigMapKeyRef.Name)
+		return p.keyValue(reconcile.KindConfigMap, from.ConfigMapKeyRef.Name, from.ConfigMapKeyRef.Key, from.ConfigMapKeyRef.Optional)
 	case from.SecretKeyRef != nil:
-		return "", refusal(field+".valueFrom.secretKeyRef", "Secrets are not supported yet (Secret %q)", from.SecretKeyRef.Name)
+		return p.keyValue(reconcile.KindSecret, from.SecretKeyRef.Name, from.SecretKeyRef.Key, from.SecretKeyRef.Optional)
+	case from.FileKeyRef != nil:
+		err = refusal(field+".valueFrom.fileKeyRef", "variables are not read from files that containers write")
+	default:
+		err = refusal(field+".valueFrom", "this source is not supported")
 	}
-	return "", refusal(field+".valueFrom", "this source is not supported")
+	return text, true, err
+}
+
+func (p *pass) keyValue(kind, name, key string, optional *bool) (string, bool, error) {
+	c, err := p.content(kind, name, optional)
+	if err != nil || c == nil {
+		return "", false, err
+	}
+	value, ok := c.Variable(key)
+	if !ok && !isTrue(optional) {
+		return "", false, &missing{fmt.Sprintf("couldn't find key %s in %s %s/%s", key, kind, p.pod.Namespace, name)}
+	}
+	return value, ok, nil
 }
 
 // fieldValue reads a field of the Pod, as the downward API names it.

@@ -21,9 +21,10 @@ func expand(s string, value func(name string) (string, bool)) (string, bool) {
 			i++
 		case '(':
 			end := strings.IndexByte(s[i+2:], ')')
-			if end < 0 {
-				out.WriteString(s[i:])
-				return out.String(), whole
+			if end < 0 { // never closed: just these two, and the rest is read on
+				out.WriteString("$(")
+				i++
+				continue
 			}
 			v, ok := value(s[i+2 : i+2+end])
 			if !ok {

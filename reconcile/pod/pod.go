@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"berth/reconcile"
+	"berth/reconcile/config"
 	"berth/runtime"
 )
 
@@ -16,6 +17,8 @@ type Input struct {
 	Pod *corev1.Pod
 	// Observed is what the machine has of the Pod; nil for nothing.
 	Observed *runtime.PodStatus
+	// Config are the ConfigMaps and Secrets the Pod names, those that exist.
+	Config config.Contents
 	// Images are the references the Pod states.
 	Images map[string]reconcile.ImageState
 	Memory reconcile.PodMemory
@@ -81,6 +84,9 @@ type pass struct {
 	ready   bool
 	changed bool // the pod had a sandbox before and lost it
 	verdict verdict
+	// volumes are those that can be had; unmounted tells what the others wait for.
+	volumes   []runtime.Volume
+	unmounted []string
 
 	actions []reconcile.Action
 	pulls   map[string]bool

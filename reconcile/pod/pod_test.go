@@ -52,6 +52,9 @@ func live(in *pod.Input) {
 				in.Observed.Sandbox.Attempt++
 			}
 			in.Observed.Sandbox.Ready, in.Observed.Sandbox.IP, in.Observed.Sandbox.CreatedAt = true, "10.0.0.2", in.Now
+			write(in, a.Config.Volumes)
+		case reconcile.UpdateFiles:
+			write(in, a.Volumes)
 		case reconcile.StartContainer:
 			in.Observed.Containers = append(in.Observed.Containers, runtime.ContainerStatus{
 				Name: a.Config.Name, Attempt: a.Config.Attempt, Backoff: a.Config.Backoff, SpecHash: a.Config.SpecHash,
@@ -65,6 +68,19 @@ func live(in *pod.Input) {
 				}
 			}
 		}
+	}
+}
+
+// write puts files into the volumes of a machine in memory.
+func write(in *pod.Input, volumes []runtime.Volume) {
+	for _, v := range volumes {
+		if v.Files == nil {
+			continue
+		}
+		if in.Observed.Sandbox.Files == nil {
+			in.Observed.Sandbox.Files = map[string]string{}
+		}
+		in.Observed.Sandbox.Files[v.Name] = v.Files.Hash
 	}
 }
 

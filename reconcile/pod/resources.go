@@ -49,10 +49,10 @@ func limits(spec *corev1.Container, field string) (runtime.Resources, error) {
 }
 
 // resourceValue reads a request or limit for an environment variable, in units of the divisor, rounded up. A limit that is not stated is
-// what the machine has.
-func (p *pass) resourceValue(c *container, ref *corev1.ResourceFieldSelector, field string) (string, error) {
-	spec := c.spec
-	if ref.ContainerName != "" {
+// what the machine has. own is the container that asks, nil for a volume, which names one.
+func (p *pass) resourceValue(own *corev1.Container, ref *corev1.ResourceFieldSelector, field string) (string, error) {
+	spec := own
+	if ref.ContainerName != "" || own == nil {
 		spec = nil
 		for _, other := range p.all() {
 			if other.spec.Name == ref.ContainerName {

@@ -23,6 +23,11 @@ func (p *pass) run() {
 		return
 	}
 	p.fetchImages()
+	if p.ready {
+		p.updateFiles()
+	} else if p.waitForVolumes() {
+		return
+	}
 	if !p.ensureSandbox() {
 		return
 	}

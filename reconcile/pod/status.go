@@ -121,6 +121,9 @@ func (p *pass) containerStatus(s *corev1.ContainerStatus, c *container, waitingF
 		s.State.Waiting = c.waiting
 		if c.waiting == nil || c.waiting.Reason == reasonCreating {
 			s.State.Waiting = &corev1.ContainerStateWaiting{Reason: waitingFor}
+			if c.waiting != nil {
+				s.State.Waiting.Message = c.waiting.Message
+			}
 		}
 		s.Started = new(bool)
 		return

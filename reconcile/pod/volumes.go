@@ -2,6 +2,7 @@ package pod
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,8 +12,25 @@ import (
 	"berth/runtime"
 )
 
+// findVolumes translates the Pod's volumes. What they still wait for is noted in unmounted, in the words of a kubelet.
+func (p *pass) findVolumes() error {
+	for i := range p.pod.Spec.Volumes {
+		v := &p.pod.Spec.Volumes[i]
+		found, err := p.volume(v)
+		if m := (*missing)(nil); errors.As(err, &m) {
+			p.unmounted = append(p.unmounted, fmt.Sprintf("MountVolume.SetUp failed for volume %q : %s", v.Name, m.text))
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		p.volumes = append(p.volumes, found)
+	}
+	return nil
+}
+
 // volume translates one volume of the Pod. A kind that is not built is refused by name.
-func volume(v *corev1.Volume) (runtime.Volume, error) {
+func (p *pass) volume(v *corev1.Volume) (runtime.Volume, error) {
 	field := fmt.Sprintf("spec.volumes[%s]", v.Name)
 	switch {
 	case v.EmptyDir != nil:
@@ -24,10 +42,8 @@ func volume(v *corev1.Volume) (runtime.Volume, error) {
 			h.Type = string(*v.HostPath.Type)
 		}
 		return runtime.Volume{Name: v.Name, HostPath: h}, nil
-	case v.ConfigMap != nil:
-		return runtime.Volume{}, refusal(field+".configMap", "volumes of ConfigMaps are not supported yet (ConfigMap %q)", v.ConfigMap.Name)
-	case v.Secret != nil:
-		return runtime.Volume{}, refusal(field+".secret", "volumes of Secrets are not supported yet (Secret %q)", v.Secret.SecretName)
+	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
+		return p.filesVolume(v, field)
 	case v.PersistentVolumeClaim != nil:
 		return runtime.Volume{}, refusal(field+".persistentVolumeClaim", "claims are not supported yet (PersistentVolumeClaim %q)", v.PersistentVolumeClaim.ClaimName)
 	}

@@ -51,6 +51,9 @@ func writeFiles(dir string, files runtime.Files, owner Owner) error {
 	}
 	version := reserved + files.Hash
 	if now, err := os.Readlink(filepath.Join(dir, dataLink)); err != nil || now != version {
+		if files.Entries == nil {
+			return errors.New("their content is not known any more")
+		}
 		if err := writeVersion(dir, version, files.Entries, owner); err != nil {
 			return err
 		}
