@@ -98,9 +98,11 @@ type Controller struct {
 	events   *events
 	memory   *memory
 	lost     *lost
-	notify   *notifier
-	planners map[string]func(*Controller, context.Context, store.Item) (reconcile.Plan, error) // by kind
-	started  time.Time
+	// references make due who uses a ConfigMap or a Secret that changes.
+	references *references
+	notify     *notifier
+	planners   map[string]func(*Controller, context.Context, store.Item) (reconcile.Plan, error) // by kind
+	started    time.Time
 
 	pulls sync.WaitGroup
 
@@ -138,6 +140,7 @@ func New(opts Options) (*Controller, error) {
 	c.observed = newObserved(opts.Pods)
 	c.memory = newMemory()
 	c.lost = newLost()
+	c.references = newReferences(s, c.queue.Add)
 	c.images = newImages(opts.Images, opts.Clock, &c.pulls, c.queue.Add, c.notify)
 	c.ingest = newIngest(c)
 	c.planners = make(map[string]func(*Controller, context.Context, store.Item) (reconcile.Plan, error))
@@ -305,6 +308,7 @@ func (c *Controller) changed(ch store.Change) {
 			c.queue.Add(it.Key)
 		}
 	}
+	c.references.note(ch)
 	if ch.Deleted && ch.Key.Kind == reconcile.KindPod {
 		c.memory.forget(ch.UID)
 		c.observed.forget(string(ch.UID))

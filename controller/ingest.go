@@ -9,6 +9,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
@@ -58,12 +59,19 @@ func (in *ingest) apply(s manifests.Snapshot) {
 	in.last, in.seen = s, true
 	clear(in.wishes)
 	in.reported, in.problems = in.problems, map[reconcile.Key]manifests.Fault{}
-	for i := range s.Objects {
-		key := KeyOf(s.Objects[i].Key)
-		in.wishes[key] = true
-		delete(in.vanished, key)
-		in.put(key, &s.Objects[i])
+	in.c.references.hold()
+	for _, configures := range []bool{true, false} { // what pods are made of is there before who makes pods of it
+		for i := range s.Objects {
+			key := KeyOf(s.Objects[i].Key)
+			if configures != (key.Kind == reconcile.KindConfigMap || key.Kind == reconcile.KindSecret) {
+				continue
+			}
+			in.wishes[key] = true
+			delete(in.vanished, key)
+			in.put(key, &s.Objects[i])
+		}
 	}
+	in.c.references.release()
 	in.mark()
 	in.arm()
 	in.expectLost()
@@ -148,6 +156,14 @@ func immutable(old, n store.Object) string {
 	case *appsv1.ReplicaSet:
 		if rs, ok := n.(*appsv1.ReplicaSet); ok && !apiequality.Semantic.DeepEqual(o.Spec.Selector, rs.Spec.Selector) {
 			return "spec.selector"
+		}
+	case *corev1.ConfigMap:
+		if m, ok := n.(*corev1.ConfigMap); ok {
+			return frozenConfigMap(o, m)
+		}
+	case *corev1.Secret:
+		if s, ok := n.(*corev1.Secret); ok {
+			return frozenSecret(o, s)
 		}
 	}
 	return ""

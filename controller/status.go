@@ -302,6 +302,11 @@ func stuck(reason string) bool {
 	return false
 }
 
+// blocked tells that a container is not even created, for want of something: one that is just under way has no message.
+func blocked(w *corev1.ContainerStateWaiting) bool {
+	return (w.Reason == "ContainerCreating" || w.Reason == "PodInitializing") && w.Message != ""
+}
+
 // problem is what keeps a workload's pods from being ready, when waiting does not cure it.
 func problem(pods []*corev1.Pod) string {
 	for _, p := range pods {
@@ -313,7 +318,7 @@ func problem(pods []*corev1.Pod) string {
 		}
 		for _, list := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
 			for i := range list {
-				if w := list[i].State.Waiting; w != nil && stuck(w.Reason) {
+				if w := list[i].State.Waiting; w != nil && (stuck(w.Reason) || blocked(w)) {
 					return fmt.Sprintf("pod %s, container %s: %s: %s", p.Name, list[i].Name, w.Reason, waitingMessage(&list[i]))
 				}
 			}

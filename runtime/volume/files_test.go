@@ -62,6 +62,9 @@ func TestWriteFiles(t *testing.T) {
 	must(t, err)
 	must(t, WriteFiles(dir, next, self()))
 	must(t, WriteFiles(dir, runtime.Files{Hash: "2"}, self())) // the hash says that there is nothing to do
+	if err := WriteFiles(dir, runtime.Files{Hash: "3"}, self()); err == nil {
+		t.Error("files were replaced by ones that nobody knows")
+	}
 	if diff := cmp.Diff(want, read(t, dir)); diff != "" {
 		t.Errorf("second (-want +got):\n%s", diff)
 	}
