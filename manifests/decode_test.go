@@ -356,3 +356,23 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(mustBeSane)
 }
+
+// TestSecretData holds that text becomes data as on a server, and that no fault shows a value.
+func TestSecretData(t *testing.T) {
+	const head = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n"
+	d := Decode("s.yaml", []byte(head+"data: {a: b2xk, b: a2VwdA==}\nstringData: {a: new, c: more}\n"))
+	if len(d.Objects) != 1 {
+		t.Fatalf("faults: %v", d.Faults)
+	}
+	s, _ := d.Objects[0].Object.(*corev1.Secret)
+	want := map[string][]byte{"a": []byte("new"), "b": []byte("kept"), "c": []byte("more")}
+	if diff := cmp.Diff(want, s.Data); diff != "" || s.StringData != nil {
+		t.Errorf("data (-want +got):\n%s%v", diff, s.StringData)
+	}
+	for _, body := range []string{"data: {a: hunter2!}", "stringData: {a: 7291834}", "stringData: hunter2", "data: [hunter2]", "stringData: {a: {hunter2: x}}"} {
+		faults := Decode("s.yaml", []byte(head+body)).Faults
+		if text := fmt.Sprint(faults); len(faults) == 0 || strings.Contains(text, "hunter2") || strings.Contains(text, "7291834") {
+			t.Errorf("%s: %s", body, text)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -254,6 +255,20 @@ func (o *objectReader) prepare(typed kruntime.Object) {
 		o.key.Name = acc.GetName()
 	}
 	Scheme().Default(typed)
+	if s, ok := typed.(*corev1.Secret); ok {
+		mergeStringData(s)
+	}
+}
+
+// mergeStringData does what a server does with the text of a Secret: it is stored as data, and wins over it.
+func mergeStringData(s *corev1.Secret) {
+	if s.Data == nil && len(s.StringData) > 0 {
+		s.Data = make(map[string][]byte, len(s.StringData))
+	}
+	for key, text := range s.StringData {
+		s.Data[key] = []byte(text)
+	}
+	s.StringData = nil
 }
 
 // stableSuffix stands for the random letters that a server appends to generateName: here every reading must give the same name, so they

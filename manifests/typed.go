@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
@@ -66,7 +67,12 @@ func (r *typedReader) fault(line, col int, path, text, remedy string) {
 
 // wrong notes a value of the wrong type.
 func (r *typedReader) wrong(n *node, path, want, remedy string) bool {
-	r.fault(r.line, r.col, path, "must be "+want+", not "+n.describe(), remedy)
+	is := n.describe()
+	if r.root == reflect.TypeFor[corev1.Secret]() && (strings.HasPrefix(path, "data") || strings.HasPrefix(path, "stringData")) {
+		is = "this " + string(n.shape) // faults are logged and shown
+		remedy, _, _ = strings.Cut(remedy, ": ")
+	}
+	r.fault(r.line, r.col, path, "must be "+want+", not "+is, remedy)
 	r.bad = append(r.bad, path)
 	return false
 }
