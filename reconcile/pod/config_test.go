@@ -65,7 +65,7 @@ func TestRefused(t *testing.T) {
 		mutate func(*pod.Input)
 		want   string
 	}{
-		"claim":              {volumes(corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "disk"}}), `(PersistentVolumeClaim "disk")`},
+		"claim": {volumes(corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "disk"}}), `(PersistentVolumeClaim "disk")`},
 		"a token": {volumes(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
 			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}},
 		}}}), "spec.volumes[data].projected.sources[0].serviceAccountToken: there is no API server"},
@@ -75,9 +75,9 @@ func TestRefused(t *testing.T) {
 		"a certificate": {volumes(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
 			{PodCertificate: &corev1.PodCertificateProjection{}},
 		}}}), "spec.volumes[data].projected.sources[0].podCertificate"},
-		"nfs volume":         {volumes(corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{Server: "x"}}), "spec.volumes[data].nfs"},
-		"huge pages":         {volumes(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumHugePages}}), "spec.volumes[data].emptyDir.medium"},
-		"env from file":      {valueFrom(corev1.EnvVarSource{FileKeyRef: &corev1.FileKeySelector{}}), "spec.containers[0].env[0].valueFrom"},
+		"nfs volume":                {volumes(corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{Server: "x"}}), "spec.volumes[data].nfs"},
+		"huge pages":                {volumes(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumHugePages}}), "spec.volumes[data].emptyDir.medium"},
+		"env from file":             {valueFrom(corev1.EnvVarSource{FileKeyRef: &corev1.FileKeySelector{}}), "spec.containers[0].env[0].valueFrom"},
 		"env from an unknown field": {valueFrom(corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "spec.x"}}), "valueFrom.fieldRef"},
 		"SELinux":                   {secured(func(s *corev1.SecurityContext) { s.SELinuxOptions = &corev1.SELinuxOptions{Type: "t"} }), "spec.containers[0].securityContext.seLinuxOptions"},
 		"SELinux of the pod":        {podSecured(func(s *corev1.PodSecurityContext) { s.SELinuxOptions = &corev1.SELinuxOptions{Level: "s0"} }), "spec.securityContext.seLinuxOptions"},
