@@ -13,6 +13,7 @@ import (
 	"berth/controller/store"
 	"berth/manifests"
 	"berth/reconcile"
+	"berth/reconcile/request"
 )
 
 // Verbs of changes.
@@ -163,7 +164,7 @@ func plain(obj store.Object) any {
 			delete(meta, k)
 		}
 		if a, ok := meta["annotations"].(map[string]any); ok {
-			delete(a, annotationRevision)
+			maps.DeleteFunc(a, func(name string, _ any) bool { return request.Beside(name) })
 			if len(a) == 0 {
 				delete(meta, "annotations")
 			}

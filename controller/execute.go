@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"time"
 
@@ -19,9 +18,6 @@ import (
 	"berth/reconcile"
 	"berth/runtime"
 )
-
-// annotationRevision is the only annotation of a Deployment that is not its file's.
-const annotationRevision = "deployment.kubernetes.io/revision"
 
 // execute does one action. again means that the rest of the plan rests on what has just turned out otherwise: plan anew. Every case may be
 // executed twice.
@@ -41,8 +37,8 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 		return false, c.deletePod(a)
 	case reconcile.UpdateStatus:
 		return false, c.updateStatus(a)
-	case reconcile.SetRevision:
-		return false, c.setRevision(a)
+	case reconcile.SetAnnotation:
+		return false, c.setAnnotation(a)
 	case reconcile.RecordEvent:
 		c.events.add(a)
 	case reconcile.PullImage:
@@ -180,7 +176,7 @@ func (c *Controller) updateStatus(a reconcile.UpdateStatus) error {
 	}
 	return ignoreGone(c.store.Update(reconcile.KeyOf(obj), func(it store.Item) (store.Item, error) {
 		if it.Object.GetUID() == obj.GetUID() {
-			it.Object = withRevision(withStatus(it.Object, obj), obj)
+			it.Object = withStatus(it.Object, obj)
 		}
 		return it, nil
 	}))
@@ -192,45 +188,17 @@ func withStatus(old, n store.Object) store.Object {
 	if !was.IsValid() || !is.IsValid() || was.Type() != is.Type() || apiequality.Semantic.DeepEqual(was.Interface(), is.Interface()) {
 		return old
 	}
-	c := reflect.New(reflect.TypeOf(old).Elem())
-	c.Elem().Set(reflect.ValueOf(old).Elem())
-	out, _ := c.Interface().(store.Object) // it is of old's type
+	out := shallow(old)
 	store.StatusOf(out).Set(is)
 	return out
 }
 
-// withRevision is a Deployment with the revision that n says, in a copy if that differs.
-func withRevision(obj, n store.Object) store.Object {
-	d, ok := obj.(*appsv1.Deployment)
-	if revision := n.GetAnnotations()[annotationRevision]; ok && revision != "" && d.Annotations[annotationRevision] != revision {
-		c := *d
-		c.Annotations = withAnnotation(d.Annotations, annotationRevision, revision)
-		return &c
-	}
-	return obj
-}
-
-func withAnnotation(old map[string]string, key, value string) map[string]string {
-	if old[key] == value {
-		return old
-	}
-	n := make(map[string]string, len(old)+1)
-	maps.Copy(n, old)
-	n[key] = value
-	return n
-}
-
-func (c *Controller) setRevision(a reconcile.SetRevision) error {
-	return ignoreGone(c.store.Update(a.Key, func(it store.Item) (store.Item, error) {
-		d, ok := it.Object.(*appsv1.Deployment)
-		if !ok || d.Annotations[annotationRevision] == a.Revision {
-			return it, nil
-		}
-		n := *d
-		n.Annotations = withAnnotation(d.Annotations, annotationRevision, a.Revision)
-		it.Object = &n
-		return it, nil
-	}))
+// shallow is a copy of a typed object that shares all its parts.
+func shallow(obj store.Object) store.Object {
+	c := reflect.New(reflect.TypeOf(obj).Elem())
+	c.Elem().Set(reflect.ValueOf(obj).Elem())
+	out, _ := c.Interface().(store.Object) // it is of obj's type
+	return out
 }
 
 // runSandbox makes a sandbox. One that cannot be made is remembered, and the planner decides when to try again.

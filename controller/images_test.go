@@ -8,8 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 
 	"berth/reconcile"
@@ -64,13 +62,4 @@ func TestAnEndedPullIsNotAFailureOfTheImage(t *testing.T) {
 			t.Errorf("state after the end of the controller is %+v", f)
 		}
 	})
-}
-
-func TestAChangedFileKeepsStatusAndRevision(t *testing.T) {
-	old := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{annotationRevision: "3", "gone": "x"}}}
-	old.Status.ReadyReplicas = 2
-	next := carryOver(old, &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"new": "y"}}}).(*appsv1.Deployment)
-	if next.Status.ReadyReplicas != 2 || next.Annotations[annotationRevision] != "3" || next.Annotations["new"] != "y" || len(next.Annotations) != 2 {
-		t.Errorf("the new version is %+v", next)
-	}
 }

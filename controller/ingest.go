@@ -106,7 +106,7 @@ func (in *ingest) put(key reconcile.Key, o *manifests.Object) {
 		obj.SetUID(in.c.lost.uid(key))
 		obj.SetResourceVersion("")
 		obj.SetGeneration(0)
-		in.failed(key, o, in.c.store.Create(key, obj, src))
+		in.failed(key, o, in.c.store.Create(key, withBeside(obj, nil), src))
 		in.c.lost.found(key)
 		return
 	}
@@ -169,9 +169,9 @@ func immutable(old, n store.Object) string {
 	return ""
 }
 
-// carryOver puts what is not the file's into the new version: the status, and the revision.
+// carryOver puts what is not the file's into the new version: the status, and what is kept beside it.
 func carryOver(old, n store.Object) store.Object {
-	return withRevision(withStatus(n, old), old)
+	return withBeside(withStatus(n, old), old.GetAnnotations())
 }
 
 // mark notes which stated objects are absent, since when, and which are not known to be gone.

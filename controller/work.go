@@ -82,7 +82,7 @@ func (c *Controller) settle(ctx context.Context, key reconcile.Key, after time.D
 // verbosity is 0 for what an operator wants to read: effects.
 func verbosity(a reconcile.Action) int {
 	switch a.(type) {
-	case reconcile.UpdateStatus, reconcile.RecordEvent, reconcile.SetRevision, reconcile.ForgetPod, reconcile.RemoveContainer:
+	case reconcile.UpdateStatus, reconcile.RecordEvent, reconcile.SetAnnotation, reconcile.ForgetPod, reconcile.RemoveContainer:
 		return 1
 	case reconcile.CreateObject, reconcile.UpdateObject, reconcile.DeleteObject, reconcile.UpdateReplicaSet, reconcile.CreatePod, reconcile.DeletePod,
 		reconcile.PullImage, reconcile.RunSandbox, reconcile.UpdateFiles, reconcile.StartContainer, reconcile.SignalContainer, reconcile.KillContainer,

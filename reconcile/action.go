@@ -17,7 +17,12 @@ func (a DeletePod) String() string { return "delete " + a.Key.String() + because
 
 func (a UpdateStatus) String() string { return "update status" }
 
-func (a SetRevision) String() string { return fmt.Sprintf("mark %s as revision %s", a.Key, a.Revision) }
+func (a SetAnnotation) String() string {
+	if a.New == "" {
+		return fmt.Sprintf("unmark %s: %s", a.Key, a.Name)
+	}
+	return fmt.Sprintf("mark %s: %s=%s", a.Key, a.Name, a.New)
+}
 
 func (a RecordEvent) String() string { return fmt.Sprintf("%s: %s: %s", a.Key, a.Reason, a.Message) }
 

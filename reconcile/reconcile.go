@@ -89,12 +89,14 @@ type (
 		Grace  *int64 // seconds; nil means the pod's own
 		Reason string
 	}
-	// UpdateStatus replaces the status of an object (and, for Deployments, the revision annotation). Object is a whole copy; only its status is taken.
+	// UpdateStatus replaces the status of an object. Object is a whole copy; only its status is taken.
 	UpdateStatus struct{ Object kruntime.Object }
-	// SetRevision sets the annotation deployment.kubernetes.io/revision.
-	SetRevision struct {
+	// SetAnnotation sets one annotation of an object, or removes it. Where it is not Old any more nothing is changed: somebody was quicker.
+	SetAnnotation struct {
 		Key      Key
-		Revision string
+		UID      types.UID
+		Name     string
+		Old, New string // "" for none
 	}
 	// RecordEvent tells the user something about an object.
 	RecordEvent struct {
@@ -173,7 +175,7 @@ func (UpdateReplicaSet) isAction() {}
 func (CreatePod) isAction()        {}
 func (DeletePod) isAction()        {}
 func (UpdateStatus) isAction()     {}
-func (SetRevision) isAction()      {}
+func (SetAnnotation) isAction()    {}
 func (RecordEvent) isAction()      {}
 func (PullImage) isAction()        {}
 func (RunSandbox) isAction()       {}

@@ -9,6 +9,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"berth/reconcile/request"
 )
 
 // Reasons of conditions, in Kubernetes' words: tools look for them.
@@ -23,6 +25,13 @@ const (
 	reasonMinimumAvailable  = "MinimumReplicasAvailable"
 	reasonMinimumNotReached = "MinimumReplicasUnavailable"
 )
+
+// ConditionRolledBack is berth's own condition of Deployments: True while another revision than the file's is held, and False when there
+// was none to go back to. Its message names both.
+const ConditionRolledBack appsv1.DeploymentConditionType = "RolledBack"
+
+// reasonNothingReady is why a rollout that failed was not taken back.
+const reasonNothingReady = "NoReadyRevision"
 
 // hasDeadline tells whether progress is watched: the greatest number means never.
 func hasDeadline(d *appsv1.Deployment) bool {
@@ -74,6 +83,37 @@ func (r *rollout) progress(s *appsv1.DeploymentStatus, status corev1.ConditionSt
 	setCondition(s, r.condition(appsv1.DeploymentProgressing, status, reason, message))
 }
 
+// begin starts the time that a rollout has, whatever was said of the one before. One that was taken back stays failed.
+func (r *rollout) begin(reason, message string) {
+	if !hasDeadline(r.d) || r.tookBack() {
+		return
+	}
+	c := r.condition(appsv1.DeploymentProgressing, corev1.ConditionTrue, reason, message)
+	if had := findCondition(r.was.Conditions, c.Type); had != nil && had.Status == c.Status {
+		c.LastTransitionTime = had.LastTransitionTime
+	}
+	dropCondition(&r.was, c.Type)
+	setCondition(&r.was, c)
+}
+
+// found says that the revision to run exists already. If it has just become the one to run, or is not held any more, its rollout begins; if nothing is known of its progress,
+// as after a restart of berth, and it was complete before, nothing is to be waited for.
+func (r *rollout) found() {
+	name := quote(r.newest.rs.Name)
+	switch {
+	case r.newest.current()[AnnotationRevision] != r.d.Annotations[AnnotationRevision] || r.released():
+		r.begin(reasonFoundReplicaSet, "Found new replica set "+name)
+	case findCondition(r.was.Conditions, appsv1.DeploymentProgressing) != nil:
+	case r.newest.proven():
+		r.begin(reasonAvailable, "ReplicaSet "+name+" has successfully progressed.")
+	default:
+		r.begin(reasonFoundReplicaSet, "Found new replica set "+name)
+	}
+}
+
+// isPaused tells whether the file or a user pauses the rollout.
+func (r *rollout) isPaused() bool { return r.d.Spec.Paused || request.Paused(r.d.Annotations) }
+
 // pauseConditions notes the moments of pausing and resuming, so that the pause does not count towards the deadline.
 func (r *rollout) pauseConditions() {
 	if !hasDeadline(r.d) || r.d.DeletionTimestamp != nil {
@@ -85,9 +125,9 @@ func (r *rollout) pauseConditions() {
 	}
 	wasPaused := had != nil && had.Reason == reasonPaused
 	switch {
-	case r.d.Spec.Paused && !wasPaused:
+	case r.isPaused() && !wasPaused:
 		r.progress(&r.was, corev1.ConditionUnknown, reasonPaused, "Deployment is paused")
-	case !r.d.Spec.Paused && wasPaused:
+	case !r.isPaused() && wasPaused:
 		r.progress(&r.was, corev1.ConditionUnknown, reasonResumed, "Deployment is resumed")
 	}
 }

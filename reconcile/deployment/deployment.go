@@ -7,8 +7,11 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"berth/reconcile"
+	"berth/reconcile/config"
+	"berth/reconcile/request"
 )
 
 // Input is what is known of one Deployment. Nothing in it is changed.
@@ -16,17 +19,24 @@ type Input struct {
 	Deployment *appsv1.Deployment
 	// ReplicaSets are all that the Deployment owns, with the status their planner gave them.
 	ReplicaSets []*appsv1.ReplicaSet
-	Now         time.Time
+	// Config is what the ConfigMaps and Secrets that the Deployment's template uses say now.
+	Config config.Fingerprint
+	// Trouble is what keeps the pods of a ReplicaSet from being ready, in a sentence by its name, as far as it is known. It is only repeated.
+	Trouble map[string]string
+	Now     time.Time
 }
 
 // Plan returns the next step towards the Deployment's wish: sizes of its ReplicaSets, its status, and when to look at its deadline.
 // It never takes away more available pods, and never adds more pods, than the strategy allows.
+//
+// Mostly the wish is the Deployment's template. A hold stands for another revision, until the file states something else: the user's, or the
+// one that Plan itself asks for when a rollout has failed its deadline and an earlier revision was ready.
 func Plan(in Input) reconcile.Plan {
 	r := newRollout(in)
 	switch {
 	case r.d.DeletionTimestamp != nil:
 		return r.plan(r.status())
-	case r.d.Spec.Paused:
+	case r.isPaused():
 		return r.paused()
 	case r.scaled():
 		return r.scale()
@@ -39,14 +49,21 @@ func Plan(in Input) reconcile.Plan {
 
 // rollout is one pass over one Deployment: the revisions as they are, and as they shall be.
 type rollout struct {
-	d   *appsv1.Deployment
-	was appsv1.DeploymentStatus // what the last pass left; its conditions are replaced, never written into
-	now time.Time
+	d       *appsv1.Deployment
+	was     appsv1.DeploymentStatus // what the last pass left; its conditions are replaced, never written into
+	config  config.Fingerprint      // nil when the Deployment does not follow it
+	trouble map[string]string
+	now     time.Time
 
-	newest    *revision   // the one with the Deployment's template; nil while there is none
+	hold     *request.Hold          // nil while the file's own revision runs
+	template corev1.PodTemplateSpec // of the revision that shall run
+
+	newest    *revision   // the one that shall run; nil while there is none
 	others    []*revision // oldest first
 	every     []*revision // what all has listed
 	collision *int32
+
+	back *request.Hold // what this pass has decided to go back to
 }
 
 // revision is a ReplicaSet and what shall become of it.
@@ -62,26 +79,26 @@ type revision struct {
 
 func newRollout(in Input) *rollout {
 	d := in.Deployment
-	r := &rollout{d: d, was: d.Status, now: in.Now, collision: d.Status.CollisionCount}
+	r := &rollout{d: d, was: d.Status, trouble: in.Trouble, now: in.Now, collision: d.Status.CollisionCount}
+	r.aim(in)
 	sets := byAge(in.ReplicaSets)
+	chosen := r.chosen(sets)
 	list := make([]revision, len(sets))
 	for i, rs := range sets {
 		v := &list[i]
 		v.rs, v.size, v.minReady = rs, replicas(rs.Spec.Replicas), rs.Spec.MinReadySeconds
-		if r.newest == nil && sameTemplate(&rs.Spec.Template, &d.Spec.Template) {
+		if i == chosen {
 			r.newest = v
 			continue
 		}
 		r.others = append(r.others, v)
 	}
-	r.pauseConditions()
 	if r.newest != nil {
 		r.annotate(r.newest)
 		r.newest.minReady = d.Spec.MinReadySeconds
-		if progressing := findCondition(r.was.Conditions, appsv1.DeploymentProgressing); hasDeadline(r.d) && progressing == nil {
-			r.progress(&r.was, "True", reasonFoundReplicaSet, "Found new replica set "+quote(r.newest.rs.Name))
-		}
+		r.found()
 	}
+	r.pauseConditions()
 	return r
 }
 

@@ -1,6 +1,7 @@
 package deployment_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"berth/reconcile"
 	"berth/reconcile/deployment"
+	"berth/reconcile/request"
 )
 
 var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -39,6 +41,12 @@ func (w *world) apply(p reconcile.Plan) {
 			rs.Generation++
 		case reconcile.UpdateStatus:
 			w.Deployment = a.Object.(*appsv1.Deployment)
+		case reconcile.DeleteObject:
+			w.ReplicaSets = slices.DeleteFunc(w.ReplicaSets, func(rs *appsv1.ReplicaSet) bool { return rs.Name == a.Key.Name })
+		case reconcile.SetAnnotation:
+			d := *w.Deployment
+			d.Annotations = request.With(d.Annotations, a.Name, a.New)
+			w.Deployment = &d
 		}
 	}
 }
@@ -155,16 +163,16 @@ func TestPlan(t *testing.T) {
 			func(w *world) { replicas(w, 0) }, []string{"scale ReplicaSet/shop/web-1 to 0: the Deployment was scaled"},
 		},
 		"a new image": {func(w *world) { image(w, "web:2") }, []string{
-			"scale ReplicaSet/shop/web-1 to 3: newer pods are available", "create ReplicaSet/shop/web-new", "mark Deployment/shop/web as revision 2",
+			"scale ReplicaSet/shop/web-1 to 3: newer pods are available", "create ReplicaSet/shop/web-new", "mark Deployment/shop/web: deployment.kubernetes.io/revision=2",
 		}},
 		"a new image, none may be missing": {func(w *world) { strategy(w, "1", "0"); image(w, "web:2") }, []string{
-			"create ReplicaSet/shop/web-new", "mark Deployment/shop/web as revision 2",
+			"create ReplicaSet/shop/web-new", "mark Deployment/shop/web: deployment.kubernetes.io/revision=2",
 		}},
 		"a new image, no surge": {func(w *world) { strategy(w, "0", "2"); image(w, "web:2") }, []string{
-			"scale ReplicaSet/shop/web-1 to 2: newer pods are available", "create ReplicaSet/shop/web-new", "mark Deployment/shop/web as revision 2",
+			"scale ReplicaSet/shop/web-1 to 2: newer pods are available", "create ReplicaSet/shop/web-new", "mark Deployment/shop/web: deployment.kubernetes.io/revision=2",
 		}},
 		"a new image, percentages that come to nothing": {func(w *world) { strategy(w, "0%", "10%"); image(w, "web:2") }, []string{
-			"scale ReplicaSet/shop/web-1 to 3: newer pods are available", "create ReplicaSet/shop/web-new", "mark Deployment/shop/web as revision 2",
+			"scale ReplicaSet/shop/web-1 to 3: newer pods are available", "create ReplicaSet/shop/web-new", "mark Deployment/shop/web: deployment.kubernetes.io/revision=2",
 		}},
 		"a new image, all at once": {func(w *world) { recreate(w); image(w, "web:2") }, []string{"scale ReplicaSet/shop/web-1 to 0: pods are recreated"}},
 		"recreate waits for the last old pod": {func(w *world) {
@@ -180,7 +188,7 @@ func TestPlan(t *testing.T) {
 			image(w, "web:2")
 			w.apply(deployment.Plan(w.Input))
 			w.serve()
-		}, []string{"create ReplicaSet/shop/web-new", "mark Deployment/shop/web as revision 2"}},
+		}, []string{"create ReplicaSet/shop/web-new", "mark Deployment/shop/web: deployment.kubernetes.io/revision=2"}},
 		"new pods are not yet available": {func(w *world) { rollingTo(w, 3, 2, 0, 2) }, nil},
 		"one new pod is available": {func(w *world) { rollingTo(w, 3, 2, 0, 1) }, []string{
 			"scale ReplicaSet/shop/web-1 to 2: newer pods are available",
@@ -204,7 +212,7 @@ func TestPlan(t *testing.T) {
 			rollingTo(w, 1, 4, 0, 0)
 			w.Deployment.Spec.MinReadySeconds = 5
 			image(w, "web:1")
-		}, []string{"scale ReplicaSet/shop/web-1 to 1", "mark Deployment/shop/web as revision 3"}},
+		}, []string{"scale ReplicaSet/shop/web-1 to 1", "mark Deployment/shop/web: deployment.kubernetes.io/revision=3"}},
 		"back to the former image while its last pod is still counted": {func(w *world) {
 			strategy(w, "50%", "25%")
 			rollingTo(w, 0, 4, 0, 0)
@@ -212,7 +220,7 @@ func TestPlan(t *testing.T) {
 			image(w, "web:1")
 		}, []string{
 			"scale ReplicaSet/shop/web-2 to 3: newer pods are available", "scale ReplicaSet/shop/web-1 to 1: the rollout goes on",
-			"mark Deployment/shop/web as revision 3",
+			"mark Deployment/shop/web: deployment.kubernetes.io/revision=3",
 		}},
 		"scaled down in the middle, sized for other surges: none grows": {
 			func(w *world) {
@@ -227,7 +235,7 @@ func TestPlan(t *testing.T) {
 			"scale ReplicaSet/shop/web-1 to 3", "scale ReplicaSet/shop/web-2 to 3: the Deployment was scaled",
 		}},
 		"back to the former image": {func(w *world) { rollingTo(w, 3, 2, 0, 2); image(w, "web:1") }, []string{
-			"scale ReplicaSet/shop/web-2 to 0: its unhealthy pods go first", "scale ReplicaSet/shop/web-1 to 3", "mark Deployment/shop/web as revision 3",
+			"scale ReplicaSet/shop/web-2 to 0: its unhealthy pods go first", "scale ReplicaSet/shop/web-1 to 3", "mark Deployment/shop/web: deployment.kubernetes.io/revision=3",
 		}},
 		"paused: a new image waits": {func(w *world) { w.Deployment.Spec.Paused = true; image(w, "web:2") }, nil},
 		"paused: a size is followed": {func(w *world) { w.Deployment.Spec.Paused = true; replicas(w, 1) }, []string{
@@ -350,6 +358,7 @@ func condition(w *world, kind appsv1.DeploymentConditionType) string {
 
 func TestProgress(t *testing.T) {
 	w := settled(t)
+	w.Deployment.Annotations[request.AnnotationAuto] = "false"
 	want := func(moment, progressing, available string) {
 		t.Helper()
 		got := condition(w, appsv1.DeploymentProgressing) + ", " + condition(w, appsv1.DeploymentAvailable)

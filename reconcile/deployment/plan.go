@@ -12,10 +12,13 @@ import (
 	"berth/reconcile"
 )
 
-// rolled ends a pass of a rollout: status, deadline, and the end of revisions that nobody will go back to.
+// rolled ends a pass of a rollout: status, deadline, what is known of its success, and the end of revisions that nobody will go back to.
 func (r *rollout) rolled() reconcile.Plan {
 	status := r.rolloutStatus()
 	if r.complete(&status) {
+		if r.desired() > 0 { // none of none proves nothing
+			r.newest.set(annotationReady, r.newest.current()[AnnotationRevision])
+		}
 		r.forgetOld()
 	}
 	plan := r.plan(status)
@@ -37,7 +40,7 @@ func (r *rollout) forgetOld() {
 	for _, v := range old[:max(0, len(old)-int(*limit))] {
 		s := v.rs.Status
 		unsettled := v.rs.Generation > s.ObservedGeneration || (s.TerminatingReplicas != nil && *s.TerminatingReplicas > 0)
-		if v.size == 0 && v.wasSize() == 0 && s.Replicas == 0 && !unsettled {
+		if v.size == 0 && v.wasSize() == 0 && s.Replicas == 0 && !unsettled && !r.needed(v) {
 			v.gone = true
 		}
 	}
@@ -53,21 +56,16 @@ func (r *rollout) plan(status appsv1.DeploymentStatus) reconcile.Plan {
 	if r.newest != nil {
 		number = r.newest.current()[AnnotationRevision]
 	}
-	if number != r.d.Annotations[AnnotationRevision] {
-		p.Actions = append(p.Actions, reconcile.SetRevision{Key: r.key(), Revision: number})
-	}
 	if !sameStatus(&status, &r.d.Status) {
 		d := *r.d // what is not of the status is shared: nobody writes into an object
 		d.Status = status
-		if number != "" && number != d.Annotations[AnnotationRevision] {
-			d.Annotations = maps.Clone(d.Annotations)
-			if d.Annotations == nil {
-				d.Annotations = map[string]string{}
-			}
-			d.Annotations[AnnotationRevision] = number
-		}
 		p.Actions = append(p.Actions, reconcile.UpdateStatus{Object: &d})
 	}
+	// After the status: as long as the number is not that of the revision to run, its rollout has yet to begin.
+	if had := r.d.Annotations[AnnotationRevision]; number != had {
+		p.Actions = append(p.Actions, reconcile.SetAnnotation{Key: r.key(), UID: r.d.UID, Name: AnnotationRevision, Old: had, New: number})
+	}
+	p.Actions = append(p.Actions, r.holds()...)
 	return p
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"reflect"
@@ -17,15 +18,21 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"berth/reconcile"
+	"berth/reconcile/config"
+	"berth/reconcile/request"
 )
 
 // Annotations of ReplicaSets, with the names and meanings of Kubernetes.
 const (
-	AnnotationRevision = "deployment.kubernetes.io/revision"
+	AnnotationRevision = request.AnnotationRevision
 	annotationHistory  = "deployment.kubernetes.io/revision-history"
 	annotationDesired  = "deployment.kubernetes.io/desired-replicas"
 	annotationMax      = "deployment.kubernetes.io/max-replicas"
 )
+
+// annotationReady is on ReplicaSets and berth's own: the number of the revision as which it was last complete, all its pods available. It is how a
+// Deployment knows, also after a reboot, what it can go back to.
+const annotationReady = reconcile.AnnotationPrefix + "ready-revision"
 
 // historyLength bounds the list of former revisions of one ReplicaSet, in characters, as Kubernetes does.
 const historyLength = 2000
@@ -37,11 +44,12 @@ const hashLength = 10
 // alphabet is that of Kubernetes' generated names.
 const alphabet = "bcdfghjklmnpqrstvwxz2456789"
 
-// templateHash names a template. Equal templates have equal hashes for as long as their JSON form stays the same.
-func templateHash(t *corev1.PodTemplateSpec, collisions *int32) string {
+// templateHash names a template with what it uses. Equal ones have equal hashes for as long as their JSON form stays the same.
+func templateHash(t *corev1.PodTemplateSpec, uses config.Fingerprint, collisions *int32) string {
 	h := sha256.New()
 	// The types of the API always marshal; a failure would only make hashes collide, which CollisionCount resolves.
 	_ = json.NewEncoder(h).Encode(t)
+	_, _ = io.WriteString(h, uses.String())
 	if collisions != nil {
 		_, _ = fmt.Fprintf(h, "%d", *collisions)
 	}
@@ -108,10 +116,10 @@ func labelsIn(a, b map[string]string) bool {
 	return true
 }
 
-// create adds the revision of the Deployment's template, with no pods yet.
+// create adds the revision of the template that shall run, with no pods yet.
 func (r *rollout) create() {
 	hash, name := r.freeName()
-	template := r.d.Spec.Template // shared but for the labels; so it is found to be the same at once
+	template := r.template // shared but for the labels; so it is found to be the same at once
 	template.Labels = withLabel(template.Labels, hash)
 	selector := r.d.Spec.Selector.DeepCopy()
 	if selector == nil {
@@ -131,15 +139,14 @@ func (r *rollout) create() {
 	}
 	r.newest = &revision{rs: rs, fresh: true, minReady: rs.Spec.MinReadySeconds}
 	r.annotate(r.newest)
-	if hasDeadline(r.d) {
-		r.progress(&r.was, "True", reasonNewReplicaSet, "Created new replica set "+quote(name))
-	}
+	r.begin(reasonNewReplicaSet, "Created new replica set "+quote(name))
 }
 
 // freeName gives the hash and the name of the new revision; a name that another template has already counts as a collision.
 func (r *rollout) freeName() (hash, name string) {
+	template := withoutHash(&r.template)
 	for {
-		hash = templateHash(&r.d.Spec.Template, r.collision)
+		hash = templateHash(&template, r.config, r.collision)
 		name = shortened(r.d.Name, 253-1-len(hash)) + "-" + hash
 		if !slices.ContainsFunc(r.others, func(v *revision) bool { return v.rs.Name == name }) {
 			return hash, name
@@ -150,6 +157,16 @@ func (r *rollout) freeName() (hash, name string) {
 		}
 		r.collision = &next
 	}
+}
+
+// withoutHash is a template as a file could state it: that of a revision carries the revision's label.
+func withoutHash(t *corev1.PodTemplateSpec) corev1.PodTemplateSpec {
+	out := *t
+	if countHash(t.Labels) > 0 {
+		out.Labels = maps.Clone(t.Labels)
+		delete(out.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
+	}
+	return out
 }
 
 func withLabel(labels map[string]string, hash string) map[string]string {
@@ -168,13 +185,8 @@ func shortened(name string, most int) string {
 	return strings.TrimRight(name[:most], "-.")
 }
 
-// annotate gives the newest revision its number and the Deployment's own annotations.
-func (r *rollout) annotate(v *revision) {
-	for k, value := range r.d.Annotations {
-		if !ownAnnotation(k) {
-			v.set(k, value)
-		}
-	}
+// number gives the revision that shall run a number above all others.
+func (r *rollout) number(v *revision) {
 	number := r.highestOther() + 1
 	if had := revisionNumber(v.rs); had < number {
 		if old, ok := v.current()[AnnotationRevision]; ok {
@@ -223,6 +235,20 @@ func revisionNumber(rs *appsv1.ReplicaSet) int64 {
 		return 0
 	}
 	return n
+}
+
+// readyAs is the number of the revision as which it was last complete, 0 for never.
+func (v *revision) readyAs() int64 {
+	n, err := strconv.ParseInt(v.current()[annotationReady], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// proven tells that its rollout was complete once: what happens to it later is no failure of the rollout.
+func (v *revision) proven() bool {
+	return v.readyAs() > 0 && v.current()[annotationReady] == v.current()[AnnotationRevision]
 }
 
 // current is the set of annotations that this pass has come to.

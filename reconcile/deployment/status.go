@@ -22,15 +22,35 @@ func (r *rollout) status() appsv1.DeploymentStatus {
 		CollisionCount:      r.collision,
 		Conditions:          slices.Clone(r.was.Conditions),
 	}
-	if r.newest != nil {
-		s.UpdatedReplicas = actualOf(r.newest)
-	}
+	s.UpdatedReplicas = r.updated()
+	r.holdCondition(&s)
 	if available >= r.desired()-r.unavailable() {
 		setCondition(&s, r.condition(appsv1.DeploymentAvailable, corev1.ConditionTrue, reasonMinimumAvailable, "Deployment has minimum availability."))
 	} else {
 		setCondition(&s, r.condition(appsv1.DeploymentAvailable, corev1.ConditionFalse, reasonMinimumNotReached, "Deployment does not have minimum availability."))
 	}
 	return s
+}
+
+// updated counts the pods of the file's own revision; one that a user asked for instead stands for it.
+func (r *rollout) updated() int32 {
+	if !r.tookBack() {
+		return r.running()
+	}
+	return total(r.all(), func(v *revision) int32 {
+		if v.fresh || !r.states(v.rs) {
+			return 0
+		}
+		return actualOf(v)
+	})
+}
+
+// running counts the pods of the revision that shall run.
+func (r *rollout) running() int32 {
+	if r.newest == nil {
+		return 0
+	}
+	return actualOf(r.newest)
 }
 
 // sameStatus compares everything that a status of this API has.
@@ -61,11 +81,15 @@ func terminating(revisions []*revision) *int32 {
 // rolloutStatus adds to the counts how the rollout gets on. Once complete it is not judged again until the next one begins.
 func (r *rollout) rolloutStatus() appsv1.DeploymentStatus {
 	s := r.status()
-	if !hasDeadline(r.d) {
+	switch had := findCondition(r.was.Conditions, appsv1.DeploymentProgressing); {
+	case !hasDeadline(r.d):
 		dropCondition(&s, appsv1.DeploymentProgressing)
-	} else if had := findCondition(r.was.Conditions, appsv1.DeploymentProgressing); had == nil || had.Reason != reasonAvailable || s.Replicas != s.UpdatedReplicas {
+	case r.tookBack():
+		r.holdProgress(&s)
+	case had == nil || had.Reason != reasonAvailable || s.Replicas != s.UpdatedReplicas:
 		r.judge(&s, had)
 	}
+	r.judgeFailure(&s)
 	r.failures(&s)
 	return s
 }
@@ -94,15 +118,15 @@ func (r *rollout) judge(s *appsv1.DeploymentStatus, had *appsv1.DeploymentCondit
 // complete means that only new pods exist, as many as wished, all available.
 func (r *rollout) complete(s *appsv1.DeploymentStatus) bool {
 	wish := r.desired()
-	return s.UpdatedReplicas == wish && s.Replicas == wish && s.AvailableReplicas == wish
+	return r.running() == wish && s.Replicas == wish && s.AvailableReplicas == wish
 }
 
-// moved compares with the last pass.
+// moved compares with the last pass. Kubernetes counts also that more pods are ready; then a container that crashes renews the time of its
+// rollout with each restart. Here they count once they are available, and have that much longer for it.
 func (r *rollout) moved(s *appsv1.DeploymentStatus) bool {
 	was := &r.was
 	return s.UpdatedReplicas > was.UpdatedReplicas ||
 		s.Replicas-s.UpdatedReplicas < was.Replicas-was.UpdatedReplicas ||
-		s.ReadyReplicas > was.ReadyReplicas ||
 		s.AvailableReplicas > was.AvailableReplicas
 }
 
@@ -113,7 +137,7 @@ func (r *rollout) timedOut(had *appsv1.DeploymentCondition) bool {
 	case had.Reason == reasonTimedOut:
 		return true
 	}
-	return had.LastUpdateTime.Add(deadline(r.d)).Before(r.now)
+	return had.LastUpdateTime.Add(r.patience()).Before(r.now)
 }
 
 // failures shows in the Deployment why a ReplicaSet cannot make its pods; the newest comes first.
@@ -144,5 +168,10 @@ func (r *rollout) untilDeadline(s *appsv1.DeploymentStatus) time.Duration {
 		return 0
 	}
 	// A second more, because times lose their fractions when they are kept.
-	return max(0, c.LastUpdateTime.Add(deadline(r.d)).Sub(r.now)) + time.Second
+	return max(0, c.LastUpdateTime.Add(r.patience()).Sub(r.now)) + time.Second
+}
+
+// patience is how long nothing may move: the deadline, and the time for which a pod must be ready to count.
+func (r *rollout) patience() time.Duration {
+	return deadline(r.d) + time.Duration(r.d.Spec.MinReadySeconds)*time.Second
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"berth/reconcile"
+	"berth/reconcile/request"
 	"berth/runtime"
 )
 
@@ -48,16 +48,8 @@ func (w *world) execute(a reconcile.Action) error {
 		return w.createPod(a.Pod)
 	case reconcile.DeletePod:
 		w.deletePod(a)
-	case reconcile.SetRevision:
-		if d, i := find(w.deployments, a.Key.Name); i >= 0 {
-			n := *d
-			n.Annotations = maps.Clone(d.Annotations)
-			if n.Annotations == nil {
-				n.Annotations = map[string]string{}
-			}
-			n.Annotations["deployment.kubernetes.io/revision"] = a.Revision
-			w.putDeployment(i, &n)
-		}
+	case reconcile.SetAnnotation:
+		w.setAnnotation(a)
 	case reconcile.UpdateStatus:
 		w.updateStatus(a)
 	case reconcile.RecordEvent:
@@ -94,6 +86,17 @@ func (w *world) createSet(rs *appsv1.ReplicaSet) error {
 	w.enqueue(key(reconcile.KindReplicaSet, n.Name))
 	w.enqueueDeployment(&n)
 	return nil
+}
+
+func (w *world) setAnnotation(a reconcile.SetAnnotation) {
+	d, i := find(w.deployments, a.Key.Name)
+	if i < 0 || d.UID != a.UID || d.Annotations[a.Name] != a.Old {
+		return
+	}
+	n := *d
+	n.Annotations = request.With(d.Annotations, a.Name, a.New)
+	w.putDeployment(i, &n)
+	w.enqueue(a.Key)
 }
 
 func (w *world) enqueueDeployment(rs *appsv1.ReplicaSet) {
