@@ -96,9 +96,15 @@ func (r *rollout) begin(reason, message string) {
 	setCondition(&r.was, c)
 }
 
-// found says that the revision to run exists already. If it has just become the one to run, or is not held any more, its rollout begins; if nothing is known of its progress,
+// found says how far the revision to run is known. If it has just become the one to run, or is not held any more, its rollout begins; if nothing is known of its progress,
 // as after a restart of berth, and it was complete before, nothing is to be waited for.
 func (r *rollout) found() {
+	if r.newest == nil {
+		if r.released() { // under Recreate its revision is made when the old pods are gone
+			r.begin(reasonUpdated, "Deployment "+quote(r.d.Name)+" is progressing.")
+		}
+		return
+	}
 	name := quote(r.newest.rs.Name)
 	switch {
 	case r.newest.current()[AnnotationRevision] != r.d.Annotations[AnnotationRevision] || r.released():

@@ -96,8 +96,8 @@ func newRollout(in Input) *rollout {
 	if r.newest != nil {
 		r.annotate(r.newest)
 		r.newest.minReady = d.Spec.MinReadySeconds
-		r.found()
 	}
+	r.found()
 	r.pauseConditions()
 	return r
 }

@@ -115,9 +115,13 @@ func (r *rollout) judge(s *appsv1.DeploymentStatus, had *appsv1.DeploymentCondit
 	}
 }
 
-// complete means that only new pods exist, as many as wished, all available.
+// complete means that only new pods exist, as many as wished, all available. Counts of before the last sizing say nothing: what was just made
+// smaller would look complete when it is to grow again.
 func (r *rollout) complete(s *appsv1.DeploymentStatus) bool {
 	wish := r.desired()
+	if !r.observed() || r.newest != nil && (r.newest.size != wish || r.newest.wasSize() != wish) {
+		return false
+	}
 	return r.running() == wish && s.Replicas == wish && s.AvailableReplicas == wish
 }
 

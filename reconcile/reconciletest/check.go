@@ -6,7 +6,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -129,10 +128,35 @@ func (w *world) activeOf(d *appsv1.Deployment) (n int32) {
 
 // sizes are what the revisions of a Deployment shall have, before or after a pass.
 type sizes struct {
-	all, old int32
-	starting int32 // the new ones that are not available yet
+	all  int32
+	each []size
 	// steady means that no size is being followed and that every count is known: what the pass does is a step of the rollout.
 	steady bool
+}
+
+type size struct {
+	uid      types.UID
+	n        int32
+	starting int32 // those that are not available yet
+}
+
+// others is the size of all revisions but one.
+func (s *sizes) others(uid types.UID) (n int32) {
+	for _, e := range s.each {
+		if e.uid != uid {
+			n += e.n
+		}
+	}
+	return n
+}
+
+func (s *sizes) startingOf(uid types.UID) (n int32) {
+	for _, e := range s.each {
+		if e.uid == uid {
+			n = e.starting
+		}
+	}
+	return n
 }
 
 func (w *world) sizes(k reconcile.Key) (s sizes) {
@@ -144,18 +168,14 @@ func (w *world) sizes(k reconcile.Key) (s sizes) {
 		return s
 	}
 	wish := strconv.Itoa(int(*d.Spec.Replicas))
-	s.steady = !d.Spec.Paused && d.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType
+	s.steady = !isPaused(d) && d.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType
 	for _, rs := range w.index().deployments[i].sets {
 		n := *rs.Spec.Replicas
 		s.all += n
 		if n > 0 && rs.Annotations["deployment.kubernetes.io/desired-replicas"] != wish || rs.Status.ObservedGeneration < rs.Generation {
 			s.steady = false
 		}
-		if rs.Spec.Template.Spec.Containers[0].Image != d.Spec.Template.Spec.Containers[0].Image {
-			s.old += n
-		} else {
-			s.starting += max(0, n-rs.Status.AvailableReplicas)
-		}
+		s.each = append(s.each, size{rs.UID, n, max(0, n-rs.Status.AvailableReplicas)})
 	}
 	return s
 }
@@ -164,14 +184,7 @@ func (w *world) sizes(k reconcile.Key) (s sizes) {
 func (w *world) checkStep(k reconcile.Key, before sizes) {
 	if k.Kind == reconcile.KindDeployment {
 		if d, i := find(w.deployments, k.Name); i >= 0 {
-			limit, floor := bounds(d)
-			after := w.sizes(k)
-			if after.all > max(limit, before.all) {
-				w.fail("%s: its revisions shall have %d pods, more than %d", k, after.all, max(limit, before.all))
-			}
-			if left := after.all - after.starting; before.steady && after.old < before.old && left < floor {
-				w.fail("%s: it takes old pods although only %d are left beside those that start, %d must be", k, left, floor)
-			}
+			w.checkSizes(d, k, before)
 		}
 	}
 	x := w.markDue()
@@ -186,6 +199,22 @@ func (w *world) checkStep(k reconcile.Key, before sizes) {
 			limit: max(limit, size), floor: min(floor, available),
 			apart: apart && d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType,
 		}
+	}
+}
+
+func (w *world) checkSizes(d *appsv1.Deployment, k reconcile.Key, before sizes) {
+	limit, floor := bounds(d)
+	after := w.sizes(k)
+	if after.all > max(limit, before.all) {
+		w.fail("%s: its revisions shall have %d pods, more than %d", k, after.all, max(limit, before.all))
+	}
+	top := w.running(d)
+	if top == nil {
+		return
+	}
+	left := after.all - after.startingOf(top.UID)
+	if before.steady && after.others(top.UID) < before.others(top.UID) && left < floor {
+		w.fail("%s: it takes old pods although only %d are left beside those that start, %d must be", k, left, floor)
 	}
 }
 
@@ -205,15 +234,6 @@ func (w *world) tally(x *index, g *group) (size, available int32, apart bool) {
 		}
 	}
 	return size, available, populated <= 1
-}
-
-// checkTemplates holds that no two revisions say the same.
-func (w *world) checkTemplates(rs *appsv1.ReplicaSet) {
-	for _, other := range w.setsOf(ownerUID(rs.OwnerReferences)) {
-		if apiequality.Semantic.DeepEqual(other.Spec.Template.Spec, rs.Spec.Template.Spec) {
-			w.fail("ReplicaSets %s and %s have the same template", other.Name, rs.Name)
-		}
-	}
 }
 
 // checkCreated judges a pod that was just made.

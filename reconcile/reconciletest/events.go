@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"berth/reconcile"
+	"berth/reconcile/request"
 	"berth/runtime"
 )
 
@@ -24,8 +25,10 @@ func pick[T any](w *world, of ...T) T { return of[w.rng.IntN(len(of))] }
 func (w *world) happenSomething() {
 	w.happened++
 	switch n := w.rng.IntN(100); {
-	case n < 54:
+	case n < 44:
 		w.edit()
+	case n < 54:
+		w.ask()
 	case n < 61:
 		w.editWishes()
 	case n < 69:
@@ -98,6 +101,9 @@ func (w *world) edit() {
 	case 11:
 		d.Spec.Paused = !d.Spec.Paused
 	}
+	if d.Spec.Replicas == w.deployments[i].Spec.Replicas {
+		w.tried(d.UID)
+	}
 	w.replace(i, d)
 }
 
@@ -116,7 +122,7 @@ func summary(d *appsv1.Deployment) string {
 	if u := d.Spec.Strategy.RollingUpdate; u != nil {
 		s += fmt.Sprintf(" surge %s unavailable %s", u.MaxSurge, u.MaxUnavailable)
 	}
-	return s + fmt.Sprintf(", min ready %d s, paused %v", d.Spec.MinReadySeconds, d.Spec.Paused)
+	return s + fmt.Sprintf(", min ready %d s, paused %v", d.Spec.MinReadySeconds, isPaused(d))
 }
 
 func (w *world) remember(d *appsv1.Deployment) {
@@ -140,6 +146,10 @@ func (w *world) addDeployment() {
 		},
 	}
 	w.setStrategy(d)
+	if w.rng.IntN(8) == 0 {
+		d.Annotations = map[string]string{request.AnnotationAuto: "false"}
+	}
+	w.tried(d.UID)
 	w.newDeployment(d)
 	w.familyOf(d)
 	if w.tracing {

@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"berth/reconcile"
-	"berth/reconcile/request"
 	"berth/runtime"
 )
 
@@ -88,17 +87,6 @@ func (w *world) createSet(rs *appsv1.ReplicaSet) error {
 	return nil
 }
 
-func (w *world) setAnnotation(a reconcile.SetAnnotation) {
-	d, i := find(w.deployments, a.Key.Name)
-	if i < 0 || d.UID != a.UID || d.Annotations[a.Name] != a.Old {
-		return
-	}
-	n := *d
-	n.Annotations = request.With(d.Annotations, a.Name, a.New)
-	w.putDeployment(i, &n)
-	w.enqueue(a.Key)
-}
-
 func (w *world) enqueueDeployment(rs *appsv1.ReplicaSet) {
 	for _, r := range rs.OwnerReferences {
 		w.enqueue(key(reconcile.KindDeployment, r.Name))
@@ -115,6 +103,7 @@ func (w *world) updateSet(a reconcile.UpdateReplicaSet) {
 		n.Generation++
 	}
 	n.Spec.Replicas, n.Spec.MinReadySeconds, n.Annotations = &a.Replicas, a.MinReadySeconds, a.Annotations
+	w.checkReady(rs, &n)
 	w.putSet(i, &n)
 	w.enqueue(a.Key)
 	w.enqueueDeployment(&n)
@@ -125,6 +114,7 @@ func (w *world) deleteSet(a reconcile.DeleteObject) {
 	if i < 0 || rs.UID != a.UID {
 		return
 	}
+	w.checkForgotten(rs)
 	w.dropSet(i)
 	w.enqueue(gcKey, a.Key)
 	w.enqueueDeployment(rs)

@@ -54,7 +54,7 @@ func (w *world) plan(k reconcile.Key) (reconcile.Plan, bool) {
 		if i < 0 {
 			return reconcile.Plan{}, false
 		}
-		return deployment.Plan(deployment.Input{Deployment: d, ReplicaSets: w.setsOf(d.UID), Now: now}), true
+		return deployment.Plan(w.deploymentInput(d)), true
 	case reconcile.KindReplicaSet:
 		s, i := find(w.sets, k.Name)
 		if i < 0 {

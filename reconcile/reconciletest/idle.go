@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"berth/reconcile"
+	"berth/reconcile/request"
 )
 
 // checkIdle judges a moment in which nobody has anything to do: what is reported must be the truth, and every count right.
@@ -29,6 +30,7 @@ func (w *world) checkIdle() {
 		if d.Status.ObservedGeneration != d.Generation {
 			w.fail("Deployment %s: nobody has looked at generation %d", d.Name, d.Generation)
 		}
+		w.checkIdleRollout(d)
 		var replicas int32
 		for _, s := range w.setsOf(d.UID) {
 			replicas += s.Status.Replicas
@@ -136,7 +138,7 @@ func (w *world) show(a reconcile.Action) {
 func (w *world) checkComplete(d *appsv1.Deployment) {
 	s := d.Status
 	n := *d.Spec.Replicas
-	if s.Replicas != n || s.UpdatedReplicas != n || s.AvailableReplicas != n {
+	if s.Replicas != n || s.UpdatedReplicas != n || s.AvailableReplicas != n || tookBack(d) {
 		w.fail("Deployment %s wants %d pods, has %d, %d of them new, %d available", d.Name, n, s.Replicas, s.UpdatedReplicas, s.AvailableReplicas)
 	}
 	for _, c := range s.Conditions {
@@ -144,7 +146,14 @@ func (w *world) checkComplete(d *appsv1.Deployment) {
 			w.fail("Deployment %s is complete, and reports %s: %s", d.Name, c.Type, c.Reason)
 		}
 	}
-	if sets := len(w.setsOf(d.UID)); sets > 1+int(*d.Spec.RevisionHistoryLimit) {
+	kept := 1 + int(*d.Spec.RevisionHistoryLimit)
+	if n == 0 {
+		kept++ // what was ready last
+	}
+	if _, held := request.ReadHold(d.Annotations); held {
+		kept++ // what was restarted
+	}
+	if sets := len(w.setsOf(d.UID)); sets > kept {
 		w.fail("Deployment %s keeps %d ReplicaSets, its history has room for %d", d.Name, sets, *d.Spec.RevisionHistoryLimit)
 	}
 }

@@ -5,8 +5,11 @@ import (
 	"slices"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"berth/reconcile/request"
 )
 
 const (
@@ -50,7 +53,12 @@ func (w *world) live() {
 		w.goOn()
 	}
 	w.heal()
-	w.rest(w.clock.since + healedWithin)
+	for range 3 { // what was given up in the meantime needs another file
+		w.rest(w.clock.since + healedWithin)
+		if w.broken != nil || !w.release() {
+			break
+		}
+	}
 	if w.broken != nil {
 		return
 	}
@@ -103,9 +111,13 @@ func (w *world) heal() {
 	for i, d := range w.deployments {
 		d = d.DeepCopy()
 		d.Spec.Paused = false
-		w.healTemplate(&d.Spec.Template)
+		d.Annotations = request.With(d.Annotations, request.AnnotationPaused, "")
+		if !serves(d.Spec.Template.Spec.Containers[0].Image) {
+			w.freshImage(d)
+		}
 		w.replace(i, d)
 	}
+	w.release()
 	w.healWorkloads()
 	for i, p := range w.wishes {
 		if kindOf(p.Spec.Containers[0].Image) == imageCrash || kindOf(p.Spec.Containers[0].Image) == imageDone && p.Spec.RestartPolicy == "Always" {
@@ -135,6 +147,15 @@ func (w *world) endBroken(owner types.UID) {
 			w.userEnds(p)
 		}
 	}
+}
+
+// freshImage gives a Deployment an image that serves and was never pulled, and time for init containers that run long.
+func (w *world) freshImage(d *appsv1.Deployment) {
+	w.tags++
+	hour := int32(3600)
+	d.Spec.ProgressDeadlineSeconds = &hour
+	d.Spec.Template.Spec.Containers[0].Image = fmt.Sprintf("good:%d", w.tags)
+	w.tried(d.UID)
 }
 
 // checkRestart holds that a new controller finds nothing to do on the machine.

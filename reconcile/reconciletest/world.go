@@ -57,6 +57,7 @@ type world struct {
 	families map[string]*family
 	ends     map[types.UID]ending
 	former   map[string][]corev1.PodTemplateSpec // by Deployment UID
+	versions map[types.UID]*version              // by Deployment UID
 	quirks   quirks
 	asked    map[string]asked // by pod and image: what this controller last asked for
 	born     map[types.UID]int
@@ -122,6 +123,7 @@ func newWorld(seed uint64, tracing bool) *world {
 		born:     map[types.UID]int{},
 		arrived:  map[string]time.Duration{},
 		former:   map[string][]corev1.PodTemplateSpec{},
+		versions: map[types.UID]*version{},
 		labels:   map[*byte]*corev1.Pod{},
 		kinds:    map[string]*kind{},
 		tracing:  tracing,
