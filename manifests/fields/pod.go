@@ -28,7 +28,7 @@ func pods() []Row {
 			notEnforced("there is no API that a token would open, and none is mounted", "automountServiceAccountToken"),
 			honoured("TestRefused", "automountServiceAccountToken=false"),
 			notEnforced(oneMachine, "nodeName nodeSelector affinity tolerations topologySpreadConstraints schedulerName schedulingGroup"),
-			honoured("TestRefused", "nodeSelector[kubernetes.io/os]=linux schedulerName=default-scheduler"),
+			honoured("TestRefused", "nodeSelector[kubernetes.io/os]=linux nodeSelector[beta.kubernetes.io/os]=linux schedulerName=default-scheduler"),
 			notEnforced("all pods run: nothing is preempted", "priorityClassName priority preemptionPolicy"),
 			notEnforced("nothing is added to what the containers ask for", "overhead"),
 			notEnforced("limits are those of each container", "resources"),
@@ -44,6 +44,6 @@ func pods() []Row {
 		),
 		of("core/v1.PodDNSConfigOption", honoured("TestFields/dnsConfig.options", "name value")),
 		of("core/v1.PodSchedulingGate", honoured("TestFields/schedulingGates", "name")),
-		of("core/v1.PodOS", refused("this machine runs linux", "name"), honoured("TestRefused", "name=linux")),
+		of("core/v1.PodOS", refused("this machine runs Linux", "name"), honoured("TestRefused", "name=linux")),
 	)
 }

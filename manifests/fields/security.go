@@ -5,7 +5,7 @@ func security() []Row {
 	const (
 		noSELinux  = "SELinux labels cannot be enforced"
 		noAppArmor = "AppArmor profiles cannot be enforced"
-		noWindows  = "this machine runs linux"
+		noWindows  = "it is for Windows, and this machine runs Linux"
 	)
 	return join(
 		of("core/v1.PodSecurityContext",
@@ -21,14 +21,14 @@ func security() []Row {
 			refused(noSELinux, "seLinuxOptions"),
 			notEnforced(noSELinux, "seLinuxChangePolicy"),
 			refused(noAppArmor, "appArmorProfile"),
-			refused(noWindows, "windowsOptions"),
+			notEnforced(noWindows, "windowsOptions"),
 		),
 		of("core/v1.SecurityContext",
 			shown("runAsUser runAsGroup runAsNonRoot readOnlyRootFilesystem allowPrivilegeEscalation privileged procMount seccompProfile"),
 			honoured("TestSecurityContext", "capabilities"),
 			refused(noSELinux, "seLinuxOptions"),
 			refused(noAppArmor, "appArmorProfile"),
-			refused(noWindows, "windowsOptions"),
+			notEnforced(noWindows, "windowsOptions"),
 		),
 		of("core/v1.Capabilities", honoured("TestFields/capabilities.add", "add"), honoured("TestFields/capabilities.drop", "drop")),
 		of("core/v1.SeccompProfile",

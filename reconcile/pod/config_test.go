@@ -81,7 +81,6 @@ func TestRefused(t *testing.T) {
 		"env from an unknown field": {valueFrom(corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "spec.x"}}), "valueFrom.fieldRef"},
 		"SELinux":                   {secured(func(s *corev1.SecurityContext) { s.SELinuxOptions = &corev1.SELinuxOptions{Type: "t"} }), "spec.containers[0].securityContext.seLinuxOptions"},
 		"SELinux of the pod":        {podSecured(func(s *corev1.PodSecurityContext) { s.SELinuxOptions = &corev1.SELinuxOptions{Level: "s0"} }), "spec.securityContext.seLinuxOptions"},
-		"windows":                   {podSecured(func(s *corev1.PodSecurityContext) { s.WindowsOptions = &corev1.WindowsSecurityContextOptions{} }), "windowsOptions"},
 		"AppArmor": {secured(func(s *corev1.SecurityContext) {
 			s.AppArmorProfile = &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeLocalhost, LocalhostProfile: new("x")}
 		}), "securityContext.appArmorProfile"},

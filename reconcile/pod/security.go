@@ -34,7 +34,7 @@ func (p *pass) checkSecurity() error {
 	if s == nil {
 		return nil
 	}
-	if err := checkLabels(field, s.SELinuxOptions, s.WindowsOptions != nil, s.AppArmorProfile); err != nil {
+	if err := checkLabels(field, s.SELinuxOptions, s.AppArmorProfile); err != nil {
 		return err
 	}
 	if s.SupplementalGroupsPolicy != nil && *s.SupplementalGroupsPolicy != corev1.SupplementalGroupsPolicyMerge {
@@ -56,13 +56,11 @@ func (p *pass) checkSecurity() error {
 	return nil
 }
 
-// checkLabels covers the frameworks that this machine has no say in.
-func checkLabels(field string, selinux *corev1.SELinuxOptions, windows bool, apparmor *corev1.AppArmorProfile) error {
+// checkLabels covers the frameworks that this machine has no say in. What is said for Windows is left aside, as on every Linux node.
+func checkLabels(field string, selinux *corev1.SELinuxOptions, apparmor *corev1.AppArmorProfile) error {
 	switch {
 	case selinux != nil && *selinux != (corev1.SELinuxOptions{}):
 		return refusal(field+".seLinuxOptions", "SELinux labels cannot be enforced")
-	case windows:
-		return refusal(field+".windowsOptions", "this machine runs linux")
 	case apparmor != nil && apparmor.Type != corev1.AppArmorProfileTypeUnconfined:
 		return refusal(field+".appArmorProfile", "AppArmor profiles cannot be enforced (%s)", apparmor.Type)
 	}
@@ -80,7 +78,7 @@ func (p *pass) security(c *container, field string) (runtime.Security, error) {
 		pod = &corev1.PodSecurityContext{}
 	}
 	field += ".securityContext"
-	if err := checkLabels(field, own.SELinuxOptions, own.WindowsOptions != nil, own.AppArmorProfile); err != nil {
+	if err := checkLabels(field, own.SELinuxOptions, own.AppArmorProfile); err != nil {
 		return runtime.Security{}, err
 	}
 	if err := p.checkAppArmorAnnotation(c); err != nil {

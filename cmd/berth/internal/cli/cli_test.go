@@ -12,6 +12,7 @@ import (
 
 	"berth/controller"
 	"berth/manifests"
+	"berth/manifests/fields"
 )
 
 // run is one command line on directories of its own.
@@ -200,4 +201,17 @@ func must(s string, err error) string {
 		return err.Error()
 	}
 	return s
+}
+
+// Hundreds of fields that are not honoured must not hide what is wrong.
+func TestFewFaults(t *testing.T) {
+	var all []manifests.Fault
+	for range 20 {
+		all = append(all, manifests.Fault{Severity: manifests.Warning, Verdict: fields.NotEnforced})
+	}
+	all = append(all, manifests.Fault{Severity: manifests.Error, Text: "wrong"})
+	few, more := fewFaults(all)
+	if len(few) != 6 || more != 15 || few[5].Text != "wrong" {
+		t.Errorf("%d shown, %d not: %v", len(few), more, few)
+	}
 }

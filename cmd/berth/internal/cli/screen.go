@@ -81,7 +81,8 @@ func (s *screen) live() func(*controller.Status) {
 			width, height = 80, 24
 		}
 		var b bytes.Buffer
-		table{w: &b, color: colorful(s.file), rows: max(3, height-12-len(st.Faults)-len(st.Workloads))}.print(st)
+		few, _ := fewFaults(st.Faults)
+		table{w: &b, color: colorful(s.file), rows: max(3, height-13-len(few)-len(st.Workloads))}.print(st)
 		for _, e := range lastEvents(st, 4) {
 			fmt.Fprintln(&b, safe(eventLine(e)))
 		}

@@ -63,13 +63,33 @@ func (t table) faults(s *controller.Status) {
 		return
 	}
 	fmt.Fprintln(t.w)
-	for i := range s.Faults {
+	few, more := fewFaults(s.Faults)
+	for i := range few {
 		color := red
-		if s.Faults[i].Severity == manifests.Warning {
+		if few[i].Severity == manifests.Warning {
 			color = yellow
 		}
-		fmt.Fprintln(t.w, t.paint(safe(s.Faults[i].String()), color))
+		fmt.Fprintln(t.w, t.paint(safe(few[i].String()), color))
 	}
+	if more > 0 {
+		fmt.Fprintln(t.w, t.paint(fmt.Sprintf("and %d more that is not honoured: `berth validate` names it", more), yellow))
+	}
+}
+
+// fewFaults leaves out all but the first of the fields that are not honoured, of which a directory of others' manifests may have
+// hundreds, and says how many it left out. What is wrong is never left out.
+func fewFaults(all []manifests.Fault) (few []manifests.Fault, more int) {
+	const most = 5
+	for i, seen := 0, 0; i < len(all); i++ {
+		if all[i].Verdict != "" {
+			if seen++; seen > most {
+				more++
+				continue
+			}
+		}
+		few = append(few, all[i])
+	}
+	return few, more
 }
 
 func (t table) waiting(s *controller.Status) {
