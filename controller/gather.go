@@ -121,6 +121,7 @@ func (c *Controller) podInput(ctx context.Context, p *corev1.Pod) (pod.Input, er
 		}
 	}
 	in.Config = c.podConfig(reconcile.KeyOf(p), p)
+	c.examine(p, &in)
 	in.Now = c.opts.Clock.Now()
 	return in, nil
 }

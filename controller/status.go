@@ -296,7 +296,7 @@ func (c *Controller) workload(it store.Item, pods []*corev1.Pod) Workload {
 func stuck(reason string) bool {
 	switch reason {
 	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CrashLoopBackOff", "CreateContainerConfigError",
-		"CreateContainerError", "RunContainerError", "StartError", "ContainerCannotRun", "FailedCreatePodSandBox":
+		"CreateContainerError", "RunContainerError", "StartError", "PostStartHookError", "ContainerCannotRun", "FailedCreatePodSandBox":
 		return true
 	}
 	return false

@@ -17,6 +17,7 @@ const firstPause = 50 * time.Millisecond
 type Known struct {
 	Attempt        uint32
 	Started, Ready bool
+	ReadySince     time.Time
 }
 
 // watched is an attempt of a container that is probed.
@@ -25,6 +26,7 @@ type watched struct {
 	checks []*check
 
 	started, ready bool
+	readySince     time.Time // zero while it is not ready, or nobody knows
 	failed         pod.ProbeKind
 	// guessed tells that nobody has told what an earlier controller knew: it counts as started and ready until the first look says otherwise.
 	guessedStarted, guessedReady bool
@@ -56,8 +58,12 @@ func newWatched(t Target, adopted bool) *watched {
 	switch {
 	case t.Known != nil && t.Known.Attempt == t.Attempt:
 		w.started, w.ready = w.started || t.Known.Started, w.ready || t.Known.Ready
+		w.readySince = t.Known.ReadySince
 	case adopted:
 		w.guessedStarted, w.guessedReady = !w.started, !w.ready
+	}
+	if w.started && c.ReadinessProbe == nil && w.readySince.IsZero() {
+		w.readySince = t.StartedAt
 	}
 	for _, s := range []struct {
 		kind pod.ProbeKind
@@ -163,10 +169,20 @@ func (w *watched) take(c *check, res result) {
 	}
 }
 
+// date notes since when it is ready.
+func (w *watched) date(now time.Time) {
+	switch ready := w.started && w.ready; {
+	case !ready:
+		w.readySince = time.Time{}
+	case w.readySince.IsZero():
+		w.readySince = now
+	}
+}
+
 // verdict is what the container counts as now.
 func (w *watched) verdict() pod.Probe {
 	started := w.started || w.guessedStarted
-	return pod.Probe{Started: started, Ready: started && (w.ready || w.guessedReady), Failed: w.failed}
+	return pod.Probe{Started: started, Ready: started && (w.ready || w.guessedReady), ReadySince: w.readySince, Failed: w.failed}
 }
 
 func (w *watched) unproven() bool { return w.guessedStarted || w.guessedReady }

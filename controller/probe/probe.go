@@ -96,7 +96,7 @@ func (p *Prober) Known(uid types.UID) map[string]Known {
 	known := map[string]Known{}
 	for name, w := range p.pods[uid] {
 		if !w.unproven() {
-			known[name] = Known{Attempt: w.target.Attempt, Started: w.started, Ready: w.ready}
+			known[name] = Known{Attempt: w.target.Attempt, Started: w.started, Ready: w.ready, ReadySince: w.readySince}
 		}
 	}
 	return known
@@ -163,6 +163,7 @@ func (p *Prober) conclude(ctx context.Context, c *check, res result, message str
 	before, guessed := w.verdict(), w.unproven()
 	if err == nil && counts {
 		w.take(c, res)
+		w.date(p.opts.Clock.Now())
 	}
 	p.scheduleAll(w)
 	changed := w.verdict() != before || w.unproven() != guessed
