@@ -67,7 +67,9 @@ func signal(name, why string) string {
 func TestHooksAndProbes(t *testing.T) {
 	livenessFailed := verdict("main", pod.Probe{Started: true, Ready: true, Failed: pod.Liveness})
 	const unwell = "Container main failed liveness probe, will be restarted"
-	main := func(change ...func(*corev1.Container)) func(*pod.Input) { return containers(container("main", change...)) }
+	main := func(change ...func(*corev1.Container)) func(*pod.Input) {
+		return containers(container("main", change...))
+	}
 	three := func(in *pod.Input) {
 		in.Pod.Spec.InitContainers = []corev1.Container{container("one", sidecar, withPreStop), container("two", sidecar)}
 	}
