@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"berth/reconcile/readiness"
 )
 
 // ranked sorts pods by who goes first when there are too many, in Kubernetes' order: what serves least and is youngest. One thing is added:
@@ -17,8 +19,8 @@ func ranked(in Input, active []*corev1.Pod) []*corev1.Pod {
 		return cmp.Or(
 			boolFirst(a.Spec.NodeName == "", b.Spec.NodeName == ""),
 			cmp.Compare(phaseRank(a.Status.Phase), phaseRank(b.Status.Phase)),
-			boolFirst(!ready(a), !ready(b)),
-			boolFirst(untilAvailable(a, minReady, now) > 0, untilAvailable(b, minReady, now) > 0),
+			boolFirst(!readiness.Ready(a), !readiness.Ready(b)),
+			boolFirst(readiness.UntilAvailable(a, minReady, now) > 0, readiness.UntilAvailable(b, minReady, now) > 0),
 			cmp.Compare(deletionCost(a), deletionCost(b)),
 			youngerReadyFirst(a, b),
 			-cmp.Compare(restarts(a), restarts(b)),
@@ -50,11 +52,6 @@ func phaseRank(p corev1.PodPhase) int {
 	}
 }
 
-func ready(p *corev1.Pod) bool {
-	_, ok := readySince(p)
-	return ok
-}
-
 // deletionCost is the user's own say; what is not a number counts as 0, as in Kubernetes.
 func deletionCost(p *corev1.Pod) int32 {
 	n, err := strconv.ParseInt(p.Annotations[corev1.PodDeletionCost], 10, 32)
@@ -65,8 +62,8 @@ func deletionCost(p *corev1.Pod) int32 {
 }
 
 func youngerReadyFirst(a, b *corev1.Pod) int {
-	sinceA, okA := readySince(a)
-	sinceB, okB := readySince(b)
+	sinceA, okA := readiness.Since(a)
+	sinceB, okB := readiness.Since(b)
 	if !okA || !okB {
 		return 0
 	}

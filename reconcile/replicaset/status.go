@@ -5,6 +5,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"berth/reconcile/readiness"
 )
 
 // newStatus counts, and says when a pod that is ready now becomes available without anything else happening.
@@ -20,11 +22,11 @@ func newStatus(in Input, counted pods) (appsv1.ReplicaSetStatus, time.Duration) 
 		if labelled(pod, rs.Spec.Template.Labels) {
 			status.FullyLabeledReplicas++
 		}
-		if !ready(pod) {
+		if !readiness.Ready(pod) {
 			continue
 		}
 		status.ReadyReplicas++
-		if wait := untilAvailable(pod, rs.Spec.MinReadySeconds, in.Now); wait == 0 {
+		if wait := readiness.UntilAvailable(pod, rs.Spec.MinReadySeconds, in.Now); wait == 0 {
 			status.AvailableReplicas++
 		} else if next == 0 || wait < next {
 			next = wait
@@ -47,24 +49,4 @@ func labelled(pod *corev1.Pod, labels map[string]string) bool {
 		}
 	}
 	return true
-}
-
-// untilAvailable is how long a ready pod has to stay so before it counts. One that is ready since a moment to come was ready before the
-// clock was set back: it counts.
-func untilAvailable(pod *corev1.Pod, minReady int32, now time.Time) time.Duration {
-	since, ok := readySince(pod)
-	if !ok || minReady == 0 || since.After(now) {
-		return 0
-	}
-	return max(0, since.Add(time.Duration(minReady)*time.Second).Sub(now))
-}
-
-// readySince returns when the pod became ready, and whether it is.
-func readySince(pod *corev1.Pod) (time.Time, bool) {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.LastTransitionTime.Time, c.Status == corev1.ConditionTrue
-		}
-	}
-	return time.Time{}, false
 }
