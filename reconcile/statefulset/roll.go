@@ -1,0 +1,57 @@
+package statefulset
+
+import (
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// roll ends old pods, the highest ordinal first, down to the partition, as long as not too many are out.
+//
+// Without a maxUnavailable one pod at a time is out of those that the rollout has come to; who is broken below them does not hold it up. With one, all
+// pods of the set that do not serve count, as in Kubernetes.
+func (s *pass) roll() {
+	partition, most, stated := 0, 1, false
+	if u := s.set.Spec.UpdateStrategy.RollingUpdate; u != nil {
+		if u.Partition != nil {
+			partition = int(*u.Partition)
+		}
+		if stated = u.MaxUnavailable != nil; stated {
+			most = max(1, share(u.MaxUnavailable, len(s.replicas)))
+		}
+	}
+	out := 0
+	for _, p := range s.replicas {
+		if stated && s.out(p) {
+			out++
+		}
+	}
+	for at := len(s.replicas) - 1; at >= partition && out < most; at-- {
+		switch p := s.replicas[at]; {
+		case p != nil && p.DeletionTimestamp == nil && revisionOf(p) != s.update:
+			s.end(p, "it is of an old revision")
+			out++
+		case !stated && s.out(p):
+			out++
+		}
+	}
+}
+
+// out tells whether a place has no pod that serves.
+func (s *pass) out(p *corev1.Pod) bool {
+	return p == nil || p.DeletionTimestamp != nil || !s.available(p)
+}
+
+// share is a number, or a percentage rounded down.
+func share(v *intstr.IntOrString, of int) int {
+	if v.Type == intstr.Int {
+		return int(v.IntVal)
+	}
+	percent, err := strconv.Atoi(strings.TrimSuffix(v.StrVal, "%"))
+	if err != nil {
+		return 0 // validation has refused it
+	}
+	return percent * of / 100
+}
