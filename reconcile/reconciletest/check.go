@@ -290,7 +290,7 @@ func (w *world) checkCreated(p *corev1.Pod) {
 func (w *world) checkDeleted(p *corev1.Pod) {
 	w.noteEnd(p)
 	if o := w.objectByUID(ownerUID(p.OwnerReferences)); o != nil {
-		if k := w.kindOf(o); k.ending != nil {
+		if k := w.kindOf(o); k.ending != nil && p.DeletionTimestamp == nil {
 			k.ending(w, o, p)
 		}
 		return

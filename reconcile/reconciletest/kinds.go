@@ -12,7 +12,7 @@ import (
 )
 
 // kind is a kind of workload beside Deployments: how a world comes by one, what its planner is asked, and what must hold for it. A new kind is
-// an entry of the table, in a file of its own.
+// an entry of the table, in a file of its own. What may be nil says so.
 type kind struct {
 	name string
 	// make is a new one as a file states it, without UID; its name and the label app of its template are given. nil for what only planners make.
@@ -31,7 +31,9 @@ type kind struct {
 	// an object that is about to be deleted (by a planner), idle a moment in which nobody has anything to do.
 	made, ending func(w *world, obj reconcile.Object, p *corev1.Pod)
 	lost         func(w *world, obj reconcile.Object)
-	idle         func(w *world, obj reconcile.Object)
+	// gone makes due who waits for an object that is no more, beside its owner.
+	gone func(w *world, obj reconcile.Object)
+	idle func(w *world, obj reconcile.Object)
 	// complete judges the end, and returns how many pods there shall be.
 	complete func(w *world, obj reconcile.Object) int
 }
@@ -40,6 +42,8 @@ type kind struct {
 func kinds() []*kind {
 	return []*kind{
 		replicationControllers(),
+		statefulSets(),
+		claims(),
 	}
 }
 
@@ -163,8 +167,11 @@ func (w *world) keep(o reconcile.Object) {
 func (w *world) drop(i int) {
 	o := w.objects[i]
 	w.objects = slices.Delete(w.objects, i, i+1)
-	w.enqueue(gcKey, reconcile.KeyOf(o))
+	w.enqueue(gcKey)
 	w.enqueueAbove(o)
+	if k := w.kindOf(o); k != nil && k.gone != nil {
+		k.gone(w, o)
+	}
 }
 
 // enqueueAbove makes an object due and the one that controls it.
@@ -241,15 +248,5 @@ func statusOf(o reconcile.Object) reflect.Value {
 	return reflect.ValueOf(o).Elem().FieldByName("Status")
 }
 
-// isDue tells whether an object or one of its pods is still to be looked at: what is said of it may not be true any more.
-func (w *world) isDue(o reconcile.Object) bool {
-	if slices.Contains(w.due, reconcile.KeyOf(o)) {
-		return true
-	}
-	for _, p := range w.podsOf(o.GetUID()) {
-		if slices.Contains(w.due, podKey(p)) {
-			return true
-		}
-	}
-	return false
-}
+// podIsDue tells whether a pod is still to be looked at: what is said of it may not be true any more.
+func (w *world) podIsDue(p *corev1.Pod) bool { return slices.Contains(w.due, podKey(p)) }

@@ -106,6 +106,11 @@ func (w *world) runSandbox(a reconcile.RunSandbox) error {
 	if w.podByUID(types.UID(a.Config.UID)) == nil {
 		w.fail("a sandbox is made for pod %s, which is gone", a.Pod)
 	}
+	for _, other := range w.fake.Pods() {
+		if other.Name == a.Config.Name && other.UID != a.Config.UID {
+			w.fail("pod %s is made while another one of its name is there", a.Pod)
+		}
+	}
 	_, err := w.fake.RunSandbox(background, a.Config)
 	w.enqueue(a.Pod)
 	return err

@@ -27,8 +27,8 @@ var knownMistakes = []mistake{
 	{"recreate does not wait", "deployment/recreate.go", `if r.podsBeside(r.newest) {`, `if r.podsBeside(r.newest) && reconcile.Wrong("recreate does not wait") == 0 {`},
 	{"ending pods counted as active", "replicaset/replicaset.go", `case p.DeletionTimestamp != nil:`, `case p.DeletionTimestamp != nil && reconcile.Wrong("ending pods counted as active") == 0:`},
 	{"a pod counted twice", "replicaset/replicaset.go", `max(0, wish-len(active))`, `max(0, wish-len(active)-min(len(active), reconcile.Wrong("a pod counted twice")))`},
-	{"minReadySeconds ignored", "replicaset/status.go", `if !ok || minReady == 0`, `if !ok || reconcile.Wrong("minReadySeconds ignored") == 1 || minReady == 0`},
-	{"the wrong pods go first", "replicaset/rank.go", `boolFirst(!ready(a), !ready(b)),`, `boolFirst(!ready(a), !ready(b)) * (1 - 2*reconcile.Wrong("the wrong pods go first")),`},
+	{"minReadySeconds ignored", "readiness/readiness.go", `if !ok || minReady == 0`, `if !ok || reconcile.Wrong("minReadySeconds ignored") == 1 || minReady == 0`},
+	{"the wrong pods go first", "replicaset/rank.go", `boolFirst(!readiness.Ready(a), !readiness.Ready(b)),`, `boolFirst(!readiness.Ready(a), !readiness.Ready(b)) * (1 - 2*reconcile.Wrong("the wrong pods go first")),`},
 	{"pods leaked", "gc/gc.go", `case pod.DeletionTimestamp == nil:`, `case pod.DeletionTimestamp == nil && reconcile.Wrong("pods leaked") == 0:`},
 	{"back-off never reset", "pod/backoff.go", `return c.last.FinishedAt.Sub(c.last.StartedAt) > forgivenAfter`, `return reconcile.Wrong("back-off never reset") == 0 && c.last.FinishedAt.Sub(c.last.StartedAt) > forgivenAfter`},
 	{"back-off does not grow", "pod/backoff.go", `max(firstBackoff, 2*d)`, `max(firstBackoff, time.Duration(2-reconcile.Wrong("back-off does not grow"))*d)`},
@@ -41,6 +41,13 @@ var knownMistakes = []mistake{
 	{"what crashed later counts as a failed rollout", "deployment/revision.go", `return v.readyAs() > 0 && v`, `return reconcile.Wrong("what crashed later counts as a failed rollout") == 0 && v.readyAs() > 0 && v`},
 	{"complete by counts of before", "deployment/status.go", `if !r.observed() || r.newest != nil`, `if !r.observed() && reconcile.Wrong("complete by counts of before") == 0 || reconcile.Wrong("complete by counts of before") == 0 && r.newest != nil`},
 	{"a pull for every look", "pod/images.go", `state.PulledAt.Before(made) && !made.After(p.in.Now)`, `state.PulledAt.Before(made) && (reconcile.Wrong("a pull for every look") == 1 || !made.After(p.in.Now))`},
+	{"scaled down from the wrong end", "statefulset/statefulset.go", `return cmp.Compare(y, x)`, `return cmp.Compare(y, x) * (1 - 2*reconcile.Wrong("scaled down from the wrong end"))`},
+	{"one pod too few is wished", "statefulset/statefulset.go", `case at >= 0 && at < len(s.replicas):`, `case at >= 0 && at < len(s.replicas)-reconcile.Wrong("one pod too few is wished"):`},
+	{"no waiting for those before", "statefulset/statefulset.go", `if wait := s.keep(at, ordered); wait && ordered {`, `if wait := s.keep(at, ordered); wait && ordered && reconcile.Wrong("no waiting for those before") == 0 {`},
+	{"partition ignored", "statefulset/roll.go", `at >= partition && out < most`, `at >= partition*(1-reconcile.Wrong("partition ignored")) && out < most`},
+	{"one more out than allowed", "statefulset/roll.go", "out := 0\n", "out := -reconcile.Wrong(\"one more out than allowed\")\n"},
+	{"new pods below the partition", "statefulset/pods.go", `if s.before != nil && s.belowPartition(ordinal) {`, `if s.before != nil && s.belowPartition(ordinal) && reconcile.Wrong("new pods below the partition") == 0 {`},
+	{"claims deleted though retained", "statefulset/claims.go", `case policy.WhenScaled == remove && unwished:`, `case (policy.WhenScaled == remove || reconcile.Wrong("claims deleted though retained") == 1) && unwished:`},
 }
 
 // foundWithin is how many seeds a mistake may hide in.

@@ -37,7 +37,8 @@ type world struct {
 	pods        []*corev1.Pod
 	objects     []reconcile.Object // of all other kinds
 	kinds       map[string]*kind
-	stated      []*kind // those that files state
+	stated      []*kind              // those that files state
+	retention   map[string]retention // by name of StatefulSets
 	lastUID     int
 	nonce       uint64
 
@@ -126,7 +127,9 @@ func newWorld(seed uint64, tracing bool) *world {
 		versions: map[types.UID]*version{},
 		labels:   map[*byte]*corev1.Pod{},
 		kinds:    map[string]*kind{},
-		tracing:  tracing,
+
+		retention: map[string]retention{},
+		tracing:   tracing,
 	}
 	for _, k := range kinds() {
 		w.kinds[k.name] = k
