@@ -196,6 +196,10 @@ func (p *pass) tidyUp() {
 		}
 		return
 	}
+	if p.in.Awaited {
+		p.again(time.Second)
+		return
+	}
 	if !p.in.Stated {
 		p.before = append(p.before, reconcile.DeleteObject{Key: p.key, UID: p.job.UID, Reason: "its time after it finished is over"})
 		return

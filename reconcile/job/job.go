@@ -25,6 +25,8 @@ type Input struct {
 	Pods []*corev1.Pod
 	// Stated tells that a file states the Job. Such a Job stays when it has finished: were it forgotten, it would run again.
 	Stated bool
+	// Awaited tells that somebody has yet to take note of the Job, so that it is not forgotten even when its time is over.
+	Awaited bool
 	// Nonce makes the names of new pods: the same one in the same pass gives the same names, a fresh one fresh names.
 	Nonce uint64
 	Now   time.Time

@@ -404,6 +404,14 @@ func TestStories(t *testing.T) {
 			w.Now = w.Now.Add(time.Minute)
 			w.apply(w.plan(), 1)
 		}, "active 0 succeeded 1 failed 0 SuccessCriteriaMet=True(CompletionsReached) Complete=True(CompletionsReached) deleted"},
+		"its time is over, and its CronJob has not seen it": {[]func(*batchv1.JobSpec){func(s *batchv1.JobSpec) { s.TTLSecondsAfterFinished = new(int32(0)) }}, func(t *testing.T, w *world) {
+			w.Stated, w.Awaited = false, true
+			w.settle(t)
+			w.finish(-1, 0)
+			if p := w.settle(t); p.RequeueAfter == 0 {
+				t.Error("nobody looks again")
+			}
+		}, "active 0 succeeded 1 failed 0 SuccessCriteriaMet=True(CompletionsReached) Complete=True(CompletionsReached)"},
 		"its time is over, and a file states it": {[]func(*batchv1.JobSpec){func(s *batchv1.JobSpec) { s.TTLSecondsAfterFinished = new(int32(60)) }}, func(t *testing.T, w *world) {
 			w.settle(t)
 			w.finish(-1, 0)
