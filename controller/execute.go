@@ -16,6 +16,7 @@ import (
 
 	"berth/controller/store"
 	"berth/reconcile"
+	"berth/reconcile/request"
 	"berth/runtime"
 )
 
@@ -178,7 +179,7 @@ func (c *Controller) updateStatus(a reconcile.UpdateStatus) error {
 	}
 	return ignoreGone(c.store.Update(reconcile.KeyOf(obj), func(it store.Item) (store.Item, error) {
 		if it.Object.GetUID() == obj.GetUID() {
-			it.Object = withStatus(it.Object, obj)
+			it.Object = withRecord(withStatus(it.Object, obj), obj)
 		}
 		return it, nil
 	}))
@@ -201,6 +202,11 @@ func shallow(obj store.Object) store.Object {
 	c.Elem().Set(reflect.ValueOf(obj).Elem())
 	out, _ := c.Interface().(store.Object) // it is of obj's type
 	return out
+}
+
+// withRecord is an object with the record of n, which is as much of a status as the rest.
+func withRecord(obj, n store.Object) store.Object {
+	return annotated(obj, request.With(obj.GetAnnotations(), reconcile.AnnotationRecord, n.GetAnnotations()[reconcile.AnnotationRecord]))
 }
 
 // runSandbox makes a sandbox. One that cannot be made is remembered, and the planner decides when to try again.

@@ -31,6 +31,8 @@ func planners() []planner {
 		{reconcile.KindPod, (*Controller).planPod},
 		{reconcile.KindReplicaSet, (*Controller).planReplicaSet},
 		{reconcile.KindDeployment, (*Controller).planDeployment},
+		{reconcile.KindJob, (*Controller).planJob},
+		{reconcile.KindCronJob, (*Controller).planCronJob},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -164,6 +165,10 @@ func immutable(old, n store.Object) string {
 	case *corev1.Secret:
 		if s, ok := n.(*corev1.Secret); ok {
 			return frozenSecret(o, s)
+		}
+	case *batchv1.Job:
+		if j, ok := n.(*batchv1.Job); ok {
+			return immutableOfJob(o, j)
 		}
 	}
 	return ""

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -127,7 +128,7 @@ func (c *Controller) Status() Status {
 		pods[owner.String()] = append(pods[owner.String()], p)
 		s.Pods = append(s.Pods, c.podRow(p, owner))
 	}
-	for _, kind := range []string{reconcile.KindDeployment, reconcile.KindReplicaSet, reconcile.KindBarePod} {
+	for _, kind := range []string{reconcile.KindDeployment, reconcile.KindReplicaSet, reconcile.KindBarePod, reconcile.KindJob, reconcile.KindCronJob} {
 		for _, it := range c.store.List(kind) {
 			if it.Source != nil {
 				s.Workloads = append(s.Workloads, c.workload(it, pods[it.Key.String()]))
@@ -287,6 +288,11 @@ func (c *Controller) workload(it store.Item, pods []*corev1.Pod) Workload {
 				w.Ready, w.Available, w.Updated, w.Done = 1, 1, 1, true
 			}
 		}
+	case *batchv1.Job:
+		jobRow(&w, o)
+		pods = unfinished(pods)
+	case *batchv1.CronJob:
+		cronJobRow(&w, o)
 	}
 	if w.Problem == "" && !w.Done {
 		w.Problem = cmp.Or(problem(pods), c.stuckOn(it.Key), c.stuckPod(pods))

@@ -41,6 +41,8 @@ const (
 	AnnotationPrefix = "berth.dev/"
 	// AnnotationWish is on Pods made for a BarePod: the hash of the spec that the file stated.
 	AnnotationWish = AnnotationPrefix + "wish"
+	// AnnotationRecord is a part of a status that Kubernetes has no field for: UpdateStatus takes it together with the status.
+	AnnotationRecord = AnnotationPrefix + "record"
 )
 
 // Key names an object. It says nothing about what happened to it.
@@ -89,7 +91,7 @@ type (
 		Grace  *int64 // seconds; nil means the pod's own
 		Reason string
 	}
-	// UpdateStatus replaces the status of an object. Object is a whole copy; only its status is taken.
+	// UpdateStatus replaces the status of an object. Object is a whole copy; only its status and AnnotationRecord are taken.
 	UpdateStatus struct{ Object kruntime.Object }
 	// SetAnnotation sets one annotation of an object, or removes it. Where it is not Old any more nothing is changed: somebody was quicker.
 	SetAnnotation struct {

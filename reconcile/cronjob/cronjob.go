@@ -71,7 +71,7 @@ func (p *pass) plan() reconcile.Plan {
 	updated := *p.cron // what is not of the status is shared: nobody writes into an object
 	updated.Status = p.status
 	updated.Annotations = p.record.in(p.cron.Annotations)
-	if !apiequality.Semantic.DeepEqual(&p.status, &p.cron.Status) || updated.Annotations[AnnotationRecord] != p.cron.Annotations[AnnotationRecord] {
+	if !apiequality.Semantic.DeepEqual(&p.status, &p.cron.Status) || updated.Annotations[reconcile.AnnotationRecord] != p.cron.Annotations[reconcile.AnnotationRecord] {
 		plan.Actions = append(plan.Actions, reconcile.UpdateStatus{Object: &updated})
 	}
 	plan.Actions = append(plan.Actions, p.after...)

@@ -6,12 +6,11 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+
+	"berth/reconcile"
 )
 
-// AnnotationRecord is on a CronJob: what Kubernetes has no place for in its status.
-const AnnotationRecord = "berth.dev/cronjob-record"
-
-// record is what the CronJob remembers.
+// record is what the CronJob remembers and Kubernetes has no place for in its status; it is kept in reconcile.AnnotationRecord.
 type record struct {
 	// Schedule is the one that is followed, and Since when it was first seen.
 	Schedule string    `json:"schedule"`
@@ -22,7 +21,7 @@ type record struct {
 
 func recordOf(c *batchv1.CronJob) record {
 	var r record
-	if json.Unmarshal([]byte(c.Annotations[AnnotationRecord]), &r) != nil {
+	if json.Unmarshal([]byte(c.Annotations[reconcile.AnnotationRecord]), &r) != nil {
 		return record{}
 	}
 	return r
@@ -47,14 +46,14 @@ func (r *record) follow(spec *batchv1.CronJobSpec, now time.Time) {
 // in returns annotations with the record, the same map where it says so already.
 func (r *record) in(annotations map[string]string) map[string]string {
 	data, _ := json.Marshal(r) // strings and a time always marshal
-	if *r == (record{}) || annotations[AnnotationRecord] == string(data) {
+	if *r == (record{}) || annotations[reconcile.AnnotationRecord] == string(data) {
 		return annotations
 	}
 	out := maps.Clone(annotations)
 	if out == nil {
 		out = map[string]string{}
 	}
-	out[AnnotationRecord] = string(data)
+	out[reconcile.AnnotationRecord] = string(data)
 	return out
 }
 

@@ -91,7 +91,7 @@ func (p *pass) plan() reconcile.Plan {
 	updated := *p.job // what is not of the status is shared: nobody writes into an object
 	updated.Status = p.status
 	updated.Annotations = p.record.in(p.job.Annotations)
-	if !apiequality.Semantic.DeepEqual(&p.status, &p.job.Status) || updated.Annotations[AnnotationRecord] != p.job.Annotations[AnnotationRecord] {
+	if !apiequality.Semantic.DeepEqual(&p.status, &p.job.Status) || updated.Annotations[reconcile.AnnotationRecord] != p.job.Annotations[reconcile.AnnotationRecord] {
 		plan.Actions = append(plan.Actions, reconcile.UpdateStatus{Object: &updated})
 	}
 	plan.Actions = append(append(plan.Actions, p.before...), p.after...)

@@ -85,24 +85,7 @@ func withIndex(env []corev1.EnvVar) []corev1.EnvVar {
 	}})
 }
 
-// Complete gives a Job what an API server gives it where manualSelector is false: the labels of its pods and the selector for them. It
-// changes job.
-func Complete(job *batchv1.Job, uid types.UID) {
-	if job.Spec.ManualSelector != nil && *job.Spec.ManualSelector {
-		return
-	}
-	job.Spec.Template.Labels = withLabels(job.Spec.Template.Labels, job.Name, uid)
-	selector := &metav1.LabelSelector{}
-	if job.Spec.Selector != nil {
-		selector = job.Spec.Selector.DeepCopy()
-	}
-	if selector.MatchLabels == nil {
-		selector.MatchLabels = map[string]string{}
-	}
-	selector.MatchLabels[batchv1.ControllerUidLabel] = string(uid)
-	job.Spec.Selector = selector
-}
-
+// withLabels adds what an API server adds to the template, so that selectors of others find the pods.
 func withLabels(labels map[string]string, name string, uid types.UID) map[string]string {
 	out := maps.Clone(labels)
 	if out == nil {

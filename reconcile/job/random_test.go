@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"berth/reconcile"
 	"berth/reconcile/job"
 )
 
@@ -112,7 +113,7 @@ func TestAnyLife(t *testing.T) {
 		l := &life{world: randomJob(seed), rng: rand.New(rand.NewPCG(uint64(seed), 7))}
 		l.blamed = map[types.UID]bool{}
 		if err := l.live(); err != "" {
-			t.Fatalf("seed %d: %s\n%s\n%s", seed, err, l.told(), l.Job.Annotations[job.AnnotationRecord])
+			t.Fatalf("seed %d: %s\n%s\n%s", seed, err, l.told(), l.Job.Annotations[reconcile.AnnotationRecord])
 		}
 	}
 }
@@ -179,7 +180,7 @@ func (l *life) live() string {
 	if p := l.plan(); len(p.Actions) > 0 || p.RequeueAfter > 0 {
 		return fmt.Sprintf("a finished Job plans %v", p.Actions)
 	}
-	if l.Job.Annotations[job.AnnotationRecord] != "" {
+	if l.Job.Annotations[reconcile.AnnotationRecord] != "" {
 		return "a finished Job remembers its pods"
 	}
 	return l.judgeEnd()

@@ -7,18 +7,9 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/types"
-)
 
-// AnnotationRecord is on a Job that has not finished: which of its pods were counted. Kubernetes keeps finalizers on pods for that; here the
-// Job outlives the machine's boot and its pods do not, so the Job remembers, in the same write as the counts of its status.
-//
-//	             ┌── the Job ended it itself: it never counts ─────────► given
-//	made ──seen to have begun──► running ──┬── ended well ─────────────► succeeded
-//	                                       ├── failed, or is ending ───► failed
-//	                                       └── gone without a word: the machine went down; a failure
-//
-// A pod that is no more is forgotten.
-const AnnotationRecord = "berth.dev/job-record"
+	"berth/reconcile"
+)
 
 // mark is what the Job has written down about a pod.
 type mark byte
@@ -34,7 +25,16 @@ const (
 // over tells that a pod counts for nothing any more, also while it still runs.
 func (m mark) over() bool { return m == failed || m == given }
 
-// record is what the Job remembers of the pods that exist, and of the failures of each index.
+// record is what a Job that has not finished remembers: which of its pods were counted. Kubernetes keeps finalizers on pods for that; here
+// the Job outlives the machine's boot and its pods do not, so the Job remembers, in the same write as the counts of its status
+// (reconcile.AnnotationRecord).
+//
+//	             ┌── the Job ended it itself: it never counts ─────────► given
+//	made ──seen to have begun──► running ──┬── ended well ─────────────► succeeded
+//	                                       ├── failed, or is ending ───► failed
+//	                                       └── gone without a word: the machine went down; a failure
+//
+// A pod that is no more is forgotten.
 type record struct {
 	marks map[types.UID]mark
 	index map[types.UID]int // of running pods, -1 for none
@@ -58,7 +58,7 @@ func newRecord() record {
 // recordOf reads the record of a Job. One that cannot be read is as none: its pods are counted anew.
 func recordOf(job *batchv1.Job) record {
 	r := newRecord()
-	text, ok := job.Annotations[AnnotationRecord]
+	text, ok := job.Annotations[reconcile.AnnotationRecord]
 	var w written
 	if !ok || json.Unmarshal([]byte(text), &w) != nil {
 		return r
@@ -94,15 +94,15 @@ func (r *record) in(annotations map[string]string) map[string]string {
 		data, _ := json.Marshal(w) // strings and numbers always marshal
 		text = string(data)
 	}
-	if annotations[AnnotationRecord] == text {
+	if annotations[reconcile.AnnotationRecord] == text {
 		return annotations
 	}
 	out := maps.Clone(annotations)
 	if out == nil {
 		out = map[string]string{}
 	}
-	if out[AnnotationRecord] = text; text == "" {
-		delete(out, AnnotationRecord)
+	if out[reconcile.AnnotationRecord] = text; text == "" {
+		delete(out, reconcile.AnnotationRecord)
 	}
 	return out
 }

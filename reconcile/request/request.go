@@ -34,7 +34,7 @@ const annotationPodsRestarted = "kubectl.kubernetes.io/restartedAt"
 // Beside tells whether an annotation is kept beside an object and never in its file.
 func Beside(annotation string) bool {
 	switch annotation {
-	case AnnotationRestartedAt, AnnotationPaused, AnnotationHold, AnnotationRevision:
+	case AnnotationRestartedAt, AnnotationPaused, AnnotationHold, AnnotationRevision, reconcile.AnnotationRecord:
 		return true
 	}
 	return false

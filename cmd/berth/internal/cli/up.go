@@ -36,6 +36,9 @@ terminal, plain lines otherwise.
 Changes are acted on at once. An object that vanishes is removed after --prune-delay; when more than 5 objects and more than half of
 all vanish within one delay, nothing is removed until "berth allow". A bad file stops nothing that runs.
 
+--once waits until all pods are ready and every Job has come to its end, and exits with 1 if one has failed; a Job that is suspended, and
+what a CronJob makes, is not waited for.
+
 SIGINT and SIGTERM end berth within 5 s and leave everything running, as kill -9 does; "berth down" takes it down.`,
 		Example: "  berth up ./manifests\n  berth up --once ./manifests && curl …\n  berth up --replace ./manifests     # the upgrade",
 		Args:    cobra.MaximumNArgs(1),
