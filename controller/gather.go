@@ -64,7 +64,7 @@ func (c *Controller) planDeployment(_ context.Context, it store.Item) (reconcile
 	if !ok {
 		return reconcile.Plan{}, misfiled(it)
 	}
-	return deployment.Plan(deployment.Input{Deployment: d, ReplicaSets: owned[*appsv1.ReplicaSet](c.store, d.UID), Now: c.opts.Clock.Now()}), nil
+	return deployment.Plan(c.deploymentInput(d)), nil
 }
 
 func (c *Controller) planReplicaSet(_ context.Context, it store.Item) (reconcile.Plan, error) {

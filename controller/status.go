@@ -15,6 +15,7 @@ import (
 	"berth/controller/store"
 	"berth/manifests"
 	"berth/reconcile"
+	"berth/reconcile/request"
 )
 
 // eventsShown is how many of the last events a status has.
@@ -60,7 +61,9 @@ type Workload struct {
 	Created   time.Time `json:"created"`
 	// Problem is why it is not as it should be, for a reason that waiting does not cure; "" when all is well or under way.
 	Problem string `json:"problem,omitempty"`
-	// Done tells that it is as its manifest states.
+	// Note is what a user has asked for that keeps it from following its manifest: a pause, another revision.
+	Note string `json:"note,omitempty"`
+	// Done tells that it is as its manifest states, or as was asked for since.
 	Done bool `json:"done"`
 }
 
@@ -270,12 +273,8 @@ func (c *Controller) workload(it store.Item, pods []*corev1.Pod) Workload {
 		s := &o.Status
 		w.Desired, w.Current, w.Ready, w.Updated, w.Available = wish(o.Spec.Replicas), s.Replicas, s.ReadyReplicas, s.UpdatedReplicas, s.AvailableReplicas
 		w.Done = s.ObservedGeneration >= o.Generation && w.Current == w.Desired && w.Updated == w.Desired && w.Available == w.Desired && ending == 0
-		for _, cond := range s.Conditions {
-			if cond.Type == appsv1.DeploymentProgressing && cond.Status == corev1.ConditionFalse {
-				w.Problem = cmp.Or(cond.Message, cond.Reason)
-			}
-		}
-		w.Done = w.Done || o.Spec.Paused && ending == 0
+		w.Done = w.Done || (o.Spec.Paused || request.Paused(o.Annotations)) && ending == 0
+		w.rolloutStatus(o)
 	case *appsv1.ReplicaSet:
 		s := &o.Status
 		w.Desired, w.Current, w.Ready, w.Available, w.Updated = wish(o.Spec.Replicas), s.Replicas, s.ReadyReplicas, s.AvailableReplicas, s.Replicas

@@ -57,7 +57,7 @@ func Undo(in Input, number int64) (annotations map[string]string, back Revision,
 	}
 	hold := request.Hold{
 		Wish: wish(r.d, r.config), Run: v.rs.Name, Cause: request.CauseUndo, Since: metav1.NewTime(r.now),
-		Message: fmt.Sprintf("ReplicaSet %s runs, which was revision %d, as asked for by undo, until the manifest changes.", quote(v.rs.Name), back.Number),
+		Message: fmt.Sprintf("ReplicaSet %s runs, which was revision %d, as asked for by undo", quote(v.rs.Name), back.Number),
 	}
 	if r.newest != nil {
 		hold.From = r.newest.rs.Name

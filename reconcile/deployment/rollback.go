@@ -37,8 +37,9 @@ func (r *rollout) judgeFailure(s *appsv1.DeploymentStatus) {
 	}
 	r.back = &request.Hold{
 		Wish: wish(r.d, r.config), Run: good.rs.Name, From: r.newest.rs.Name, Cause: request.CauseDeadline, Since: metav1.NewTime(r.now),
-		Message: fmt.Sprintf("%s. ReplicaSet %s runs, which was ready as revision %d, until the manifest changes.", r.failure(), quote(good.rs.Name), good.readyAs()),
+		Message: fmt.Sprintf("%s. ReplicaSet %s runs, which was ready as revision %d", r.failure(), quote(good.rs.Name), good.readyAs()),
 	}
+	r.rolledBack(s, r.back)
 }
 
 // failure tells in a sentence what went wrong.
@@ -78,8 +79,12 @@ func (r *rollout) holdCondition(s *appsv1.DeploymentStatus) {
 		dropCondition(s, ConditionRolledBack)
 		return
 	}
-	c := r.condition(ConditionRolledBack, corev1.ConditionTrue, r.hold.Cause, r.hold.Message)
-	c.LastUpdateTime, c.LastTransitionTime = r.hold.Since, r.hold.Since
+	r.rolledBack(s, r.hold)
+}
+
+func (r *rollout) rolledBack(s *appsv1.DeploymentStatus, h *request.Hold) {
+	c := r.condition(ConditionRolledBack, corev1.ConditionTrue, h.Cause, h.Text(""))
+	c.LastUpdateTime, c.LastTransitionTime = h.Since, h.Since
 	if had := findCondition(s.Conditions, ConditionRolledBack); had != nil && had.Message != c.Message {
 		dropCondition(s, ConditionRolledBack)
 	}
@@ -102,7 +107,7 @@ func (r *rollout) holds() []reconcile.Action {
 	switch {
 	case r.back != nil:
 		set.New = r.back.String()
-		event.Warning, event.Reason, event.Message = true, "RolledBack", r.back.Message
+		event.Warning, event.Reason, event.Message = true, "RolledBack", r.back.Text("")
 	case r.released():
 		event.Reason, event.Message = "HoldReleased", "The manifest's own revision rolls out again"
 	default:

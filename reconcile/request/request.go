@@ -98,7 +98,7 @@ type Hold struct {
 	// Run is the name of the revision that runs, From of the one that ran when the hold began.
 	Run  string `json:"run"`
 	From string `json:"from,omitempty"`
-	// Cause is why, in one word; Message in a sentence.
+	// Cause is why, in one word; Message in a sentence that Text ends.
 	Cause   string      `json:"cause"`
 	Message string      `json:"message"`
 	Since   metav1.Time `json:"since"`
@@ -114,6 +114,14 @@ func ReadHold(annotations map[string]string) (Hold, bool) {
 		return Hold{}, false
 	}
 	return h, true
+}
+
+// Text says what runs and why, and which file ends it; "" for the file's name where it is not known.
+func (h Hold) Text(file string) string {
+	if file == "" {
+		file = "the manifest"
+	}
+	return h.Message + ", until " + file + " changes."
 }
 
 // String is the form in which a hold is kept.

@@ -131,8 +131,12 @@ func (t table) workloads(s *controller.Status) {
 	}
 	_ = tw.Flush() // a terminal that is gone
 	for i := range s.Workloads {
-		if w := &s.Workloads[i]; w.Problem != "" {
+		w := &s.Workloads[i]
+		if w.Problem != "" {
 			fmt.Fprintf(t.w, "%s %s\n", t.paint(w.Kind+"/"+w.Name+":", red), safe(w.Problem))
+		}
+		if w.Note != "" {
+			fmt.Fprintf(t.w, "%s %s\n", t.paint(w.Kind+"/"+w.Name+":", yellow), safe(w.Note))
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// The control socket answers the command line of the same user: GET /status, POST /allow. It is a file only root can open, and the
+// The control socket answers the command line of the same user: GET /status, POST /allow, POST /rollout. It is a file only root can open, and the
 // peer's uid is checked again. The kubectl API is another thing.
 const controlSocket = "berth.sock"
 
@@ -26,6 +26,8 @@ type Controlled interface {
 	StatusJSON() ([]byte, error)
 	// Allow consents to removals that wait: of everything, or of what the targets name. It returns what it consented to.
 	Allow(targets []string) ([]string, error)
+	// Rollout does what is asked of a rollout, or tells how it gets on.
+	Rollout(ctx context.Context, r Rollout) (RolloutAnswer, error)
 }
 
 // serveControl answers on RUN-DIR/berth.sock until ctx ends.
@@ -65,6 +67,20 @@ func controlHandler(c Controlled) http.Handler {
 			return
 		}
 		data, err := json.Marshal(allowed)
+		answer(w, data, err)
+	})
+	mux.HandleFunc("POST /rollout", func(w http.ResponseWriter, r *http.Request) {
+		var ask Rollout
+		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&ask); err != nil {
+			http.Error(w, "cannot read the request: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		told, err := c.Rollout(r.Context(), ask)
+		if err != nil {
+			answer(w, nil, err)
+			return
+		}
+		data, err := json.Marshal(told)
 		answer(w, data, err)
 	})
 	return mux

@@ -21,6 +21,13 @@ func (f *fakeControlled) Allow(targets []string) ([]string, error) {
 	return targets, nil
 }
 
+func (f *fakeControlled) Rollout(_ context.Context, r Rollout) (RolloutAnswer, error) {
+	if r.Name != "web" {
+		return RolloutAnswer{}, errors.New("not found")
+	}
+	return RolloutAnswer{Text: r.Verb}, nil
+}
+
 func TestControl(t *testing.T) {
 	for name, dir := range map[string]string{"short": "r", "long": strings.Repeat("long/", 30)} {
 		t.Run(name, func(t *testing.T) {
@@ -50,6 +57,12 @@ func TestControl(t *testing.T) {
 			}
 			if _, err := Call(t.Context(), runDir, "POST", "/allow", []string{"nothing"}); err == nil || !strings.Contains(err.Error(), "nothing waits") {
 				t.Errorf("allow nothing = %v, want the reason", err)
+			}
+			if data, err := Call(t.Context(), runDir, "POST", "/rollout", Rollout{Verb: "undo", Name: "web"}); err != nil || string(data) != `{"text":"undo"}` {
+				t.Errorf("rollout = %q, %v", data, err)
+			}
+			if _, err := Call(t.Context(), runDir, "POST", "/rollout", Rollout{Verb: "undo"}); err == nil || err.Error() != "not found" {
+				t.Errorf("rollout of nothing = %v, want the reason", err)
 			}
 			cancel()
 			if err := <-done; err != nil {
