@@ -32,9 +32,10 @@ func Plan(in Input) reconcile.Plan {
 		key := reconcile.KeyOf(obj)
 		pod, isPod := obj.(*corev1.Pod)
 		switch {
+		case obj.GetDeletionTimestamp() != nil: // it is ending already
 		case !isPod:
 			p.Actions = append(p.Actions, reconcile.DeleteObject{Key: key, UID: obj.GetUID(), Reason: gone(owner)})
-		case pod.DeletionTimestamp == nil:
+		default:
 			p.Actions = append(p.Actions, reconcile.DeletePod{Key: key, UID: pod.UID, Reason: gone(owner)})
 		}
 	}
