@@ -93,7 +93,6 @@ type Store struct {
 	byOwner  map[types.UID]map[reconcile.Key]struct{}
 	byKind   map[string]map[reconcile.Key]struct{}
 	endings  map[types.UID]Ending
-	known    map[types.UID]map[string]Known
 	version  uint64
 	reserved uint64 // versions up to this one are never given out again after a restart
 	watchers []func(Change)
@@ -122,7 +121,6 @@ func Open(opts Options) (*Store, error) {
 		byOwner: map[types.UID]map[reconcile.Key]struct{}{},
 		byKind:  map[string]map[reconcile.Key]struct{}{},
 		endings: map[types.UID]Ending{},
-		known:   map[types.UID]map[string]Known{},
 		guard:   map[Object]Object{},
 	}
 	if opts.Dir == "" {
@@ -294,17 +292,27 @@ func (s *Store) Update(key reconcile.Key, change func(Item) (Item, error)) error
 
 // Delete removes an object; uid "" means whichever is there. Deleting what does not exist is not an error.
 func (s *Store) Delete(key reconcile.Key, uid types.UID) {
+	s.DeleteIf(key, func(it Item) bool { return uid == "" || it.Object.GetUID() == uid })
+}
+
+// DeleteIf removes an object if it is still one to remove, and tells whether there is none now. remove runs under the writers' lock: it must be
+// quick and must not call the store.
+func (s *Store) DeleteIf(key reconcile.Key, remove func(Item) bool) (gone bool) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	it, ok := s.Get(key)
-	if !ok || uid != "" && it.Object.GetUID() != uid {
-		return
+	if !ok {
+		return true
+	}
+	if !remove(it) {
+		return false
 	}
 	if durable(key) {
 		s.append(record{Op: opDelete, Key: &key})
 	}
 	s.mu.Lock()
-	if s.forgetPod(it.Object.GetUID()) {
+	if _, ok := s.endings[it.Object.GetUID()]; ok {
+		delete(s.endings, it.Object.GetUID())
 		defer s.append(record{Op: opEnded, UID: it.Object.GetUID()})
 	}
 	s.forget(&it)
@@ -312,6 +320,7 @@ func (s *Store) Delete(key reconcile.Key, uid types.UID) {
 	watchers := s.watchers
 	s.mu.Unlock()
 	tell(watchers, &it, true)
+	return true
 }
 
 // commit writes an item to the journal if it must be, then makes it visible, then tells. The order is what survival rests on.
