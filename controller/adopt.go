@@ -31,7 +31,8 @@ func (c *Controller) adopt(ctx context.Context) error {
 		live[types.UID(list[i].UID)] = true
 		c.adoptPod(ctx, &list[i])
 	}
-	c.store.KeepPods(live)
+	c.store.KeepEndings(live)
+	c.adoptVolumes(ctx)
 	c.findLost()
 	for _, it := range c.store.List(reconcile.KindPod) {
 		if err := c.refresh(ctx, it); err != nil {
@@ -124,7 +125,7 @@ func newLost() *lost {
 func (c *Controller) findLost() {
 	for _, it := range c.store.List("") {
 		owner := metav1.GetControllerOfNoCopy(it.Object)
-		if owner == nil {
+		if owner == nil || owner.Kind == reconcile.KindPod { // a pod that is not on the machine does not come back
 			continue
 		}
 		if _, ok := c.store.ByUID(owner.UID); !ok {

@@ -83,7 +83,7 @@ func (c *Controller) drain(ctx context.Context, changes <-chan struct{}, progres
 		if left != last && progress != nil {
 			progress(left)
 		}
-		if last = left; left == 0 {
+		if last = left; left == 0 && !c.storageEnding() {
 			return nil
 		}
 		select {

@@ -31,7 +31,17 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 	case reconcile.UpdateReplicaSet:
 		return false, c.updateReplicaSet(a)
 	case reconcile.DeleteObject:
-		c.store.Delete(a.Key, a.UID)
+		c.deleteObject(a.Key, a.UID)
+	case reconcile.ProvisionVolume:
+		return false, c.provisionVolume(ctx, a)
+	case reconcile.BindClaim:
+		return c.bindClaim(ctx, a)
+	case reconcile.UnbindVolume:
+		return false, c.unbindVolume(a)
+	case reconcile.RemoveClaim:
+		c.removeClaim(a)
+	case reconcile.RemoveVolume:
+		return false, c.removeVolume(ctx, a)
 	case reconcile.CreatePod:
 		return c.createPod(a)
 	case reconcile.DeletePod:
@@ -50,8 +60,6 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 		return false, c.onMachine(a.Pod, a.UID, c.opts.Pods.UpdateFiles(ctx, string(a.UID), a.Volumes))
 	case reconcile.StartContainer:
 		return c.startContainer(ctx, a)
-	case reconcile.RunHook:
-		c.runHook(ctx, a)
 	case reconcile.SignalContainer:
 		return c.signalContainer(ctx, a)
 	case reconcile.KillContainer:
@@ -264,7 +272,7 @@ func (c *Controller) signalContainer(ctx context.Context, a reconcile.SignalCont
 	attempt := c.observed.attempt(string(a.UID), a.Container)
 	err = c.opts.Containers.SignalContainer(ctx, string(a.UID), a.Container, a.Signal)
 	if err == nil || errors.Is(err, runtime.ErrNotFound) {
-		c.memory.signalled(a.UID, a.Container, reconcile.Signalled{Attempt: attempt, At: c.opts.Clock.Now()})
+		c.memory.signalled(a.UID, a.Container, attempt)
 	}
 	return false, c.onMachine(a.Pod, a.UID, err)
 }

@@ -33,6 +33,8 @@ func planners() []planner {
 		{reconcile.KindDeployment, (*Controller).planDeployment},
 		{reconcile.KindJob, (*Controller).planJob},
 		{reconcile.KindCronJob, (*Controller).planCronJob},
+		{reconcile.KindPersistentVolumeClaim, (*Controller).planClaim},
+		{reconcile.KindPersistentVolume, (*Controller).planVolume},
 	}
 }
 
@@ -123,7 +125,7 @@ func (c *Controller) podInput(ctx context.Context, p *corev1.Pod) (pod.Input, er
 		}
 	}
 	in.Config = c.podConfig(reconcile.KeyOf(p), p)
-	c.examine(p, &in)
+	in.Claims = c.podClaims(p)
 	in.Now = c.opts.Clock.Now()
 	return in, nil
 }

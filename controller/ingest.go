@@ -128,6 +128,21 @@ func (in *ingest) put(key reconcile.Key, o *manifests.Object) {
 	}))
 }
 
+// again makes a stated object the wish that could not become it while an old one of its name was ending.
+func (in *ingest) again(key reconcile.Key) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.stopped || in.down || !in.wishes[key] {
+		return
+	}
+	for i := range in.last.Objects {
+		if KeyOf(in.last.Objects[i].Key) == key {
+			delete(in.problems, key)
+			in.put(key, &in.last.Objects[i])
+		}
+	}
+}
+
 func (in *ingest) failed(key reconcile.Key, o *manifests.Object, err error) {
 	if err != nil {
 		in.problem(key, o, "", err.Error(), "")
@@ -171,12 +186,12 @@ func immutable(old, n store.Object) string {
 			return immutableOfJob(o, j)
 		}
 	}
-	return ""
+	return immutableStorage(old, n)
 }
 
-// carryOver puts what is not the file's into the new version: the status, and what is kept beside it.
+// carryOver puts what is not the file's into the new version: the status, what is kept beside it, and the bindings of storage.
 func carryOver(old, n store.Object) store.Object {
-	return withBeside(withStatus(n, old), old.GetAnnotations())
+	return withBinding(withBeside(withStatus(n, old), old.GetAnnotations()), old)
 }
 
 // mark notes which stated objects are absent, since when, and which are not known to be gone.
@@ -282,7 +297,7 @@ func (in *ingest) remove(key reconcile.Key, why string) {
 	delete(in.problems, key)
 	in.c.opts.Log.Info("removing", "key", key.String(), "reason", why)
 	in.c.events.add(reconcile.RecordEvent{Key: key, Reason: "Removed", Message: why})
-	in.c.store.Delete(key, "")
+	in.c.deleteObject(key, "")
 }
 
 // expectLost gives lost owners the prune delay after the first whole snapshot to come back.

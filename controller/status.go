@@ -110,7 +110,6 @@ type PullStatus struct {
 
 // Status returns what there is at this moment. It may be called at any time and costs about a microsecond per pod.
 func (c *Controller) Status() Status {
-	version := c.store.Version()
 	s := Status{
 		Time: c.opts.Clock.Now(), Started: c.started,
 		Workloads: []Workload{}, Pods: []PodRow{}, Waiting: []Waiting{}, Faults: []manifests.Fault{}, Warnings: []string{},
@@ -141,8 +140,7 @@ func (c *Controller) Status() Status {
 	slices.SortFunc(s.Workloads, func(a, b Workload) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
-	// What changed meanwhile is only partly in this picture.
-	s.Converged = c.converged(&s) && c.store.Version() == version
+	s.Converged = c.converged(&s)
 	return s
 }
 
@@ -230,6 +228,9 @@ func summary(p *corev1.Pod) (reason, message string) {
 	if p.DeletionTimestamp != nil {
 		return "Terminating", message
 	}
+	if why := unscheduled(p); why != "" {
+		return reason, why
+	}
 	done := 0
 	for i := range p.Status.InitContainerStatuses {
 		s := &p.Status.InitContainerStatuses[i]
@@ -303,7 +304,7 @@ func (c *Controller) workload(it store.Item, pods []*corev1.Pod) Workload {
 func stuck(reason string) bool {
 	switch reason {
 	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CrashLoopBackOff", "CreateContainerConfigError",
-		"CreateContainerError", "RunContainerError", "StartError", "PostStartHookError", "ContainerCannotRun", "FailedCreatePodSandBox":
+		"CreateContainerError", "RunContainerError", "StartError", "ContainerCannotRun", "FailedCreatePodSandBox":
 		return true
 	}
 	return false
@@ -319,6 +320,9 @@ func problem(pods []*corev1.Pod) string {
 	for _, p := range pods {
 		if p.DeletionTimestamp != nil {
 			continue
+		}
+		if why := unscheduled(p); why != "" {
+			return fmt.Sprintf("pod %s waits: %s", p.Name, why)
 		}
 		if p.Status.Phase == corev1.PodFailed {
 			return fmt.Sprintf("pod %s has failed: %s", p.Name, cmp.Or(p.Status.Message, p.Status.Reason, "a container ended with an error"))
@@ -352,6 +356,16 @@ func (c *Controller) stuckPod(pods []*corev1.Pod) string {
 	for _, p := range pods {
 		if text := c.stuckOn(reconcile.Key{Kind: reconcile.KindPod, Namespace: p.Namespace, Name: p.Name}); text != "" {
 			return fmt.Sprintf("pod %s: %s", p.Name, text)
+		}
+	}
+	return ""
+}
+
+// unscheduled is why nothing of a pod may begin, "" when it may.
+func unscheduled(p *corev1.Pod) string {
+	for _, cond := range p.Status.Conditions {
+		if cond.Type == corev1.PodScheduled && cond.Status == corev1.ConditionFalse {
+			return cmp.Or(cond.Message, cond.Reason)
 		}
 	}
 	return ""

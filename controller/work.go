@@ -84,8 +84,9 @@ func verbosity(a reconcile.Action) int {
 	switch a.(type) {
 	case reconcile.UpdateStatus, reconcile.RecordEvent, reconcile.SetAnnotation, reconcile.ForgetPod, reconcile.RemoveContainer:
 		return 1
-	case reconcile.CreateObject, reconcile.UpdateObject, reconcile.DeleteObject, reconcile.UpdateReplicaSet, reconcile.CreatePod, reconcile.DeletePod,
-		reconcile.PullImage, reconcile.RunSandbox, reconcile.UpdateFiles, reconcile.StartContainer, reconcile.RunHook, reconcile.SignalContainer, reconcile.KillContainer,
+	case reconcile.CreateObject, reconcile.UpdateObject, reconcile.DeleteObject, reconcile.ProvisionVolume, reconcile.BindClaim,
+		reconcile.UnbindVolume, reconcile.RemoveClaim, reconcile.RemoveVolume, reconcile.UpdateReplicaSet, reconcile.CreatePod, reconcile.DeletePod,
+		reconcile.PullImage, reconcile.RunSandbox, reconcile.UpdateFiles, reconcile.StartContainer, reconcile.SignalContainer, reconcile.KillContainer,
 		reconcile.RemoveSandbox:
 		return 0
 	}

@@ -35,6 +35,7 @@ type Options struct {
 // Prober probes the containers it is told of, each on its own schedule. It has one timer in all, and none without probes.
 type Prober struct {
 	opts  Options
+	began time.Time
 	wake  chan struct{}
 	under sync.WaitGroup // looks under way
 
@@ -45,7 +46,7 @@ type Prober struct {
 
 // New returns a prober that asks nobody until it is run.
 func New(opts Options) *Prober {
-	return &Prober{opts: opts, wake: make(chan struct{}, 1), pods: map[types.UID]map[string]*watched{}}
+	return &Prober{opts: opts, began: opts.Clock.Now(), wake: make(chan struct{}, 1), pods: map[types.UID]map[string]*watched{}}
 }
 
 // Look tells which containers of a pod are to be probed from now on, and returns what is known of them, by name. A container of the pod
@@ -94,7 +95,9 @@ func (p *Prober) Known(uid types.UID) map[string]Known {
 	defer p.mu.Unlock()
 	known := map[string]Known{}
 	for name, w := range p.pods[uid] {
-		known[name] = Known{Attempt: w.target.Attempt, Started: w.started, Ready: w.ready, ReadySince: w.readySince}
+		if !w.unproven() {
+			known[name] = Known{Attempt: w.target.Attempt, Started: w.started, Ready: w.ready}
+		}
 	}
 	return known
 }
@@ -157,13 +160,12 @@ func (p *Prober) conclude(ctx context.Context, c *check, res result, message str
 		return
 	}
 	counts := c.counts || res != failure
-	before := w.verdict()
+	before, guessed := w.verdict(), w.unproven()
 	if err == nil && counts {
 		w.take(c, res)
-		w.date(p.opts.Clock.Now())
 	}
 	p.scheduleAll(w)
-	changed := w.verdict() != before
+	changed := w.verdict() != before || w.unproven() != guessed
 	p.mu.Unlock()
 	if counts {
 		p.tell(&w.target, c.kind, res, message, err)
@@ -192,7 +194,7 @@ func (p *Prober) tell(t *Target, kind pod.ProbeKind, res result, message string,
 
 // watch begins to probe an attempt of a container.
 func (p *Prober) watch(t Target) *watched {
-	w := newWatched(t)
+	w := newWatched(t, t.StartedAt.Before(p.began))
 	p.scheduleAll(w)
 	return w
 }

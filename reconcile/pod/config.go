@@ -61,6 +61,7 @@ func (p *pass) sandbox() runtime.SandboxConfig {
 	}
 	if s := spec.SecurityContext; s != nil {
 		cfg.FSGroup = s.FSGroup
+		cfg.FSGroupOnRootMismatch = s.FSGroupChangePolicy != nil && *s.FSGroupChangePolicy == corev1.FSGroupChangeOnRootMismatch
 		for _, sysctl := range s.Sysctls {
 			if cfg.Sysctls == nil {
 				cfg.Sysctls = map[string]string{}
@@ -175,6 +176,7 @@ func (p *pass) containerConfig(c *container) (runtime.ContainerConfig, error) {
 	if err != nil {
 		return runtime.ContainerConfig{}, err
 	}
+	p.readOnlyClaims(mounts)
 	cfg := runtime.ContainerConfig{
 		Name: c.spec.Name, Attempt: p.attemptOf(c), Backoff: p.nextBackoff(c), SpecHash: p.tag(c), Image: c.spec.Image,
 		Command: expanded(c.spec.Command, value), Args: expanded(c.spec.Args, value), Env: env, WorkingDir: c.spec.WorkingDir,

@@ -65,7 +65,6 @@ func TestRefused(t *testing.T) {
 		mutate func(*pod.Input)
 		want   string
 	}{
-		"claim": {volumes(corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "disk"}}), `(PersistentVolumeClaim "disk")`},
 		"a token": {volumes(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
 			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}},
 		}}}), "spec.volumes[data].projected.sources[0].serviceAccountToken: there is no API server"},

@@ -22,6 +22,8 @@ type Input struct {
 	// Images are the references the Pod states.
 	Images map[string]reconcile.ImageState
 	Memory reconcile.PodMemory
+	// Claims are the PersistentVolumeClaims that the Pod mounts, by name. One without an entry does not exist.
+	Claims map[string]Claim
 	// Probes hold, by container name, what its probes say. A container without an entry is started and ready while it runs.
 	Probes map[string]Probe
 	Node   Node
@@ -31,8 +33,6 @@ type Input struct {
 // Probe is the verdict of the probes of one running container.
 type Probe struct {
 	Started, Ready bool
-	// ReadySince is when it last became ready; zero when that is not known.
-	ReadySince time.Time
 	// Failed is the kind of the probe that wants the container to end, "" for none.
 	Failed ProbeKind
 }
@@ -89,6 +89,8 @@ type pass struct {
 	// volumes are those that can be had; unmounted tells what the others wait for.
 	volumes   []runtime.Volume
 	unmounted []string
+	// unscheduled is why nothing of the Pod may begin, "" when it may.
+	unscheduled string
 
 	actions []reconcile.Action
 	pulls   map[string]bool
@@ -104,7 +106,6 @@ type container struct {
 	refused       *reconcile.StartFailure  // the next attempt could not even be made
 	waiting       *corev1.ContainerStateWaiting
 	hash          string
-	begun         bool // this plan starts it
 }
 
 func newPass(in Input) *pass {

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"berth/reconcile/claim"
 	"berth/runtime"
 )
 
@@ -44,8 +45,8 @@ func (p *pass) volume(v *corev1.Volume) (runtime.Volume, error) {
 		return runtime.Volume{Name: v.Name, HostPath: h}, nil
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
 		return p.filesVolume(v, field)
-	case v.PersistentVolumeClaim != nil:
-		return runtime.Volume{}, refusal(field+".persistentVolumeClaim", "claims are not supported yet (PersistentVolumeClaim %q)", v.PersistentVolumeClaim.ClaimName)
+	case claim.NameFor(p.pod, v) != "":
+		return p.claimVolume(v)
 	}
 	if kind := sourceKind(&v.VolumeSource); kind != "" {
 		return runtime.Volume{}, refusal(field+"."+kind, "volumes of this kind are not supported")

@@ -1,0 +1,351 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"berth/controller/store"
+	"berth/reconcile"
+	"berth/reconcile/claim"
+	"berth/runtime"
+)
+
+// protected tells of kinds that end only when nothing uses them any more.
+func protected(kind string) bool {
+	return kind == reconcile.KindPersistentVolumeClaim || kind == reconcile.KindPersistentVolume
+}
+
+// deleteObject forgets an object, or begins its end.
+func (c *Controller) deleteObject(key reconcile.Key, uid types.UID) {
+	if !protected(key.Kind) {
+		c.store.Delete(key, uid)
+		return
+	}
+	now := metav1.NewTime(c.opts.Clock.Now())
+	err := c.store.Update(key, func(it store.Item) (store.Item, error) {
+		if uid != "" && it.Object.GetUID() != uid {
+			return it, nil
+		}
+		if it.Object.GetDeletionTimestamp() == nil {
+			it.Object = endingObject(it.Object, &now)
+		}
+		it.Source = nil // no file states it any more
+		return it, nil
+	})
+	if ignoreGone(err) != nil {
+		c.opts.Log.Error(err, "cannot end an object", "key", key.String())
+	}
+}
+
+// endingObject is a copy with the order to end, or with nil without it.
+func endingObject(obj store.Object, at *metav1.Time) store.Object {
+	out, ok := obj.DeepCopyObject().(store.Object)
+	if !ok {
+		return obj
+	}
+	out.SetDeletionTimestamp(at)
+	return out
+}
+
+// errNoVolumes is for runtimes without storage.
+var errNoVolumes = errors.New("this machine keeps no volumes")
+
+// provisionVolume makes the directory first: what it is for is written in it, so that it is found again whatever happens here.
+func (c *Controller) provisionVolume(ctx context.Context, a reconcile.ProvisionVolume) error {
+	err := c.labelVolume(ctx, a.Volume)
+	if err != nil && ctx.Err() == nil {
+		c.events.add(reconcile.RecordEvent{
+			Key: a.Claim, Warning: true, Reason: "ProvisioningFailed",
+			Message: fmt.Sprintf("failed to provision volume with StorageClass %q: %s", a.Volume.Spec.StorageClassName, firstLine(err)),
+		})
+	}
+	if err != nil {
+		return err
+	}
+	err = c.store.Create(volumeKey(a.Volume.Name), a.Volume.DeepCopy(), nil)
+	if errors.Is(err, store.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// labelVolume makes the stored volume of a PersistentVolume, or writes anew what it is for.
+func (c *Controller) labelVolume(ctx context.Context, v *corev1.PersistentVolume) error {
+	if c.opts.Volumes == nil {
+		return errNoVolumes
+	}
+	bare := v.DeepCopy()
+	bare.UID, bare.ResourceVersion, bare.Status, bare.DeletionTimestamp = "", "", corev1.PersistentVolumeStatus{}, nil
+	label, err := json.Marshal(bare)
+	if err != nil {
+		return fmt.Errorf("cannot describe %s: %w", v.Name, err)
+	}
+	return c.opts.Volumes.MakeVolume(ctx, runtime.StoredVolume{ID: claim.Stored(v), Label: label})
+}
+
+// bindClaim is decided here once more, in one step for each side: between the look and the deed another claim may have taken the volume.
+func (c *Controller) bindClaim(ctx context.Context, a reconcile.BindClaim) (again bool, err error) {
+	pvc, ok := store.Get[*corev1.PersistentVolumeClaim](c.store, a.Claim)
+	if !ok || pvc.UID != a.UID || pvc.DeletionTimestamp != nil {
+		return false, nil
+	}
+	var was, bound *corev1.PersistentVolume
+	err = c.store.Update(volumeKey(a.Volume), func(it store.Item) (store.Item, error) {
+		v, ok := it.Object.(*corev1.PersistentVolume)
+		if !ok || !claim.Holds(v, pvc) && !claim.Free(v, pvc) {
+			return it, nil
+		}
+		if was, bound = v, boundVolume(v, pvc); !apiequality.Semantic.DeepEqual(was, bound) {
+			it.Object = bound
+		}
+		return it, nil
+	})
+	if err != nil || bound == nil {
+		return true, ignoreGone(err)
+	}
+	if claim.Made(bound) && !apiequality.Semantic.DeepEqual(was.Spec, bound.Spec) {
+		if err := c.labelVolume(ctx, bound); err != nil {
+			return false, err
+		}
+	}
+	return false, ignoreGone(c.store.Update(a.Claim, func(it store.Item) (store.Item, error) {
+		old, ok := it.Object.(*corev1.PersistentVolumeClaim)
+		if !ok || old.UID != a.UID || old.Spec.VolumeName != "" && old.Spec.VolumeName != a.Volume {
+			return it, nil
+		}
+		n := old.DeepCopy()
+		metav1.SetMetaDataAnnotation(&n.ObjectMeta, claim.AnnotationBindCompleted, "yes")
+		if n.Spec.VolumeName == "" {
+			metav1.SetMetaDataAnnotation(&n.ObjectMeta, claim.AnnotationBoundByController, "yes")
+		}
+		n.Spec.VolumeName = a.Volume
+		if a.Class != "" && n.Spec.StorageClassName == nil {
+			n.Spec.StorageClassName = &a.Class
+		}
+		it.Object = n
+		return it, nil
+	}))
+}
+
+// boundVolume is a volume with a claim in its hands. What berth has made is as large as the claim asks.
+func boundVolume(v *corev1.PersistentVolume, pvc *corev1.PersistentVolumeClaim) *corev1.PersistentVolume {
+	n := v.DeepCopy()
+	if v.Spec.ClaimRef == nil {
+		metav1.SetMetaDataAnnotation(&n.ObjectMeta, claim.AnnotationBoundByController, "yes")
+	}
+	n.Spec.ClaimRef = claim.Reference(pvc)
+	has, wants := v.Spec.Capacity[corev1.ResourceStorage], claim.Request(pvc)
+	if claim.Made(v) && has.Cmp(wants) < 0 {
+		n.Spec.Capacity = corev1.ResourceList{corev1.ResourceStorage: wants}
+	}
+	return n
+}
+
+func (c *Controller) unbindVolume(a reconcile.UnbindVolume) error {
+	return ignoreGone(c.store.Update(a.Volume, func(it store.Item) (store.Item, error) {
+		v, ok := it.Object.(*corev1.PersistentVolume)
+		if !ok || v.UID != a.UID || v.Spec.ClaimRef == nil || v.Spec.ClaimRef.UID != a.Claim {
+			return it, nil
+		}
+		n := v.DeepCopy()
+		n.Spec.ClaimRef = nil
+		delete(n.Annotations, claim.AnnotationBoundByController)
+		it.Object = n
+		return it, nil
+	}))
+}
+
+// removeClaim marks the volume first: if this is as far as we come, its data stays until the claim is seen to go again. A claim that is back
+// meanwhile stays, and so does its data.
+func (c *Controller) removeClaim(a reconcile.RemoveClaim) {
+	if a.DeleteData {
+		c.endVolume(a, true)
+	}
+	gone := c.store.DeleteIf(a.Claim, func(it store.Item) bool {
+		return it.Object.GetUID() == a.UID && it.Object.GetDeletionTimestamp() != nil
+	})
+	if !gone && a.DeleteData {
+		c.endVolume(a, false)
+	}
+	if gone {
+		c.ingest.again(a.Claim)
+	}
+}
+
+// endVolume begins the end of a claim's volume, or takes that back.
+func (c *Controller) endVolume(a reconcile.RemoveClaim, end bool) {
+	now := metav1.NewTime(c.opts.Clock.Now())
+	err := c.store.Update(volumeKey(a.Volume), func(it store.Item) (store.Item, error) {
+		v, ok := it.Object.(*corev1.PersistentVolume)
+		if !ok || v.Spec.ClaimRef == nil || v.Spec.ClaimRef.UID != a.UID || end == (v.DeletionTimestamp != nil) {
+			return it, nil
+		}
+		if it.Object = endingObject(v, nil); end {
+			it.Object = endingObject(v, &now)
+		}
+		return it, nil
+	})
+	if ignoreGone(err) != nil {
+		c.opts.Log.Error(err, "cannot end a volume", "volume", a.Volume)
+	}
+}
+
+// removeVolume deletes the data first: while there is some, something stands for it. That somebody still has it is no failure: the
+// volume is due again when they go.
+func (c *Controller) removeVolume(ctx context.Context, a reconcile.RemoveVolume) error {
+	if a.ID != "" && c.opts.Volumes != nil {
+		if err := c.opts.Volumes.RemoveVolume(ctx, a.ID); err != nil {
+			if !errors.Is(err, runtime.ErrInUse) && ctx.Err() == nil {
+				c.events.add(reconcile.RecordEvent{Key: a.Volume, UID: a.UID, Warning: true, Reason: "VolumeFailedDelete", Message: firstLine(err)})
+			}
+			return err
+		}
+	}
+	c.store.DeleteIf(a.Volume, func(it store.Item) bool {
+		return it.Object.GetUID() == a.UID && it.Object.GetDeletionTimestamp() != nil
+	})
+	return nil
+}
+
+// adoptVolumes takes over the stored volumes that nothing stands for: the state was damaged, or `down` has forgotten it. Each says itself
+// whose it is; a claim of that name gets it back. What was a pod's own goes: its pod is gone, or has a claim that stands for it.
+func (c *Controller) adoptVolumes(ctx context.Context) {
+	if c.opts.Volumes == nil {
+		return
+	}
+	list, err := c.opts.Volumes.ListVolumes(ctx)
+	if err != nil {
+		c.warn(fmt.Sprintf("cannot look for volumes: %v", err))
+		return
+	}
+	known := map[string]bool{}
+	for _, v := range all[*corev1.PersistentVolume](c.store, reconcile.KindPersistentVolume) {
+		known[claim.Stored(v)] = true
+	}
+	for _, s := range list {
+		if known[s.ID] {
+			continue
+		}
+		v := &corev1.PersistentVolume{}
+		if err := json.Unmarshal(s.Label, v); err != nil || v.Name == "" || claim.Stored(v) != s.ID {
+			c.warn(fmt.Sprintf("the volume %s does not say whose it is: it is left alone", s.ID))
+			continue
+		}
+		if v.Annotations[claim.AnnotationEphemeral] != "" {
+			now := metav1.NewTime(c.opts.Clock.Now())
+			v.DeletionTimestamp = &now
+		}
+		if err := c.store.Create(volumeKey(v.Name), v, nil); err != nil {
+			c.warn(fmt.Sprintf("cannot take over the volume %s: %v", s.ID, err))
+		}
+	}
+}
+
+// storageEnding tells whether something of claims is still to go that no file will bring back.
+func (c *Controller) storageEnding() bool {
+	for _, v := range all[*corev1.PersistentVolume](c.store, reconcile.KindPersistentVolume) {
+		if v.DeletionTimestamp != nil && claim.Made(v) {
+			return true
+		}
+	}
+	for _, pvc := range all[*corev1.PersistentVolumeClaim](c.store, reconcile.KindPersistentVolumeClaim) {
+		if owner := metav1.GetControllerOfNoCopy(pvc); pvc.DeletionTimestamp != nil || owner != nil && owner.Kind == reconcile.KindPod {
+			return true
+		}
+	}
+	return false
+}
+
+// immutableStorage names the field of a claim or volume that differs and must not. What berth has written into the stored one is no difference.
+func immutableStorage(old, n store.Object) string {
+	switch o := old.(type) {
+	case *corev1.PersistentVolumeClaim:
+		if pvc, ok := n.(*corev1.PersistentVolumeClaim); ok {
+			return immutableClaim(&o.Spec, pvc.Spec.DeepCopy())
+		}
+	case *corev1.PersistentVolume:
+		if v, ok := n.(*corev1.PersistentVolume); ok {
+			switch {
+			case !apiequality.Semantic.DeepEqual(o.Spec.PersistentVolumeSource, v.Spec.PersistentVolumeSource):
+				return "spec.persistentvolumesource"
+			case !apiequality.Semantic.DeepEqual(o.Spec.VolumeMode, v.Spec.VolumeMode):
+				return "spec.volumeMode"
+			case o.Spec.NodeAffinity != nil && !apiequality.Semantic.DeepEqual(o.Spec.NodeAffinity, v.Spec.NodeAffinity):
+				return "spec.nodeAffinity"
+			}
+		}
+	}
+	return ""
+}
+
+// immutableClaim compares specs of claims. A claim may ask for more, and name a volume or a class while it has none.
+func immutableClaim(old, n *corev1.PersistentVolumeClaimSpec) string {
+	if n.VolumeName == "" || old.VolumeName == "" {
+		n.VolumeName = old.VolumeName
+	}
+	if n.StorageClassName == nil || old.StorageClassName == nil && old.VolumeName == "" {
+		n.StorageClassName = old.StorageClassName
+	}
+	has, wants := old.Resources.Requests[corev1.ResourceStorage], n.Resources.Requests[corev1.ResourceStorage]
+	for _, f := range []struct {
+		name string
+		same bool
+	}{
+		{"spec.resources.requests.storage", has.Cmp(wants) <= 0},
+		{"spec.accessModes", apiequality.Semantic.DeepEqual(old.AccessModes, n.AccessModes)},
+		{"spec.storageClassName", apiequality.Semantic.DeepEqual(old.StorageClassName, n.StorageClassName)},
+		{"spec.volumeName", old.VolumeName == n.VolumeName},
+		{"spec.volumeMode", apiequality.Semantic.DeepEqual(old.VolumeMode, n.VolumeMode)},
+		{"spec.selector", apiequality.Semantic.DeepEqual(old.Selector, n.Selector)},
+		{"spec.dataSource", apiequality.Semantic.DeepEqual(old.DataSource, n.DataSource)},
+		{"spec.dataSourceRef", apiequality.Semantic.DeepEqual(old.DataSourceRef, n.DataSourceRef)},
+	} {
+		if !f.same {
+			return f.name
+		}
+	}
+	return ""
+}
+
+// withBinding is the new version of a claim or volume with the binding of the old one. n is nobody's yet, and is changed.
+func withBinding(n, old store.Object) store.Object {
+	switch o := old.(type) {
+	case *corev1.PersistentVolumeClaim:
+		pvc, ok := n.(*corev1.PersistentVolumeClaim)
+		if !ok {
+			return n
+		}
+		if pvc.Spec.VolumeName == "" {
+			pvc.Spec.VolumeName = o.Spec.VolumeName
+		}
+		if pvc.Spec.StorageClassName == nil {
+			pvc.Spec.StorageClassName = o.Spec.StorageClassName
+		}
+		keepAnnotations(&pvc.ObjectMeta, o.Annotations, claim.AnnotationBindCompleted, claim.AnnotationBoundByController)
+	case *corev1.PersistentVolume:
+		v, ok := n.(*corev1.PersistentVolume)
+		if !ok || o.Spec.ClaimRef == nil {
+			return n
+		}
+		if ref := v.Spec.ClaimRef; ref == nil || ref.UID == "" && ref.Namespace == o.Spec.ClaimRef.Namespace && ref.Name == o.Spec.ClaimRef.Name {
+			v.Spec.ClaimRef = o.Spec.ClaimRef
+			keepAnnotations(&v.ObjectMeta, o.Annotations, claim.AnnotationBoundByController)
+		}
+	}
+	return n
+}
+
+func keepAnnotations(meta *metav1.ObjectMeta, old map[string]string, names ...string) {
+	for _, name := range names {
+		if value, ok := old[name]; ok {
+			metav1.SetMetaDataAnnotation(meta, name, value)
+		}
+	}
+}
