@@ -7,7 +7,8 @@ func volumes() []Row {
 			honoured("TestVolumes", "name emptyDir"),
 			shown("hostPath"),
 			honoured("TestRefused", "configMap secret downwardAPI projected"),
-			honoured("TestRefused", "persistentVolumeClaim ephemeral"),
+			honoured("TestClaimIsProvisioned", "persistentVolumeClaim"),
+			honoured("TestEphemeral", "ephemeral"),
 			refused("images are not mounted as volumes", "image"),
 			refused("berth mounts no file systems of other machines", "nfs iscsi cephfs rbd glusterfs fc azureFile"),
 			refused("this machine has no such disk", "awsElasticBlockStore azureDisk cinder flocker gcePersistentDisk photonPersistentDisk portworxVolume quobyte scaleIO storageos vsphereVolume"),
@@ -42,9 +43,9 @@ func volumes() []Row {
 		of("core/v1.ConfigMapProjection", honoured("TestRefused", "name items optional")),
 		of("core/v1.SecretProjection", honoured("TestRefused", "name items optional")),
 		of("core/v1.DownwardAPIProjection", honoured("TestRefused", "items")),
-		of("core/v1.PersistentVolumeClaimVolumeSource", honoured("TestRefused", "claimName readOnly")),
-		of("core/v1.EphemeralVolumeSource", honoured("TestRefused", "volumeClaimTemplate")),
-		of("core/v1.PersistentVolumeClaimTemplate", honoured("TestRefused", "metadata spec")),
+		of("core/v1.PersistentVolumeClaimVolumeSource", honoured("TestClaims", "claimName readOnly")),
+		of("core/v1.EphemeralVolumeSource", honoured("TestEphemeral", "volumeClaimTemplate")),
+		of("core/v1.PersistentVolumeClaimTemplate", honoured("TestEphemeral", "metadata spec")),
 	)
 }
 
@@ -65,17 +66,51 @@ func storage() []Row {
 	const (
 		noMounts = "berth mounts no file systems of other machines"
 		noDisks  = "this machine has no such disk"
-		later    = "claims are not bound yet"
+		block    = "the volumes of this machine are directories"
+		noSpeed  = "volumes have no classes of speed here"
 	)
 	return join(
-		of("core/v1.PersistentVolumeClaimSpec", notEnforced(later, "accessModes resources selector storageClassName volumeMode volumeName dataSource dataSourceRef volumeAttributesClassName")),
+		of("core/v1.PersistentVolumeClaimSpec",
+			honoured("TestPlan/access modes", "accessModes"),
+			honoured("TestReadWriteOncePod", "accessModes=ReadWriteOncePod"),
+			approximated("TestPlan/the smallest that fits", "what is asked for chooses the volume; what is written is not bounded by it", "resources"),
+			honoured("TestPlan/a selector", "selector"),
+			honoured("TestPlan/no word of a class", "storageClassName"),
+			honoured("TestPlan/a named one", "volumeName"),
+			honoured("TestClaimIsProvisioned", "volumeMode"),
+			refused(block, "volumeMode=Block"),
+			refused("volumes are not filled from elsewhere", "dataSource dataSourceRef"),
+			notEnforced(noSpeed, "volumeAttributesClassName"),
+		),
 		of("core/v1.PersistentVolumeSpec",
-			notEnforced(later, "accessModes capacity claimRef hostPath local mountOptions nodeAffinity persistentVolumeReclaimPolicy storageClassName volumeMode volumeAttributesClassName"),
+			honoured("TestPlan/access modes", "accessModes"),
+			approximated("TestPlan/the smallest that fits", "it chooses the claim; what is written is not bounded by it", "capacity"),
+			honoured("TestPlan/one reserved by name", "claimRef"),
+			honoured("TestDeclaredVolumes", "hostPath storageClassName"),
+			honoured("TestDeclaredStorage", "local"),
+			honoured("TestDeclaredVolumes", "volumeMode"),
+			refused(block, "volumeMode=Block"),
+			approximated("TestPlanVolume", "the data of a declared volume is never deleted: Delete and Recycle are taken as Retain", "persistentVolumeReclaimPolicy"),
+			honoured("TestDeclaredVolumes", "persistentVolumeReclaimPolicy=Retain"),
+			notEnforced("directories are not mounted with options", "mountOptions"),
+			notEnforced("there is one machine", "nodeAffinity"),
+			notEnforced(noSpeed, "volumeAttributesClassName"),
 			refused(noMounts, "nfs iscsi cephfs rbd glusterfs fc azureFile"),
 			refused(noDisks, "awsElasticBlockStore azureDisk cinder flocker gcePersistentDisk photonPersistentDisk portworxVolume quobyte scaleIO storageos vsphereVolume"),
-			refused("there are no drivers of volumes", "csi flexVolume"),
+			refused("there are no drivers of volumes but berth's own, local.berth.dev", "csi"),
+			refused("there are no drivers of volumes", "flexVolume"),
 		),
-		of("storage/v1.StorageClass", notEnforced(later, "provisioner parameters reclaimPolicy volumeBindingMode allowVolumeExpansion allowedTopologies mountOptions")),
+		of("core/v1.LocalVolumeSource", honoured("TestDeclaredStorage", "path"), notEnforced("directories have no file system of their own", "fsType")),
+		of("storage/v1.StorageClass",
+			approximated("TestClaimIsProvisioned", "every class is storage of this machine; kubernetes.io/no-provisioner makes nothing", "provisioner"),
+			honoured("TestClassDeletes", "reclaimPolicy"),
+			approximated("TestClaimIsProvisioned", "claims are bound at once, before a pod uses them", "volumeBindingMode"),
+			honoured("TestClaimIsProvisioned", "volumeBindingMode=Immediate"),
+			notEnforced("claims grow in every class", "allowVolumeExpansion"),
+			notEnforced("there is one machine", "allowedTopologies"),
+			notEnforced("directories are not mounted with options", "mountOptions"),
+			notEnforced("they are words to other provisioners", "parameters"),
+		),
 		of("node/v1.RuntimeClass", notEnforced("there are no other runtimes here", "handler overhead scheduling")),
 	)
 }
