@@ -471,7 +471,8 @@ func TestProvisioningFails(t *testing.T) {
 func TestBindingIsDecidedTwice(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
-		w.write(pvc("a", "manual"), pvc("b", "manual"), hostVolume("one", "none", "10Gi"))
+		none := func(c *corev1.PersistentVolumeClaim) { c.Spec.StorageClassName = new("") }
+		w.write(pvc("a", "", none), pvc("b", "", none), hostVolume("one", "none", "10Gi"))
 		w.settle()
 		for _, name := range []string{"a", "b"} {
 			c := w.claim(name)
