@@ -156,10 +156,18 @@ func closeAll(files []int) {
 
 // send sends a packet, with a descriptor when file is not negative. A client that cannot be reached is dropped.
 func (c *conn) send(kind wire.Kind, id uint64, m wire.Message, file int, flags int) {
+	if file >= 0 {
+		c.sendFiles(kind, id, m, flags, file)
+		return
+	}
+	c.sendFiles(kind, id, m, flags)
+}
+
+func (c *conn) sendFiles(kind wire.Kind, id uint64, m wire.Message, flags int, files ...int) {
 	p := wire.Encode(kind, id, m)
 	var oob []byte
-	if file >= 0 {
-		oob = syscall.UnixRights(file)
+	if len(files) > 0 {
+		oob = syscall.UnixRights(files...)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

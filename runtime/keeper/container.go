@@ -56,7 +56,7 @@ func (k *keeper) startContainer(r *request, m *wire.Start) (_ startedContainer, 
 		return startedContainer{}, fail
 	}
 	c := &container{id: m.ID, sandbox: m.Sandbox, exitPath: m.ExitPath, log: m.Log, pty: -1}
-	box, fail := k.reserve(c)
+	box, fail := k.reserve(c, uintptr(m.Namespaces))
 	if fail != nil {
 		return startedContainer{}, fail
 	}
@@ -65,6 +65,10 @@ func (k *keeper) startContainer(r *request, m *wire.Start) (_ startedContainer, 
 			k.loop.call(func() { c.output.close() })
 			k.mu.Lock()
 			delete(k.containers, c.id)
+			if m.Namespaces != 0 { // nobody else is in it: it ends with the first that was to be
+				delete(k.sandboxes, c.sandbox)
+				box.close()
+			}
 			k.mu.Unlock()
 			removeFIFOs(&c.log)
 		}
@@ -84,16 +88,23 @@ func (k *keeper) startContainer(r *request, m *wire.Start) (_ startedContainer, 
 	for _, e := range ends {
 		s.slots[e.slot] = int32(e.fd)
 	}
-	pidns := box.fill(&s.slots)
-	made, fail := k.spawn(s, &birth{
-		flags: uintptr(m.Flags), cgroup: m.CgroupDir, pidns: pidns, opening: k.opening, program: prog, executes: true, tty: m.TTY, timeout: timeout(m.Timeout),
-	})
+	b := &birth{
+		flags: uintptr(m.Flags | m.Namespaces), cgroup: m.CgroupDir, pidns: box.fill(&s.slots), opening: k.opening, program: prog, executes: true,
+		tty: m.TTY, timeout: timeout(m.Timeout),
+	}
+	if m.Namespaces != 0 {
+		b.cloned = func(p *process, gate *int) *wire.Failure { return r.born(box, m, p, gate) }
+	}
+	made, fail := k.spawn(s, b)
 	if fail != nil {
 		return startedContainer{}, fail
 	}
 	now := time.Now()
 	k.mu.Lock()
 	c.process, c.startedAt, c.pty = made.process, now, made.pty
+	if box != nil {
+		box.ready = true
+	}
 	k.mu.Unlock()
 	if made.pty >= 0 {
 		k.loop.call(func() { out.addPTY(made.pty) })
@@ -111,6 +122,12 @@ func (k *keeper) checkStart(m *wire.Start, prog program.Program) *wire.Failure {
 		return invalid("exit file " + quote(m.ExitPath) + " is not below the run directory")
 	case m.TTY && (m.Log.Stdout != "" || m.Log.Stderr != ""):
 		return invalid("a container with a terminal has no FIFOs")
+	case m.Namespaces != 0 && !validID(m.Sandbox):
+		return invalid("id " + quote(m.Sandbox) + " is not one")
+	case uintptr(m.Namespaces)&^bornFlags != 0:
+		return invalid("a container cannot bring such namespaces along")
+	case m.Attach && (m.TTY || uintptr(m.Namespaces)&cloneNewNet == 0):
+		return invalid("there is no network to attach, or the gate is the terminal's")
 	}
 	for _, p := range []string{m.Log.Stdout, m.Log.Stderr} {
 		if p != "" && !below(k.runDir, p) {
@@ -120,19 +137,38 @@ func (k *keeper) checkStart(m *wire.Start, prog program.Program) *wire.Failure {
 	return nil
 }
 
-// reserve takes the id, and the sandbox that the container goes into.
-func (k *keeper) reserve(c *container) (*sandbox, *wire.Failure) {
+// reserve takes the id, and the sandbox that the container goes into or, with namespaces of its own, makes.
+func (k *keeper) reserve(c *container, namespaces uintptr) (*sandbox, *wire.Failure) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.containers[c.id] != nil {
 		return nil, &wire.Failure{Code: wire.CodeExists, Text: "container " + c.id}
 	}
 	box := k.sandboxes[c.sandbox]
-	if c.sandbox != "" && (box == nil || !box.ready) {
+	switch {
+	case namespaces != 0 && box != nil:
+		return nil, &wire.Failure{Code: wire.CodeExists, Text: "sandbox " + c.sandbox}
+	case namespaces != 0:
+		box = newSandbox(c.sandbox, namespaces)
+		k.sandboxes[c.sandbox] = box
+	case c.sandbox != "" && (box == nil || !box.ready):
 		return nil, &wire.Failure{Code: wire.CodeNotFound, Text: "sandbox " + c.sandbox}
 	}
 	k.containers[c.id] = c
 	return box, nil
+}
+
+// born takes the namespaces of a container that brings them along. With Attach the client gets the gate: the child goes on when the network
+// is attached, and ends when the client does.
+func (r *request) born(box *sandbox, m *wire.Start, p *process, gate *int) *wire.Failure {
+	if err := box.open(p.pid); err != nil {
+		return errnoFailure("open the namespaces", err)
+	}
+	if m.Attach {
+		r.conn.sendFiles(wire.BornKind, r.id, nil, 0, box.ns[netIndex], *gate)
+		closeFD(gate)
+	}
+	return nil
 }
 
 // finish follows the end of a container's process: the rest of its output, the record, the event. Loop only.

@@ -22,6 +22,9 @@ var nsOf = [...]struct {
 	name string
 }{{cloneNewUser, "user"}, {cloneNewNet, "net"}, {cloneNewIPC, "ipc"}, {cloneNewUTS, "uts"}, {cloneNewPID, "pid"}}
 
+// bornFlags are the namespaces that a sandbox can get from its first container.
+const bornFlags = cloneNewNet | cloneNewIPC | cloneNewUTS
+
 const sandboxFlags = cloneNewUser | cloneNewNet | cloneNewIPC | cloneNewUTS | cloneNewPID
 
 const (
@@ -133,7 +136,7 @@ func (k *keeper) fillSandbox(box *sandbox, m *wire.Sandbox, prog program.Program
 			return errnoFailure("lay out a sandbox's last steps", err)
 		}
 	}
-	b.cloned = func(p *process) *wire.Failure {
+	b.cloned = func(p *process, _ *int) *wire.Failure {
 		if box.flags&cloneNewUser != 0 {
 			for file, text := range map[string]string{"/uid_map": m.UIDMap, "/gid_map": m.GIDMap} {
 				if err := writeFile("/proc/"+itoa(p.pid)+file, text); err != nil {

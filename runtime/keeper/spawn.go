@@ -76,8 +76,8 @@ type birth struct {
 	executes bool // it must end by executing a program
 	tty      bool
 	timeout  time.Duration
-	// cloned runs while the child waits at its gate or is on its way there.
-	cloned func(*process) *wire.Failure
+	// cloned runs while the child waits at its gate or is on its way there. It may give the gate's end away and set it to -1.
+	cloned func(p *process, gate *int) *wire.Failure
 }
 
 // outcome of a set-up.

@@ -32,8 +32,11 @@ type watch struct {
 
 func (w *watch) wait() *wire.Failure {
 	if w.b.cloned != nil {
-		if fail := w.b.cloned(w.p); fail != nil {
+		if fail := w.b.cloned(w.p, w.gate); fail != nil {
 			w.kill()
+			if step, _ := w.s.report().Failed(); step >= 0 { // that is why it could not be done
+				return w.judge()
+			}
 			return fail
 		}
 	}

@@ -36,6 +36,8 @@ type programInput struct {
 	attachments []attachment
 	// joinIPC, joinNet and joinUTS enter the sandbox's namespaces.
 	joinIPC, joinNet, joinUTS bool
+	// birth is set for a container that brings the sandbox's namespaces along, instead.
+	birth *birth
 }
 
 // attachment is a mount tree that is attached inside the container: sent along as a descriptor, or opened by the child from a path
@@ -84,6 +86,11 @@ func compileContainer(in programInput) (*program.Builder, error) {
 	c.Call("start a session", unix.SYS_SETSID)
 	c.stdout()
 	c.openInput()
+	if in.birth != nil {
+		in.birth.from = c.Len()
+		c.sandbox(in.birth.config, in.birth.hostname)
+		in.birth.to = c.Len()
+	}
 	c.joinSandbox()
 	c.Call("make all mounts private", unix.SYS_MOUNT, program.Imm(0), c.String("/"), program.Imm(0), program.Imm(unix.MS_REC|unix.MS_PRIVATE))
 	if err := c.openSources(); err != nil {
@@ -101,6 +108,9 @@ func compileContainer(in programInput) (*program.Builder, error) {
 	if in.spec.Root.Readonly {
 		attr := c.mountAttr(unix.MOUNT_ATTR_RDONLY, program.Imm(0))
 		c.Call("make the root file system read-only", unix.SYS_MOUNT_SETATTR, program.Imm(atFDCWD), c.String("/"), program.Imm(0), attr, program.Imm(mountAttrSize))
+	}
+	if !in.spec.Process.Terminal { // else the terminal has been handed over there
+		c.waitAtGate()
 	}
 	c.enterUserNamespace(in.idBase != 0)
 	c.limits()
@@ -175,7 +185,6 @@ func (c *compiler) joinSandbox() {
 func (c *compiler) stdin() {
 	c.openat("open /dev/null", "/dev/null", unix.O_RDWR).SaveTo = 1 + regNull
 	if !c.in.spec.Process.Terminal {
-		c.waitAtGate()
 		if c.in.input != "" {
 			return
 		}
@@ -185,7 +194,7 @@ func (c *compiler) stdin() {
 	c.terminal()
 }
 
-// waitAtGate lets the keeper record the child before anything of the image runs. At the end of file the keeper is gone, and so must be
+// waitAtGate lets the keeper record the child, and the pod's network be attached, before anything of the image runs. At the end of file the keeper is gone, and so must be
 // the child: a mapping as long as the answer fails when that is empty.
 func (c *compiler) waitAtGate() {
 	c.Call("wait for the keeper", unix.SYS_READ, program.Slot(program.SlotGate), c.Bytes(make([]byte, 8)), program.Imm(1)).SaveTo = 1 + regScratch

@@ -13,21 +13,22 @@ import (
 )
 
 // compileSandbox lays out what is done once inside a pod's new namespaces: the name, the loopback interface, the sysctls.
-func compileSandbox(cfg runtime.SandboxConfig, hostname string) (*program.Builder, error) {
+func compileSandbox(cfg runtime.SandboxConfig, hostname string) *program.Builder {
 	c := &compiler{}
+	c.sandbox(cfg, hostname)
+	return &c.Builder
+}
+
+func (c *compiler) sandbox(cfg runtime.SandboxConfig, hostname string) {
 	if !cfg.HostNetwork {
 		c.Call("set the host name", unix.SYS_SETHOSTNAME, c.String(hostname), program.Imm(len(hostname)))
 		c.loopback()
 	}
 	values := sysctls(cfg)
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		if strings.ContainsAny(values[name], "\n\x00") {
-			return nil, fmt.Errorf("cannot set sysctl %s: the value has more than one line", name)
-		}
 		c.openat("open sysctl "+name, "/proc/sys/"+strings.ReplaceAll(name, ".", "/"), unix.O_WRONLY).SaveTo = 1 + regScratch
 		c.Call("set sysctl "+name, unix.SYS_WRITE, program.Reg(regScratch), c.String(values[name]), program.Imm(len(values[name])))
 	}
-	return &c.Builder, nil
 }
 
 // ifreqSize is the size of struct ifreq.
@@ -62,7 +63,10 @@ func sysctls(cfg runtime.SandboxConfig) map[string]string {
 
 // checkSysctls refuses settings that are not the pod's own: of namespaces it shares with the machine, or of the whole machine.
 func checkSysctls(cfg runtime.SandboxConfig) error {
-	for name := range cfg.Sysctls {
+	for name, value := range cfg.Sysctls {
+		if strings.ContainsAny(value, "\n\x00") {
+			return fmt.Errorf("cannot set sysctl %s: the value has more than one line", name)
+		}
 		own := false
 		switch {
 		case strings.HasPrefix(name, "net."):

@@ -44,6 +44,7 @@ func (r *Runtime) startContainer(ctx context.Context, p *pod, cfg runtime.Contai
 		st = found.status()
 	}
 	busy := last != nil && last != found && last.State == runtime.Running
+	unborn := !p.born && sandboxFlags(sandbox.Config) != 0
 	r.mu.Unlock()
 	switch {
 	case found != nil:
@@ -58,6 +59,11 @@ func (r *Runtime) startContainer(ctx context.Context, p *pod, cfg runtime.Contai
 		return st, err
 	}
 	defer s.close()
+	if unborn {
+		if err := r.bear(ctx, p, s); err != nil {
+			return st, err
+		}
+	}
 	return r.start(ctx, p, s)
 }
 
@@ -167,13 +173,17 @@ func (r *Runtime) start(ctx context.Context, p *pod, s *start) (_ runtime.Contai
 	if err != nil {
 		return runtime.ContainerStatus{}, createError("lay out the start", err)
 	}
-	req := r.startRequest(uid, s)
+	req := r.startRequest(ctx, uid, s)
 	req.Program = prog
 	started, err := r.client().Start(ctx, req)
+	if err != nil && s.in.birth.failed(err) {
+		return runtime.ContainerStatus{}, r.stillborn(p, err)
+	}
 	if err != nil {
 		return r.notStarted(p, c, err)
 	}
 	r.mu.Lock()
+	p.born = p.born || s.in.birth != nil
 	c.State, c.PID, c.StartTicks, c.StartedAt = runtime.Running, started.PID, started.StartTicks, started.At
 	st, rec := c.status(), c.containerRecord
 	r.mu.Unlock()
@@ -184,7 +194,7 @@ func (r *Runtime) start(ctx context.Context, p *pod, s *start) (_ runtime.Contai
 	return st, nil
 }
 
-func (r *Runtime) startRequest(uid string, s *start) client.StartRequest {
+func (r *Runtime) startRequest(ctx context.Context, uid string, s *start) client.StartRequest {
 	c := s.c
 	req := client.StartRequest{
 		ID: c.keeperID(uid), Flags: unix.CLONE_NEWNS, CgroupDir: s.group.Dir(), TTY: c.Config.TTY,
@@ -199,6 +209,12 @@ func (r *Runtime) startRequest(uid string, s *start) client.StartRequest {
 	}
 	for _, f := range s.files {
 		req.Files = append(req.Files, int(f.Fd()))
+	}
+	if s.in.birth != nil {
+		req.Namespaces = sandboxFlags(s.sandbox.Config)
+		if s.sandbox.IP != "" {
+			req.Attach = func(netns *os.File) error { return r.attach(ctx, netns, uid, s.sandbox.IP) }
+		}
 	}
 	return req
 }

@@ -154,10 +154,12 @@ func (r *Runtime) takeBack(ctx context.Context, p *pod, held holding) error {
 	containers := append([]*container{}, p.containers...)
 	r.mu.Unlock()
 	var errs []error
+	undone := false
 	for _, c := range containers {
 		if c.State == runtime.Exited {
 			continue
 		}
+		undone = undone || c.State == runtime.Created
 		k, ok := held.containers[c.keeperID(p.uid)]
 		if !ok && c.State == runtime.Created { // the keeper may have been at it for a controller that is no more
 			now, err := r.look(ctx)
@@ -165,6 +167,11 @@ func (r *Runtime) takeBack(ctx context.Context, p *pod, held holding) error {
 			k, ok = now.containers[c.keeperID(p.uid)]
 		}
 		errs = append(errs, r.takeBackContainer(ctx, p, c, k, ok))
+	}
+	if undone { // and the namespaces with it, if it was to bring them along
+		now, err := r.look(ctx)
+		errs = append(errs, err)
+		held.sandboxes = now.sandboxes
 	}
 	return errors.Join(append(errs, r.takeBackSandbox(ctx, p, held))...)
 }
@@ -236,6 +243,9 @@ func (r *Runtime) takeBackSandbox(ctx context.Context, p *pod, held holding) err
 		alive = now.sandboxes[p.uid]
 	}
 	r.mu.Lock()
+	p.born = alive && sandboxID(p) != ""
+	// Where no container has run it makes no difference whether there were namespaces: they come with the first one.
+	alive = alive || comesWithContainer(p.Config) && !p.lived()
 	p.alive = alive
 	ready, cfg, base := p.Ready, p.Config, p.IDBase
 	r.mu.Unlock()

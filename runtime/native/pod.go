@@ -16,8 +16,12 @@ type pod struct {
 
 	sandboxRecord
 	uid string
-	// alive means that the keeper holds the sandbox's namespaces.
+	// alive means that the keeper holds the sandbox's namespaces, or that they are still to come with its first container.
 	alive bool
+	// born means that the keeper holds them.
+	born bool
+	// careful means that they are to be made before the first container: a start that was to bring them along has failed.
+	careful bool
 	// removing makes ends of containers go unrecorded: the records are about to go themselves.
 	removing   bool
 	containers []*container

@@ -104,11 +104,12 @@ func (r *Runtime) makeSandbox(ctx context.Context, p *pod, cfg runtime.SandboxCo
 	if err := r.cgroups.CreatePod(uid, cfg.PidsLimit); err != nil {
 		return err
 	}
-	// What is on disk is made while the keeper makes the namespaces: neither needs the other, and a start waits for the longer only.
-	disk := make(chan error, 1)
-	go func(rec sandboxRecord) { disk <- r.makeFiles(ctx, cfg, rec) }(rec)
-	err := r.makeNamespaces(ctx, p, cfg, &rec)
-	if err := errors.Join(err, <-disk); err != nil {
+	if rec.Attempt > 0 {
+		if err := r.dropNamespaces(ctx, p); err != nil {
+			return err
+		}
+	}
+	if err := r.makeParts(ctx, p, cfg, &rec); err != nil {
 		return err
 	}
 	if cfg.UserNamespace {
@@ -118,6 +119,24 @@ func (r *Runtime) makeSandbox(ctx context.Context, p *pod, cfg runtime.SandboxCo
 	}
 	rec.Ready = true
 	return r.record(p, rec)
+}
+
+// makeParts makes the files of a pod, and its namespaces unless these are to come with the first container.
+func (r *Runtime) makeParts(ctx context.Context, p *pod, cfg runtime.SandboxConfig, rec *sandboxRecord) error {
+	if comesWithContainer(cfg) && !p.careful {
+		if err := r.makeFiles(ctx, cfg, *rec); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		p.alive = true
+		return nil
+	}
+	// What is on disk is made while the keeper makes the namespaces: neither needs the other, and a start waits for the longer only.
+	disk := make(chan error, 1)
+	go func(rec sandboxRecord) { disk <- r.makeFiles(ctx, cfg, rec) }(*rec)
+	err := r.makeNamespaces(ctx, p, cfg, rec)
+	return errors.Join(err, <-disk)
 }
 
 // makeFiles makes what the containers of the pod share on disk.
@@ -142,9 +161,6 @@ func (r *Runtime) record(p *pod, rec sandboxRecord) error {
 }
 
 func (r *Runtime) makeNamespaces(ctx context.Context, p *pod, cfg runtime.SandboxConfig, rec *sandboxRecord) error {
-	if err := r.dropNamespaces(ctx, p); err != nil {
-		return err
-	}
 	flags := sandboxFlags(cfg)
 	if flags != 0 {
 		if err := r.askSandbox(ctx, cfg, rec, flags); err != nil {
@@ -153,7 +169,7 @@ func (r *Runtime) makeNamespaces(ctx context.Context, p *pod, cfg runtime.Sandbo
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p.alive = true
+	p.alive, p.born, p.careful = true, flags != 0, false
 	return nil
 }
 
@@ -162,10 +178,7 @@ func (r *Runtime) askSandbox(ctx context.Context, cfg runtime.SandboxConfig, rec
 	if err != nil {
 		return err
 	}
-	prog, err := compileSandbox(cfg, hostname)
-	if err != nil {
-		return err
-	}
+	prog := compileSandbox(cfg, hostname)
 	req := client.SandboxRequest{ID: cfg.UID, Flags: flags, Program: prog, KeepAlive: cfg.SharePID && !cfg.HostPID}
 	if rec.IDBase != 0 {
 		req.UIDMap = fmt.Sprintf("0 %d %d\n", rec.IDBase, idRangeSize)
@@ -183,11 +196,15 @@ func (r *Runtime) askSandbox(ctx context.Context, cfg runtime.SandboxConfig, rec
 	if r.opts.Network == nil {
 		return nil
 	}
-	addr, err := parseAddr(rec.IP)
+	return r.attach(ctx, made.NetNS, cfg.UID, rec.IP)
+}
+
+func (r *Runtime) attach(ctx context.Context, netns *os.File, uid, ip string) error {
+	addr, err := parseAddr(ip)
 	if err != nil {
 		return err
 	}
-	return r.opts.Network.Attach(ctx, made.NetNS, cfg.UID, addr)
+	return r.opts.Network.Attach(ctx, netns, uid, addr)
 }
 
 // sandboxFlags are the namespaces that the pod has of its own.
@@ -211,7 +228,7 @@ func sandboxFlags(cfg runtime.SandboxConfig) uintptr {
 // dropNamespaces makes the keeper forget the sandbox of this pod, if it holds one.
 func (r *Runtime) dropNamespaces(ctx context.Context, p *pod) error {
 	r.mu.Lock()
-	p.alive = false
+	p.alive, p.born = false, false
 	r.mu.Unlock()
 	return r.whileBusy(ctx, func() error { return r.client().ForgetSandbox(ctx, p.uid) })
 }

@@ -149,8 +149,8 @@ func TestProgramOrder(t *testing.T) {
 		}
 		order := []string{
 			"enter the group of /cg/tasks", "join the pod's network namespace", "make all mounts private", "show files with the pod's ids in the layers",
-			"mount overlay", "pivot_root", "let go of the machine's file systems", "mount /proc", "wait for the keeper", "mask /proc/acpi",
-			"mount volume v at /v", "enter the pod's user namespace", "lock all mounts",
+			"mount overlay", "pivot_root", "let go of the machine's file systems", "mount /proc", "mask /proc/acpi",
+			"mount volume v at /v", "wait for the keeper", "enter the pod's user namespace", "lock all mounts",
 		}
 		tail := []string{"install the system call filter", "drop a capability", "set supplementary groups", "set the user", "set capabilities", "close descriptors", "execve /entry"}
 		if noNewPrivs {

@@ -78,7 +78,16 @@ type StartRequest struct {
 	TTY bool
 	// Timeout is the time until the program must have been executed; 0 means 30 s.
 	Timeout time.Duration
+	// Namespaces are CLONE_NEW{NET,IPC,UTS} of a sandbox that there is not yet: the container makes it, and its program begins with what a
+	// SandboxRequest's would do. When the start fails there is no sandbox either. The keeper must speak version 2 (Info).
+	Namespaces uintptr
+	// Attach, with CLONE_NEWNET among Namespaces, is called while the program runs, with the new network namespace. The program does not
+	// get past its reading of SlotGate before Attach has returned nil, and ends there otherwise. Not together with TTY.
+	Attach func(netns *os.File) error
 }
+
+// VersionNamespaces is the version of the protocol from which StartRequest has Namespaces.
+const VersionNamespaces = 2
 
 // Started is a container whose program has been executed.
 type Started struct {

@@ -96,25 +96,6 @@ func (c *Client) ForgetSandbox(ctx context.Context, id string) error {
 	return c.plain(ctx, wire.ForgetSandboxKind, &wire.ID{ID: id})
 }
 
-// Start starts a container and returns when its program has been executed. A *StepError says which step failed.
-func (c *Client) Start(ctx context.Context, r StartRequest) (Started, error) {
-	prog, files, undo, err := carry(r.Program, r.Files)
-	if err != nil {
-		return Started{}, err
-	}
-	defer undo()
-	var m wire.Started
-	file, err := c.do(ctx, wire.StartKind, &wire.Start{
-		ID: r.ID, Sandbox: r.Sandbox, Flags: uint64(r.Flags), CgroupDir: r.CgroupDir, Program: prog, Log: wire.Log(r.Log),
-		ExitPath: r.ExitPath, TTY: r.TTY, Timeout: int64(r.Timeout),
-	}, files, &m)
-	closeFile(file)
-	if err != nil {
-		return Started{}, named(err, r.Program)
-	}
-	return Started{PID: m.PID, StartTicks: m.Ticks, At: time.Unix(0, m.At)}, nil
-}
-
 // Signal sends a signal to a container's first process. ErrNotFound for an unknown id; an ended container is not an error.
 func (c *Client) Signal(ctx context.Context, id string, sig syscall.Signal) error {
 	return c.plain(ctx, wire.SignalKind, &wire.Signal{ID: id, Signal: uint32(sig)})

@@ -35,7 +35,8 @@ type Client struct {
 // call is a request that waits for its answer.
 type call struct {
 	kind    wire.Kind
-	replies chan reply // one, but for List
+	replies chan reply      // one, but for List
+	born    chan []*os.File // the namespace and the gate of a Start with Attach; nil for all others
 }
 
 type reply struct {
@@ -120,9 +121,12 @@ func (c *Client) begin(kind wire.Kind, p *Process) (uint64, *call, error) {
 		return 0, nil, ErrKeeperGone
 	}
 	c.last++
-	w := &call{kind, make(chan reply, 1)}
-	if kind == wire.ListKind {
+	w := &call{kind: kind, replies: make(chan reply, 1)}
+	switch kind {
+	case wire.ListKind:
 		w.replies = make(chan reply, 1024) // of 32 elements each
+	case wire.StartKind:
+		w.born = make(chan []*os.File, 1)
 	}
 	c.waiting[c.last] = w
 	if p != nil {
@@ -184,13 +188,13 @@ func (c *Client) read() {
 		if err != nil || n == 0 {
 			break
 		}
-		file := received(oob[:oobn])
+		files := received(oob[:oobn])
 		kind, id, ok := wire.Header(buf[:n])
 		if !ok {
-			closeFile(file)
+			closeFiles(files)
 			break
 		}
-		c.dispatch(kind, id, append([]byte(nil), buf[:n]...), file)
+		c.dispatch(kind, id, append([]byte(nil), buf[:n]...), files)
 	}
 	_ = c.conn.Close() // ErrClosed: by Close
 	c.mu.Lock()
@@ -204,13 +208,13 @@ func (c *Client) read() {
 	}
 }
 
-// received is the descriptor that came with a packet; nil for none.
-func received(oob []byte) *os.File {
+// received are the descriptors that came with a packet.
+func received(oob []byte) []*os.File {
 	msgs, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
 		return nil
 	}
-	var file *os.File
+	var files []*os.File
 	for i := range msgs {
 		fds, err := unix.ParseUnixRights(&msgs[i])
 		if err != nil {
@@ -218,14 +222,16 @@ func received(oob []byte) *os.File {
 		}
 		for _, fd := range fds {
 			unix.CloseOnExec(fd)
-			if file != nil {
-				unix.Close(fd)
-				continue
-			}
-			file = os.NewFile(uintptr(fd), "from-keeper")
+			files = append(files, os.NewFile(uintptr(fd), "from-keeper"))
 		}
 	}
-	return file
+	return files
+}
+
+func closeFiles(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
 }
 
 func closeFile(f *os.File) {
@@ -234,7 +240,7 @@ func closeFile(f *os.File) {
 	}
 }
 
-func (c *Client) dispatch(kind wire.Kind, id uint64, packet []byte, file *os.File) {
+func (c *Client) dispatch(kind wire.Kind, id uint64, packet []byte, files []*os.File) {
 	switch kind {
 	case wire.ExitEventKind:
 		c.mu.Lock()
@@ -243,22 +249,35 @@ func (c *Client) dispatch(kind wire.Kind, id uint64, packet []byte, file *os.Fil
 		if handle != nil {
 			handle(decodeExit(packet))
 		}
-		closeFile(file)
+		closeFiles(files)
 		return
 	case wire.ExecExitKind:
 		c.execEnded(packet)
-		closeFile(file)
+		closeFiles(files)
+		return
+	case wire.BornKind:
+		c.born(id, files)
 		return
 	default: // an answer
 	}
 	c.mu.Lock()
 	w := c.waiting[id]
 	c.mu.Unlock()
-	r := reply{packet: packet, file: file}
-	switch {
-	case w == nil: // nobody waits any more
-		closeFile(file)
+	if w == nil { // nobody waits any more
+		closeFiles(files)
 		return
+	}
+	w.answer(kind, packet, files)
+}
+
+// answer hands an answer to who waits for it.
+func (w *call) answer(kind wire.Kind, packet []byte, files []*os.File) {
+	r := reply{packet: packet}
+	if len(files) > 0 {
+		r.file = files[0]
+		closeFiles(files[1:])
+	}
+	switch {
 	case kind == wire.FailureKind:
 		r.err = failure(packet)
 	case kind != w.kind|wire.Reply:
@@ -267,7 +286,7 @@ func (c *Client) dispatch(kind wire.Kind, id uint64, packet []byte, file *os.Fil
 	select {
 	case w.replies <- r:
 	default:
-		closeFile(file)
+		closeFile(r.file)
 	}
 }
 

@@ -54,3 +54,12 @@ func (e *StepError) Unwrap() error {
 	}
 	return e.Errno
 }
+
+// AttachError says that a start ended because its Attach failed: not a container's fault.
+type AttachError struct{ Err error }
+
+// Error implements error.
+func (e *AttachError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what Attach has returned.
+func (e *AttachError) Unwrap() error { return e.Err }

@@ -135,6 +135,10 @@ type Start struct {
 	ExitPath    string
 	TTY         bool
 	Timeout     int64
+	// Namespaces (CLONE_NEW…, from version 2) makes the sandbox of this id from the container's own first process.
+	Namespaces uint64
+	// Attach (from version 2) sends Born when the network namespace stands, and leaves it to the client to open the gate.
+	Attach bool
 }
 
 // Fields implements Message.
@@ -148,6 +152,8 @@ func (m *Start) Fields(c *Coder) {
 	c.String(&m.ExitPath)
 	c.Bool(&m.TTY)
 	c.I64(&m.Timeout)
+	c.U64(&m.Namespaces)
+	c.Bool(&m.Attach)
 }
 
 // Started is the reply to Start and Exec.

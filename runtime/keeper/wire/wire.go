@@ -6,6 +6,7 @@
 //	  request (kind, id, fields [, descriptors]) ▶
 //	  ◀──────────── reply (Reply|kind, id, fields [, descriptor]) or Failure (same id)
 //	  ◀──────────── event (ExitEvent, ExecExit; id 0)             any time, after Subscribe and Exec
+//	  ◀──────────── Born (id of the Start) [namespace, gate]      before the reply to a Start with Attach
 //
 // A packet is kind u32, id u64 and the fields of the message, little-endian. Fields are only ever added at the end; what a packet does not
 // have is zero, and what it has too much is skipped. So a version can speak to the one before it and the one after.
@@ -17,7 +18,7 @@ import (
 
 // Version of the protocol; a keeper and a client of this version also speak MinVersion.
 const (
-	Version    = 1
+	Version    = 2 // 2: Start may make the sandbox too
 	MinVersion = 1
 )
 
@@ -62,6 +63,7 @@ const (
 	ExecExitKind
 	FailureKind
 	PTYKind
+	BornKind
 
 	// Reply is added to the kind of the request.
 	Reply Kind = 0x8000_0000
