@@ -44,6 +44,7 @@ func kinds() []*kind {
 		replicationControllers(),
 		statefulSets(),
 		claims(),
+		daemonSets(),
 	}
 }
 

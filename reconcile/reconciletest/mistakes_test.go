@@ -48,6 +48,10 @@ var knownMistakes = []mistake{
 	{"one more out than allowed", "statefulset/roll.go", "out := 0\n", "out := -reconcile.Wrong(\"one more out than allowed\")\n"},
 	{"new pods below the partition", "statefulset/pods.go", `if s.before != nil && s.belowPartition(ordinal) {`, `if s.before != nil && s.belowPartition(ordinal) && reconcile.Wrong("new pods below the partition") == 0 {`},
 	{"claims deleted though retained", "statefulset/claims.go", `case policy.WhenScaled == remove && unwished:`, `case (policy.WhenScaled == remove || reconcile.Wrong("claims deleted though retained") == 1) && unwished:`},
+	{"two pods of a daemon", "daemonset/daemonset.go", `if surge || len(p.present) == 0 {`, `if surge || len(p.present) <= reconcile.Wrong("two pods of a daemon") {`},
+	{"a surge that does not wait", "daemonset/daemonset.go", `!readiness.Ready(old) || p.available(p.new[0])`, `reconcile.Wrong("a surge that does not wait") == 1 || !readiness.Ready(old) || p.available(p.new[0])`},
+	{"no surge", "daemonset/daemonset.go", `return u != nil && some(u.MaxSurge)`, `return u != nil && some(u.MaxSurge) && reconcile.Wrong("no surge") == 0`},
+	{"a rollback that is no new revision", "history/history.go", `if last := h.revisions[len(h.revisions)-1]; last != r {`, `if last := h.revisions[len(h.revisions)-1]; last != r && reconcile.Wrong("a rollback that is no new revision") == 0 {`},
 }
 
 // foundWithin is how many seeds a mistake may hide in.

@@ -207,11 +207,11 @@ func (w *world) serving(p *corev1.Pod, minReady int32) bool {
 }
 
 // newestRevision is the one with the highest number.
-func (w *world) newestRevision(s *appsv1.StatefulSet) (name string) {
+func (w *world) newestRevision(o reconcile.Object) (name string) {
 	last := int64(-1)
-	for _, r := range ownedBy[*appsv1.ControllerRevision](w, s.UID) {
+	for _, r := range ownedBy[*appsv1.ControllerRevision](w, o.GetUID()) {
 		if r.Revision == last {
-			w.fail("StatefulSet %s has two revisions %d", s.Name, last)
+			w.fail("%s has two revisions %d", reconcile.KeyOf(o), last)
 		}
 		if r.Revision > last {
 			name, last = r.Name, r.Revision
