@@ -31,7 +31,7 @@ func (c *Controller) adopt(ctx context.Context) error {
 		live[types.UID(list[i].UID)] = true
 		c.adoptPod(ctx, &list[i])
 	}
-	c.store.KeepEndings(live)
+	c.store.KeepPods(live)
 	c.adoptVolumes(ctx)
 	c.findLost()
 	for _, it := range c.store.List(reconcile.KindPod) {

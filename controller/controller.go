@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 
+	"berth/controller/probe"
 	"berth/controller/queue"
 	"berth/controller/store"
 	"berth/manifests"
@@ -56,10 +57,12 @@ const (
 	defaultWorkers = 4
 )
 
-// Options of a controller. Pods, Containers, Events, Images are required.
+// Options of a controller. Pods, Containers, Executor, Dialer, Events, Images are required.
 type Options struct {
 	Pods       runtime.Pods
 	Containers runtime.Containers
+	Executor   runtime.Executor // of probes and hooks, as Dialer
+	Dialer     runtime.Dialer
 	Events     runtime.Events
 	Images     runtime.Images
 	// Volumes keeps the data of claims; nil for a machine that cannot.
@@ -106,8 +109,12 @@ type Controller struct {
 	mounts     *mounts
 	planners   map[string]func(*Controller, context.Context, store.Item) (reconcile.Plan, error) // by kind
 	started    time.Time
+	asker      probe.Asker
+	prober     *probe.Prober
+	hooks      *hooks
 
-	pulls sync.WaitGroup
+	pulls   sync.WaitGroup
+	keeping sync.Mutex // held while what is known of a pod is read and written down
 
 	mu       sync.Mutex
 	ready    bool // workers run: adoption and the first snapshot are done
@@ -124,7 +131,7 @@ type failure struct {
 // New opens the state and returns a controller that does nothing yet. Damage of the state is a warning in the status, never an error, even when
 // nothing can be saved at all: what runs must be looked after.
 func New(opts Options) (*Controller, error) {
-	if opts.Pods == nil || opts.Containers == nil || opts.Events == nil || opts.Images == nil {
+	if opts.Pods == nil || opts.Containers == nil || opts.Executor == nil || opts.Dialer == nil || opts.Events == nil || opts.Images == nil {
 		return nil, errors.New("cannot make a controller: it needs a whole runtime")
 	}
 	opts = withDefaults(opts)
@@ -145,6 +152,9 @@ func New(opts Options) (*Controller, error) {
 	c.lost = newLost()
 	c.references = newReferences(s, c.queue.Add)
 	c.mounts = newMounts()
+	c.hooks = newHooks()
+	c.asker = probe.Asker{Dialer: opts.Dialer, Executor: opts.Executor}
+	c.prober = probe.New(probe.Options{Asker: c.asker, Clock: opts.Clock, Changed: c.verdictChanged, Event: c.events.add})
 	c.images = newImages(opts.Images, opts.Clock, &c.pulls, c.queue.Add, c.notify)
 	c.ingest = newIngest(c)
 	c.planners = make(map[string]func(*Controller, context.Context, store.Item) (reconcile.Plan, error))
@@ -195,6 +205,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		return err
 	}
 	group.Go(func() { c.observe(ctx, heard) })
+	group.Go(func() { c.prober.Run(ctx) })
 	first := make(chan struct{})
 	group.Go(func() { c.follow(ctx, first) })
 	c.await(ctx, first)
@@ -208,6 +219,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.queue.Close()
 	c.ingest.stop()
 	group.Go(c.pulls.Wait)
+	group.Go(c.hooks.under.Wait)
 	c.waitFor(&group)
 	return nil
 }
@@ -316,6 +328,8 @@ func (c *Controller) changed(ch store.Change) {
 	c.storageChanged(ch)
 	if ch.Deleted && ch.Key.Kind == reconcile.KindPod {
 		c.memory.forget(ch.UID)
+		c.hooks.forget(ch.UID)
+		c.prober.Forget(ch.UID)
 		c.observed.forget(string(ch.UID))
 	}
 	c.notify.notify()

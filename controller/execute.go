@@ -60,6 +60,8 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 		return false, c.onMachine(a.Pod, a.UID, c.opts.Pods.UpdateFiles(ctx, string(a.UID), a.Volumes))
 	case reconcile.StartContainer:
 		return c.startContainer(ctx, a)
+	case reconcile.RunHook:
+		c.runHook(ctx, a)
 	case reconcile.SignalContainer:
 		return c.signalContainer(ctx, a)
 	case reconcile.KillContainer:
@@ -272,7 +274,7 @@ func (c *Controller) signalContainer(ctx context.Context, a reconcile.SignalCont
 	attempt := c.observed.attempt(string(a.UID), a.Container)
 	err = c.opts.Containers.SignalContainer(ctx, string(a.UID), a.Container, a.Signal)
 	if err == nil || errors.Is(err, runtime.ErrNotFound) {
-		c.memory.signalled(a.UID, a.Container, attempt)
+		c.memory.signalled(a.UID, a.Container, reconcile.Signalled{Attempt: attempt, At: c.opts.Clock.Now()})
 	}
 	return false, c.onMachine(a.Pod, a.UID, err)
 }

@@ -126,6 +126,7 @@ func (c *Controller) podInput(ctx context.Context, p *corev1.Pod) (pod.Input, er
 	}
 	in.Config = c.podConfig(reconcile.KeyOf(p), p)
 	in.Claims = c.podClaims(p)
+	c.examine(p, &in)
 	in.Now = c.opts.Clock.Now()
 	return in, nil
 }

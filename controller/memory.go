@@ -60,13 +60,23 @@ func (m *memory) sandboxRuns(uid types.UID) {
 	m.change(uid, func(p *reconcile.PodMemory) { p.Sandbox = reconcile.SandboxFailure{} })
 }
 
-func (m *memory) signalled(uid types.UID, container string, attempt uint32) {
+func (m *memory) signalled(uid types.UID, container string, s reconcile.Signalled) {
 	m.change(uid, func(p *reconcile.PodMemory) {
 		p.Signalled = maps.Clone(p.Signalled)
 		if p.Signalled == nil {
-			p.Signalled = map[string]uint32{}
+			p.Signalled = map[string]reconcile.Signalled{}
 		}
-		p.Signalled[container] = attempt
+		p.Signalled[container] = s
+	})
+}
+
+func (m *memory) hook(uid types.UID, id reconcile.HookID, run reconcile.HookRun) {
+	m.change(uid, func(p *reconcile.PodMemory) {
+		p.Hooks = maps.Clone(p.Hooks)
+		if p.Hooks == nil {
+			p.Hooks = map[reconcile.HookID]reconcile.HookRun{}
+		}
+		p.Hooks[id] = run
 	})
 }
 

@@ -18,7 +18,7 @@ func TestAThousandPods(t *testing.T) {
 	const pods, bound = 1000, 5 * time.Second
 	fake := runtimetest.New(clock.RealClock{})
 	source := &files{snapshots: make(chan manifests.Snapshot)}
-	c, err := New(Options{Pods: fake, Containers: fake, Events: fake, Images: fake, Source: source, StateDir: t.TempDir(), secondLook: time.Hour})
+	c, err := New(Options{Pods: fake, Containers: fake, Executor: fake, Dialer: fake, Events: fake, Images: fake, Source: source, StateDir: t.TempDir(), secondLook: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,6 +110,7 @@ type PullStatus struct {
 
 // Status returns what there is at this moment. It may be called at any time and costs about a microsecond per pod.
 func (c *Controller) Status() Status {
+	version := c.store.Version()
 	s := Status{
 		Time: c.opts.Clock.Now(), Started: c.started,
 		Workloads: []Workload{}, Pods: []PodRow{}, Waiting: []Waiting{}, Faults: []manifests.Fault{}, Warnings: []string{},
@@ -140,7 +141,8 @@ func (c *Controller) Status() Status {
 	slices.SortFunc(s.Workloads, func(a, b Workload) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
-	s.Converged = c.converged(&s)
+	// What changed meanwhile is only partly in this picture.
+	s.Converged = c.converged(&s) && c.store.Version() == version
 	return s
 }
 
@@ -304,7 +306,7 @@ func (c *Controller) workload(it store.Item, pods []*corev1.Pod) Workload {
 func stuck(reason string) bool {
 	switch reason {
 	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CrashLoopBackOff", "CreateContainerConfigError",
-		"CreateContainerError", "RunContainerError", "StartError", "ContainerCannotRun", "FailedCreatePodSandBox":
+		"CreateContainerError", "RunContainerError", "StartError", "PostStartHookError", "ContainerCannotRun", "FailedCreatePodSandBox":
 		return true
 	}
 	return false

@@ -86,7 +86,7 @@ func verbosity(a reconcile.Action) int {
 		return 1
 	case reconcile.CreateObject, reconcile.UpdateObject, reconcile.DeleteObject, reconcile.ProvisionVolume, reconcile.BindClaim,
 		reconcile.UnbindVolume, reconcile.RemoveClaim, reconcile.RemoveVolume, reconcile.UpdateReplicaSet, reconcile.CreatePod, reconcile.DeletePod,
-		reconcile.PullImage, reconcile.RunSandbox, reconcile.UpdateFiles, reconcile.StartContainer, reconcile.SignalContainer, reconcile.KillContainer,
+		reconcile.PullImage, reconcile.RunSandbox, reconcile.UpdateFiles, reconcile.StartContainer, reconcile.RunHook, reconcile.SignalContainer, reconcile.KillContainer,
 		reconcile.RemoveSandbox:
 		return 0
 	}

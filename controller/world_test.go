@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/clock"
 
+	"berth/controller/store"
 	"berth/manifests"
 	"berth/reconcile/pod"
 	"berth/runtime"
@@ -34,6 +35,7 @@ type world struct {
 	c      *Controller
 	opts   func(*Options)
 	stop   func() error
+	watch  func(*store.Store, store.Change) // of the next controller; nil for nobody
 }
 
 // files is a source: what it holds is one snapshot.
@@ -70,7 +72,7 @@ func inWorld(t *testing.T, test func(w *world)) {
 func (w *world) start() {
 	w.t.Helper()
 	opts := Options{
-		Pods: w.fake, Containers: w.fake, Events: w.fake, Images: w.fake, Volumes: w.fake, Source: w.source, StateDir: w.dir,
+		Pods: w.fake, Containers: w.fake, Executor: w.fake, Dialer: w.fake, Events: w.fake, Images: w.fake, Volumes: w.fake, Source: w.source, StateDir: w.dir,
 		Log: testLog(w.t), Guard: true, secondLook: 10 * time.Hour, Node: pod.Node{Name: "node", HostIP: "192.0.2.1", CPUs: 2, Memory: 1 << 30},
 	}
 	if w.opts != nil {
@@ -79,6 +81,10 @@ func (w *world) start() {
 	c, err := New(opts)
 	if err != nil {
 		w.t.Fatalf("New: %v", err)
+	}
+	if w.watch != nil {
+		watch := w.watch
+		c.store.Watch(func(ch store.Change) { watch(c.store, ch) })
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
 	ended := make(chan error, 1)

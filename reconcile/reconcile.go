@@ -209,9 +209,12 @@ type PodMemory struct {
 	// Failed holds, by container name, the last start that failed and left nothing on the machine. The executor sets it when
 	// StartContainer returns an error, and deletes the entry when a start succeeds.
 	Failed map[string]StartFailure
-	// Signalled holds, by container name, the attempt that was last sent its stop signal. The executor sets it when a
-	// SignalContainer action has been carried out.
-	Signalled map[string]uint32
+	// Signalled holds, by container name, the stop signal that was last sent. The executor sets it when a SignalContainer action has been
+	// carried out.
+	Signalled map[string]Signalled
+	// Hooks holds the hooks that were last begun. The executor sets them when a RunHook action is carried out, and when a hook has come to its
+	// end. A PostStart that an earlier controller has seen done is among them.
+	Hooks map[HookID]HookRun
 	// Sandbox holds the failures of RunSandbox since the last success. The executor sets it.
 	Sandbox SandboxFailure
 }

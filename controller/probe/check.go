@@ -17,6 +17,7 @@ const firstPause = 50 * time.Millisecond
 type Known struct {
 	Attempt        uint32
 	Started, Ready bool
+	ReadySince     time.Time
 }
 
 // watched is an attempt of a container that is probed.
@@ -25,9 +26,8 @@ type watched struct {
 	checks []*check
 
 	started, ready bool
+	readySince     time.Time // zero while it is not ready, or nobody knows
 	failed         pod.ProbeKind
-	// guessed tells that nobody has told what an earlier controller knew: it counts as started and ready until the first look says otherwise.
-	guessedStarted, guessedReady bool
 }
 
 // check is one probe of a container. Looks that count come every period; while nothing good has been heard yet, others come between.
@@ -41,7 +41,6 @@ type check struct {
 	pause  time.Duration // between those
 	due    time.Time
 	counts bool
-	looked bool
 	last   result
 	run    int32 // results like last in a row
 	over   bool
@@ -49,15 +48,15 @@ type check struct {
 	index  int                // in the schedule, -1 when not in it
 }
 
-// newWatched begins with what is known. adopted tells that the container is older than this controller.
-func newWatched(t Target, adopted bool) *watched {
+// newWatched begins with what is known of the attempt. Without anything known it has just been started.
+func newWatched(t Target) *watched {
 	c := t.Container
 	w := &watched{target: t, started: c.StartupProbe == nil, ready: c.ReadinessProbe == nil}
-	switch {
-	case t.Known != nil && t.Known.Attempt == t.Attempt:
-		w.started, w.ready = w.started || t.Known.Started, w.ready || t.Known.Ready
-	case adopted:
-		w.guessedStarted, w.guessedReady = !w.started, !w.ready
+	if k := t.Known; k != nil && k.Attempt == t.Attempt {
+		w.started, w.ready, w.readySince = w.started || k.Started, w.ready || k.Ready, k.ReadySince
+	}
+	if w.started && c.ReadinessProbe == nil && w.readySince.IsZero() {
+		w.readySince = t.StartedAt
 	}
 	for _, s := range []struct {
 		kind pod.ProbeKind
@@ -102,17 +101,13 @@ func (c *check) plan(now time.Time) {
 		c.next = c.next.Add(late.Truncate(c.period()) + c.period())
 	}
 	c.due, c.counts = c.next, true
-	switch guessed := c.kind == pod.Startup && c.on.guessedStarted || c.kind == pod.Readiness && c.on.guessedReady; {
-	case guessed && !c.looked: // at once, and it counts
-		c.due = c.earliest()
-	case !c.quick.IsZero() && c.quick.Before(c.next):
+	if !c.quick.IsZero() && c.quick.Before(c.next) {
 		c.due, c.counts = c.quick, false
 	}
 }
 
 // look begins a look that is due.
 func (c *check) look(now time.Time) {
-	c.looked = true
 	if c.due.Equal(c.next) {
 		c.next = c.next.Add(c.period())
 	}
@@ -144,11 +139,7 @@ func (w *watched) take(c *check, res result) {
 	settled := good && c.run >= max(c.spec.SuccessThreshold, 1) || !good && c.run >= max(c.spec.FailureThreshold, 1)
 	switch c.kind {
 	case pod.Startup:
-		w.started, w.guessedStarted = good, false
-		c.over = good
-		if !good {
-			w.guessedReady = false
-		}
+		w.started, c.over = good, good
 		if settled && !good {
 			w.failed = pod.Startup
 		}
@@ -157,19 +148,26 @@ func (w *watched) take(c *check, res result) {
 			w.failed = pod.Liveness
 		}
 	case pod.Readiness:
-		if settled || w.guessedReady {
-			w.ready, w.guessedReady = good, false
+		if settled {
+			w.ready = good
 		}
+	}
+}
+
+// date notes since when it is ready.
+func (w *watched) date(now time.Time) {
+	switch ready := w.started && w.ready; {
+	case !ready:
+		w.readySince = time.Time{}
+	case w.readySince.IsZero():
+		w.readySince = now
 	}
 }
 
 // verdict is what the container counts as now.
 func (w *watched) verdict() pod.Probe {
-	started := w.started || w.guessedStarted
-	return pod.Probe{Started: started, Ready: started && (w.ready || w.guessedReady), Failed: w.failed}
+	return pod.Probe{Started: w.started, Ready: w.started && w.ready, ReadySince: w.readySince, Failed: w.failed}
 }
-
-func (w *watched) unproven() bool { return w.guessedStarted || w.guessedReady }
 
 // holds tells that a check has to wait: the others for the startup probe, and all of them for the end of a container that is to go.
 func (w *watched) holds(c *check) bool {

@@ -35,7 +35,6 @@ type Options struct {
 // Prober probes the containers it is told of, each on its own schedule. It has one timer in all, and none without probes.
 type Prober struct {
 	opts  Options
-	began time.Time
 	wake  chan struct{}
 	under sync.WaitGroup // looks under way
 
@@ -46,7 +45,7 @@ type Prober struct {
 
 // New returns a prober that asks nobody until it is run.
 func New(opts Options) *Prober {
-	return &Prober{opts: opts, began: opts.Clock.Now(), wake: make(chan struct{}, 1), pods: map[types.UID]map[string]*watched{}}
+	return &Prober{opts: opts, wake: make(chan struct{}, 1), pods: map[types.UID]map[string]*watched{}}
 }
 
 // Look tells which containers of a pod are to be probed from now on, and returns what is known of them, by name. A container of the pod
@@ -95,9 +94,7 @@ func (p *Prober) Known(uid types.UID) map[string]Known {
 	defer p.mu.Unlock()
 	known := map[string]Known{}
 	for name, w := range p.pods[uid] {
-		if !w.unproven() {
-			known[name] = Known{Attempt: w.target.Attempt, Started: w.started, Ready: w.ready}
-		}
+		known[name] = Known{Attempt: w.target.Attempt, Started: w.started, Ready: w.ready, ReadySince: w.readySince}
 	}
 	return known
 }
@@ -160,12 +157,13 @@ func (p *Prober) conclude(ctx context.Context, c *check, res result, message str
 		return
 	}
 	counts := c.counts || res != failure
-	before, guessed := w.verdict(), w.unproven()
+	before := w.verdict()
 	if err == nil && counts {
 		w.take(c, res)
+		w.date(p.opts.Clock.Now())
 	}
 	p.scheduleAll(w)
-	changed := w.verdict() != before || w.unproven() != guessed
+	changed := w.verdict() != before
 	p.mu.Unlock()
 	if counts {
 		p.tell(&w.target, c.kind, res, message, err)
@@ -194,7 +192,7 @@ func (p *Prober) tell(t *Target, kind pod.ProbeKind, res result, message string,
 
 // watch begins to probe an attempt of a container.
 func (p *Prober) watch(t Target) *watched {
-	w := newWatched(t, t.StartedAt.Before(p.began))
+	w := newWatched(t)
 	p.scheduleAll(w)
 	return w
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,9 +27,11 @@ type bench struct {
 	target Target
 	answer func(kind string, at time.Duration) int // exit code
 	took   time.Duration
-	asked  []string // KIND@SECONDS
-	events []string
-	told   []string // verdicts at their changes
+
+	looking sync.Mutex // looks overlap
+	asked   []string   // KIND@SECONDS
+	events  []string
+	told    []string // verdicts at their changes
 }
 
 func onBench(t *testing.T, c corev1.Container, age time.Duration, test func(b *bench)) {
@@ -49,8 +52,10 @@ func onBench(t *testing.T, c corev1.Container, age time.Duration, test func(b *b
 }
 
 func (b *bench) Exec(ctx context.Context, _, _ string, cfg runtime.ExecConfig) (int, error) {
+	b.looking.Lock()
 	b.asked = append(b.asked, cfg.Command[0]+"@"+b.at())
 	code := b.answer(cfg.Command[0], time.Since(b.began))
+	b.looking.Unlock()
 	select {
 	case <-time.After(b.took):
 		return code, nil
@@ -202,7 +207,7 @@ func TestProber(t *testing.T) {
 			events: []string{`6 Unhealthy: Liveness probe failed: command timed out: "liveness" timed out after 1s`},
 		},
 		"what was ready before berth began anew stays it": {
-			container: probing(startup(0, 1, 1, 1), readiness(0, 10, 1, 3)), age: 63 * s, known: &Known{Started: true, Ready: true}, run: 20 * s, first: "started ready ",
+			container: probing(startup(0, 1, 1, 1), readiness(0, 10, 1, 3)), age: 63 * s, known: &Known{Started: true, Ready: true, ReadySince: time.Unix(1, 0)}, run: 20 * s, first: "started ready ",
 			answer: failing("startup", 0, time.Hour), asked: []string{"readiness@7", "readiness@17"},
 		},
 		"what was not ready before berth began anew stays it": {
@@ -210,14 +215,9 @@ func TestProber(t *testing.T) {
 			asked:  []string{"readiness@0", "readiness@0.05", "readiness@0.15", "readiness@0.35", "readiness@0.75", "readiness@1.55", "readiness@3.15", "readiness@6.35", "readiness@7"},
 			events: []string{"7 Unhealthy: Readiness probe failed: "},
 		},
-		"what nobody knows counts as ready until the first look": {
-			container: probing(readiness(0, 10, 1, 3)), age: 63 * s, run: 5 * s, first: "started ready ", answer: failing("readiness", 0, 100*time.Millisecond),
-			asked: []string{"readiness@0", "readiness@0.05", "readiness@0.15"}, told: []string{"0 started ", "0.15 started ready "},
-			events: []string{"0 Unhealthy: Readiness probe failed: "},
-		},
-		"what nobody knows and is well never counts as anything else": {
-			container: probing(startup(0, 10, 1, 3), readiness(0, 10, 1, 3)), age: 63 * s, run: 5 * s, first: "started ready ",
-			asked: []string{"startup@0", "readiness@0"}, told: []string{"0 started ready "},
+		"what nobody knows anything of has just been started": {
+			container: probing(startup(0, 10, 1, 3), readiness(0, 10, 1, 3)), age: 63 * s, run: 5 * s,
+			asked: []string{"startup@0", "readiness@0"}, told: []string{"0 started ", "0 started ready "},
 		},
 		"no probes": {container: probing(), run: time.Hour, first: "no probes"},
 	}
@@ -259,7 +259,7 @@ func TestRestart(t *testing.T) {
 		if want := []string{"liveness@1", "liveness@2", "liveness@3", "liveness@4"}; !slices.Equal(b.asked, want) {
 			t.Errorf("asked %v, want %v", b.asked, want)
 		}
-		if diff := cmp.Diff(map[string]Known{"main": {Attempt: 1, Started: true, Ready: true}}, b.Known("u-1")); diff != "" {
+		if diff := cmp.Diff(map[string]Known{"main": {Attempt: 1, Started: true, Ready: true, ReadySince: b.target.StartedAt}}, b.Known("u-1")); diff != "" {
 			t.Errorf("known (-want +got):\n%s", diff)
 		}
 	})
@@ -306,7 +306,7 @@ func TestMany(t *testing.T) {
 				t.Fatalf("a new container is %+v", v)
 			}
 		}
-		b.pass(time.Minute)
+		b.pass(time.Minute + time.Millisecond)
 		looks := 0
 		for i := range 50 {
 			looks += 1 + 60/(1+i%7)

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -31,20 +33,36 @@ func (s *Store) EndingOf(uid types.UID) (Ending, bool) {
 	return e, ok
 }
 
-// KeepEndings drops the orders for Pods that are not among live: their sandboxes are gone.
-func (s *Store) KeepEndings(live map[types.UID]bool) {
+// KeepPods drops the orders for Pods that are not among live, and what is known of their containers: their sandboxes are gone.
+func (s *Store) KeepPods(live map[types.UID]bool) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.mu.Lock()
 	var gone []types.UID
-	for uid := range s.endings {
+	for _, uid := range s.remembered() {
 		if !live[uid] {
 			gone = append(gone, uid)
-			delete(s.endings, uid)
+			s.forgetPod(uid)
 		}
 	}
 	s.mu.Unlock()
 	for _, uid := range gone {
 		s.append(record{Op: opEnded, UID: uid})
 	}
+}
+
+// forgetPod drops what is remembered of a Pod, and tells whether there was anything.
+func (s *Store) forgetPod(uid types.UID) bool {
+	_, ending := s.endings[uid]
+	_, known := s.known[uid]
+	delete(s.endings, uid)
+	delete(s.known, uid)
+	return ending || known
+}
+
+// remembered lists the Pods that something is remembered of, sorted.
+func (s *Store) remembered() []types.UID {
+	uids := slices.AppendSeq(slices.Collect(maps.Keys(s.endings)), maps.Keys(s.known))
+	slices.Sort(uids)
+	return slices.Compact(uids)
 }

@@ -21,11 +21,16 @@ import (
 type image struct {
 	items   map[reconcile.Key]*Item
 	endings map[types.UID]Ending
+	known   map[types.UID]map[string]Known
 	version uint64
 	// damage counts the lines that could not be read; torn means that only the last line was cut, as a crash leaves it.
 	damage int
 	torn   bool
 	size   int64
+}
+
+func newImage() *image {
+	return &image{items: map[reconcile.Key]*Item{}, endings: map[types.UID]Ending{}, known: map[types.UID]map[string]Known{}}
 }
 
 // load reads the newest generation. Where it is damaged, what files stated is completed from the one before, and the damaged file is put aside.
@@ -43,7 +48,7 @@ func (s *Store) load() error {
 		}
 		return err
 	}
-	img := &image{items: map[reconcile.Key]*Item{}, endings: map[types.UID]Ending{}}
+	img := newImage()
 	newest, damaged := 0, []int(nil)
 	for _, g := range slices.Backward(found) {
 		newest = max(newest, g)
@@ -105,7 +110,7 @@ func age(path string) string { return path[strings.LastIndexByte(path, '-')+1:] 
 
 // read reads one generation as far as it can be read.
 func (s *Store) read(generation int) *image {
-	img := &image{items: map[reconcile.Key]*Item{}, endings: map[types.UID]Ending{}}
+	img := newImage()
 	path := generationPath(s.opts.Dir, generation)
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -164,8 +169,11 @@ func (img *image) apply(r record, s *Store) error {
 		if r.Ending != nil {
 			img.endings[r.UID] = *r.Ending
 		}
+	case opKnown:
+		img.known[r.UID] = r.Known
 	case opEnded:
 		delete(img.endings, r.UID)
+		delete(img.known, r.UID)
 	case opHeader:
 		if r.Version != formatVersion {
 			return fmt.Errorf("cannot read format %d", r.Version)
@@ -190,6 +198,11 @@ func (img *image) lay(older *image) {
 			img.endings[uid] = e
 		}
 	}
+	for uid, k := range older.known {
+		if _, ok := img.known[uid]; !ok {
+			img.known[uid] = k
+		}
+	}
 	img.version = max(img.version, older.version)
 	img.torn = img.torn || older.torn
 }
@@ -205,7 +218,7 @@ func (s *Store) adopt(img *image) {
 		}
 		s.remember(it)
 	}
-	s.endings = img.endings
+	s.endings, s.known = img.endings, img.known
 	s.version, s.reserved = img.version, img.version
 }
 
@@ -224,6 +237,9 @@ func (s *Store) picture() []record {
 		e.At = e.At.Round(time.Nanosecond)
 		records = append(records, record{Op: opEnding, UID: uid, Ending: &e})
 	}
+	for _, uid := range slices.Sorted(maps.Keys(s.known)) {
+		records = append(records, record{Op: opKnown, UID: uid, Known: s.known[uid]})
+	}
 	return records
 }
 
@@ -237,6 +253,7 @@ func (s *Store) Forget() error {
 	clear(s.byKind)
 	clear(s.byOwner)
 	clear(s.endings)
+	clear(s.known)
 	clear(s.guard)
 	s.mu.Unlock()
 	if s.journal == nil {

@@ -29,6 +29,7 @@ const (
 	opDelete = "delete" // Key is no more
 	opMark   = "mark"   // resource versions up to Version may have been given out
 	opEnding = "ending" // the Pod UID shall end
+	opKnown  = "known"  // of the containers of the Pod UID Known is known
 	opEnded  = "ended"  // the Pod UID is gone
 	opBase   = "base"   // Count records before this one are a whole picture
 )
@@ -46,6 +47,7 @@ type record struct {
 	Object  json.RawMessage          `json:"object,omitempty"`
 	UID     types.UID                `json:"uid,omitempty"`
 	Ending  *Ending                  `json:"ending,omitempty"`
+	Known   map[string]Known         `json:"known,omitempty"`
 	Version uint64                   `json:"version,omitempty"`
 	Count   int                      `json:"count,omitempty"`
 

@@ -93,6 +93,7 @@ type Store struct {
 	byOwner  map[types.UID]map[reconcile.Key]struct{}
 	byKind   map[string]map[reconcile.Key]struct{}
 	endings  map[types.UID]Ending
+	known    map[types.UID]map[string]Known
 	version  uint64
 	reserved uint64 // versions up to this one are never given out again after a restart
 	watchers []func(Change)
@@ -121,6 +122,7 @@ func Open(opts Options) (*Store, error) {
 		byOwner: map[types.UID]map[reconcile.Key]struct{}{},
 		byKind:  map[string]map[reconcile.Key]struct{}{},
 		endings: map[types.UID]Ending{},
+		known:   map[types.UID]map[string]Known{},
 		guard:   map[Object]Object{},
 	}
 	if opts.Dir == "" {
@@ -311,8 +313,7 @@ func (s *Store) DeleteIf(key reconcile.Key, remove func(Item) bool) (gone bool) 
 		s.append(record{Op: opDelete, Key: &key})
 	}
 	s.mu.Lock()
-	if _, ok := s.endings[it.Object.GetUID()]; ok {
-		delete(s.endings, it.Object.GetUID())
+	if s.forgetPod(it.Object.GetUID()) {
 		defer s.append(record{Op: opEnded, UID: it.Object.GetUID()})
 	}
 	s.forget(&it)

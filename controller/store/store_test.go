@@ -175,7 +175,7 @@ func TestReopen(t *testing.T) {
 	if r.Version() < version {
 		t.Errorf("version %d after %d: versions go back", r.Version(), version)
 	}
-	r.KeepEndings(map[types.UID]bool{"pod-1": true})
+	r.KeepPods(map[types.UID]bool{"pod-1": true})
 	r.Delete(rsKey, "")
 	r = mustOpen(t, dir)
 	if _, ok := r.EndingOf("pod-2"); ok || r.Len("ReplicaSet") != 0 {

@@ -110,8 +110,13 @@ func (p *pass) trueSince(kind corev1.PodConditionType) time.Time {
 		since = p.in.Observed.Sandbox.CreatedAt
 	}
 	if kind == corev1.PodReady || kind == corev1.ContainersReady {
-		if len(p.in.Probes) > 0 {
-			return p.in.Now // only the probes of before knew
+		for _, probe := range p.in.Probes {
+			if probe.ReadySince.IsZero() {
+				return p.in.Now // only the probes of before knew
+			}
+			if probe.ReadySince.After(since) {
+				since = probe.ReadySince
+			}
 		}
 		for _, c := range p.all() {
 			if c.last != nil && c.last.State == runtime.Running && c.last.StartedAt.After(since) {

@@ -33,6 +33,8 @@ type Input struct {
 // Probe is the verdict of the probes of one running container.
 type Probe struct {
 	Started, Ready bool
+	// ReadySince is when it last became ready; zero when that is not known.
+	ReadySince time.Time
 	// Failed is the kind of the probe that wants the container to end, "" for none.
 	Failed ProbeKind
 }
@@ -106,6 +108,7 @@ type container struct {
 	refused       *reconcile.StartFailure  // the next attempt could not even be made
 	waiting       *corev1.ContainerStateWaiting
 	hash          string
+	begun         bool // this plan starts it
 }
 
 func newPass(in Input) *pass {

@@ -300,7 +300,7 @@ func TestPlan(t *testing.T) {
 		}, want: []string{"send signal 37 to container main of Pod/shop/web: the pod is deleted"}, after: 30 * time.Second},
 		"deleted and signalled": {mutate: func(in *pod.Input) {
 			deleted(in, 10*time.Second)
-			in.Memory.Signalled = map[string]uint32{"main": 0}
+			in.Memory.Signalled = map[string]reconcile.Signalled{"main": {At: in.Now}}
 		}, after: 20 * time.Second},
 		"its grace is over": {
 			mutate: func(in *pod.Input) { deleted(in, 30*time.Second) },
@@ -316,14 +316,14 @@ func TestPlan(t *testing.T) {
 		}, want: []string{"remove sandbox of Pod/shop/web", "forget Pod/shop/web"}},
 		"the clock was set back during the grace": {mutate: func(in *pod.Input) {
 			deleted(in, -time.Hour)
-			in.Memory.Signalled = map[string]uint32{"main": 0}
+			in.Memory.Signalled = map[string]reconcile.Signalled{"main": {At: in.Now}}
 		}, want: []string{"delete Pod/shop/web: the clock was set back"}, after: time.Hour + 30*time.Second},
 		"the clock was set back by hours after the Pod has ended": {
 			with: withSidecar, mutate: func(in *pod.Input) {
 				exit(in, "main", 0)
 				last(in, "main").FinishedAt = in.Now.Add(2 * time.Hour)
 			},
-			want: []string{"kill container side of Pod/shop/web: its grace is over"}, after: 2 * time.Second,
+			want: []string{"send signal 15 to container side of Pod/shop/web: the pod has ended"}, after: 2 * time.Second,
 		},
 		"the clock was set back by seconds after the Pod has ended": {
 			with: withSidecar, mutate: func(in *pod.Input) {

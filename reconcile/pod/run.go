@@ -31,10 +31,15 @@ func (p *pass) run() {
 	if !p.ensureSandbox() {
 		return
 	}
-	if p.initialize() {
-		for _, c := range p.mains {
+	if !p.initialize() {
+		return
+	}
+	held := false
+	for _, c := range p.mains {
+		if !held || c.running() {
 			p.keepRunning(c)
 		}
+		held = held || p.settlesIn(c)
 	}
 }
 
@@ -115,7 +120,7 @@ func (p *pass) initialized() bool {
 func (p *pass) complete(c *container) bool { return p.current(c) && c.exited() && c.last.ExitCode == 0 }
 
 func (p *pass) started(c *container) bool {
-	if !c.running() || c.last.State != runtime.Running {
+	if !c.running() || c.last.State != runtime.Running || p.settlesIn(c) {
 		return false
 	}
 	probe, probed := p.in.Probes[c.spec.Name]
@@ -131,9 +136,10 @@ func (p *pass) current(c *container) bool {
 	return sandboxOf(c.last.SpecHash) == p.attempt || !c.last.StartedAt.Before(p.in.Observed.Sandbox.CreatedAt)
 }
 
-// keepRunning starts a container that shall run and does not, if its time has come.
+// keepRunning starts a container that shall run and does not, if its time has come, and ends one that is not well.
 func (p *pass) keepRunning(c *container) {
 	if c.running() {
+		p.lookAfter(c)
 		return
 	}
 	if c.exited() && !p.restarts(c) && (!c.init || p.current(c)) {
@@ -160,6 +166,7 @@ func (p *pass) start(c *container) {
 		p.wait(c, runtime.ReasonConfigError, err.Error())
 		return
 	}
+	c.begun = true
 	p.do(reconcile.StartContainer{Pod: p.key, UID: p.pod.UID, Config: cfg})
 }
 
@@ -169,14 +176,10 @@ func (p *pass) restarts(c *container) bool {
 	if c.init && !c.sidecar && code == 0 {
 		return false
 	}
-	policy := p.pod.Spec.RestartPolicy
-	if own := c.spec.RestartPolicy; own != nil {
-		if ruleMatches(c.spec.RestartPolicyRules, code) {
-			return true
-		}
-		policy = corev1.RestartPolicy(*own)
+	if c.spec.RestartPolicy != nil && ruleMatches(c.spec.RestartPolicyRules, code) {
+		return true
 	}
-	switch policy {
+	switch p.policy(c) {
 	case corev1.RestartPolicyNever:
 		return false
 	case corev1.RestartPolicyOnFailure:
@@ -184,6 +187,14 @@ func (p *pass) restarts(c *container) bool {
 	default: // Always, which is also what nobody has said otherwise
 		return true
 	}
+}
+
+// policy is the container's own, or the Pod's.
+func (p *pass) policy(c *container) corev1.RestartPolicy {
+	if own := c.spec.RestartPolicy; own != nil {
+		return corev1.RestartPolicy(*own)
+	}
+	return p.pod.Spec.RestartPolicy
 }
 
 func ruleMatches(rules []corev1.ContainerRestartRule, code int) bool {

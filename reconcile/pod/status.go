@@ -92,7 +92,7 @@ func (p *pass) phase(initialized bool) corev1.PodPhase {
 		return p.verdict.phase
 	}
 	for _, c := range p.mains {
-		if c.last == nil {
+		if c.last == nil || c.last.Attempt == 0 && p.settlesIn(c) {
 			return corev1.PodPending
 		}
 	}
@@ -138,6 +138,11 @@ func (p *pass) containerStatus(s *corev1.ContainerStatus, c *container, waitingF
 	started := p.started(c)
 	s.Started = &started
 	switch {
+	case c.last.State == runtime.Running && p.settlesIn(c):
+		s.State.Waiting = c.waiting
+		if c.waiting == nil {
+			s.State.Waiting = &corev1.ContainerStateWaiting{Reason: waitingFor}
+		}
 	case c.last.State == runtime.Running:
 		s.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(c.last.StartedAt)}
 		s.Ready = p.containerReady(c)
@@ -157,7 +162,7 @@ func (p *pass) containerReady(c *container) bool {
 		return false
 	}
 	probe, probed := p.in.Probes[c.spec.Name]
-	return !probed || probe.Started && probe.Ready
+	return !probed || probe.Started && probe.Ready && probe.Failed == "" // one that is to end gets no more work
 }
 
 func (p *pass) terminated(s *runtime.ContainerStatus) *corev1.ContainerStateTerminated {
@@ -204,8 +209,8 @@ func (p *pass) formerID(c *container) string {
 func (p *pass) tell() []reconcile.Action {
 	var out []reconcile.Action
 	for _, c := range p.all() {
-		if c.waiting == nil || c.waiting.Reason == reasonCreating {
-			continue
+		if c.waiting == nil || c.waiting.Reason == reasonCreating || c.waiting.Reason == reasonPostStart {
+			continue // nothing to tell, or told by who ran the hook, without its output: that may be secret
 		}
 		had := p.formerStatus(c)
 		if had != nil && had.State.Waiting != nil && had.State.Waiting.Reason == c.waiting.Reason {

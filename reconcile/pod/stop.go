@@ -37,8 +37,11 @@ func (p *pass) remove() {
 	p.forget = true
 }
 
-// stop ends all containers and tells whether all have ended: first those that do the work, then sidecars, the last one first. At the
-// deadline what is left is killed.
+// minimumGrace is how long a container has after its signal, also where its hook or those before it have used up the grace.
+const minimumGrace = 2 * time.Second
+
+// stop ends all containers and tells whether all have ended: first those that do the work, then sidecars, the last one first. Their hooks
+// run at once, as the kubelet does it. At the deadline what is left is killed.
 func (p *pass) stop(deadline time.Time, reason string) bool {
 	var workers, sidecars []*container
 	for _, c := range p.all() {
@@ -50,34 +53,77 @@ func (p *pass) stop(deadline time.Time, reason string) bool {
 			workers = append(workers, c)
 		}
 	}
-	if len(workers)+len(sidecars) == 0 {
-		return true
+	for _, c := range workers {
+		p.end(c, ending{deadline: deadline, turn: true, message: "Stopping container " + c.spec.Name, reason: reason})
 	}
-	if left := deadline.Sub(p.in.Now); left > 0 {
-		p.again(left)
-		if len(workers) == 0 {
-			workers = sidecars[:1]
-		}
-		for _, c := range workers {
-			p.signal(c, reason)
-		}
-		return false
+	for i, c := range sidecars {
+		turn := len(workers) == 0 && i == 0
+		p.end(c, ending{deadline: deadline, turn: turn, message: "Stopping container " + c.spec.Name, reason: reason})
 	}
-	p.again(killAgain)
-	for _, c := range append(workers, sidecars...) {
-		p.kill(c, "its grace is over")
-	}
-	return false
+	return len(workers)+len(sidecars) == 0
 }
 
-// signal asks a container to end, once.
-func (p *pass) signal(c *container, reason string) {
-	if attempt, ok := p.in.Memory.Signalled[c.spec.Name]; ok && attempt == c.last.Attempt {
+// ending is how a container is to end.
+type ending struct {
+	deadline time.Time
+	turn     bool   // it is its turn to get the signal
+	message  string // of the event
+	reason   string // of the action
+}
+
+// end takes a container one step towards its end: its hook, its signal, and when its time is over the kill.
+func (p *pass) end(c *container, e ending) {
+	hook, begun := p.hook(c, reconcile.PreStop)
+	sent, signalled := p.signalled(c)
+	left := e.deadline.Sub(p.in.Now)
+	if left > 0 {
+		p.again(left)
+		switch {
+		case signalled:
+		case preStop(c) != nil && !begun:
+			p.note(false, "Killing", e.message)
+			p.runHook(c, reconcile.PreStop, preStop(c), left)
+		case begun && !hook.Done, !e.turn:
+		default:
+			p.signal(c, e)
+		}
 		return
 	}
-	p.note(false, "Killing", "Stopping container "+c.spec.Name)
+	// One that had to wait for its signal gets a moment after it. Without any grace there is none.
+	if late := c.sidecar || preStop(c) != nil; late && !p.atOnce() {
+		if !signalled {
+			p.again(minimumGrace)
+			p.signal(c, e)
+			return
+		}
+		if rest := remaining(sent.At, minimumGrace, p.in.Now); rest > 0 {
+			p.again(rest)
+			return
+		}
+	}
+	p.again(killAgain)
+	p.kill(c, "its grace is over")
+}
+
+// atOnce tells that the Pod was deleted by force.
+func (p *pass) atOnce() bool {
+	s := p.pod.DeletionGracePeriodSeconds
+	return p.pod.DeletionTimestamp != nil && s != nil && *s == 0
+}
+
+// signalled is the stop signal that the running attempt was sent.
+func (p *pass) signalled(c *container) (reconcile.Signalled, bool) {
+	sent, ok := p.in.Memory.Signalled[c.spec.Name]
+	return sent, ok && sent.Attempt == c.last.Attempt
+}
+
+// signal asks a container to end.
+func (p *pass) signal(c *container, e ending) {
+	if _, told := p.hook(c, reconcile.PreStop); !told {
+		p.note(false, "Killing", e.message)
+	}
 	p.do(reconcile.SignalContainer{
-		Pod: p.key, UID: p.pod.UID, Container: c.spec.Name, Attempt: c.last.Attempt, Signal: p.stopSignal(c), Reason: reason,
+		Pod: p.key, UID: p.pod.UID, Container: c.spec.Name, Attempt: c.last.Attempt, Signal: p.stopSignal(c), Reason: e.reason,
 	})
 }
 

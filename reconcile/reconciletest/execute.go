@@ -54,7 +54,7 @@ func (w *world) execute(a reconcile.Action) error {
 	case reconcile.RecordEvent:
 	case reconcile.PullImage:
 		w.pull(a)
-	case reconcile.RunSandbox, reconcile.StartContainer, reconcile.SignalContainer, reconcile.KillContainer, reconcile.RemoveContainer,
+	case reconcile.RunSandbox, reconcile.StartContainer, reconcile.RunHook, reconcile.SignalContainer, reconcile.KillContainer, reconcile.RemoveContainer,
 		reconcile.RemoveSandbox, reconcile.ForgetPod:
 		return w.executeOnMachine(a)
 	default:

@@ -72,8 +72,10 @@ func (w *world) executeOnMachine(a reconcile.Action) error {
 		return w.runSandbox(a)
 	case reconcile.StartContainer:
 		w.start(a)
+	case reconcile.RunHook:
+		w.runHook(a)
 	case reconcile.SignalContainer:
-		w.memoryOf(a.UID).Signalled[a.Container] = a.Attempt
+		w.memoryOf(a.UID).Signalled[a.Container] = reconcile.Signalled{Attempt: a.Attempt, At: w.clock.wall}
 		w.signal(a.UID, a.Container)
 	case reconcile.KillContainer:
 		w.checkKill(a.UID, a.Container)
@@ -178,6 +180,35 @@ func (w *world) began(a reconcile.StartContainer, status runtime.ContainerStatus
 			}
 		})
 	}
+}
+
+// runHook lets a hook take its time, and sometimes fail.
+func (w *world) runHook(a reconcile.RunHook) {
+	id := reconcile.HookID{Container: a.Container, Kind: a.Kind}
+	m := w.memoryOf(a.UID)
+	if run, ok := m.Hooks[id]; ok && run.Attempt == a.Attempt {
+		w.fail("the %s hook of container %s of pod %s is begun twice", a.Kind, a.Container, a.Pod)
+	}
+	if m.Hooks == nil {
+		m.Hooks = map[reconcile.HookID]reconcile.HookRun{}
+	}
+	run := reconcile.HookRun{Attempt: a.Attempt, Began: w.clock.wall}
+	m.Hooks[id] = run
+	took := time.Duration(w.rng.IntN(10000)) * time.Millisecond
+	if a.Timeout > 0 {
+		took = min(took, a.Timeout)
+	}
+	if w.rng.IntN(8) == 0 {
+		run.Failure = "it failed"
+	}
+	w.later(took, func() {
+		if w.memory[a.UID] != m {
+			return // the controller that waited for it is gone
+		}
+		run.Done = true
+		m.Hooks[id] = run
+		w.enqueueUID(a.UID)
+	})
 }
 
 // signal asks the program to end: some do at once, some take their time, some have to be killed.

@@ -232,7 +232,7 @@ func ownerUID(owners []metav1.OwnerReference) types.UID {
 func (w *world) memoryOf(uid types.UID) *reconcile.PodMemory {
 	m := w.memory[uid]
 	if m == nil {
-		m = &reconcile.PodMemory{Failed: map[string]reconcile.StartFailure{}, Signalled: map[string]uint32{}}
+		m = &reconcile.PodMemory{Failed: map[string]reconcile.StartFailure{}, Signalled: map[string]reconcile.Signalled{}}
 		w.memory[uid] = m
 	}
 	return m
