@@ -72,7 +72,7 @@ func (s *storm) step() {
 	case 6:
 		s.drop("volume-" + name)
 	case 7, 8:
-		s.put("pod-"+name, func() manifests.Object { return podWith("pod-"+name, fmt.Sprintf("claim-%d", s.rand.IntN(4))) })
+		s.put("pod-"+name, func() manifests.Object { return claimant("pod-"+name, fmt.Sprintf("claim-%d", s.rand.IntN(4))) })
 	case 9:
 		s.drop("pod-" + name)
 	case 10:

@@ -63,8 +63,8 @@ func storageClass(name string, policy corev1.PersistentVolumeReclaimPolicy) mani
 	})
 }
 
-// podWith is a bare Pod that mounts claims.
-func podWith(name string, claims ...string) manifests.Object {
+// claimant is a bare Pod that mounts claims.
+func claimant(name string, claims ...string) manifests.Object {
 	o := barePod(name, "app:1")
 	p := o.Object.(*corev1.Pod)
 	p.Spec.TerminationGracePeriodSeconds = new(int64(1))
@@ -125,7 +125,7 @@ func (w *world) wantStored(want ...string) {
 func TestClaimIsProvisioned(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
-		w.write(podWith("db", "data"), pvc("data", "fast"))
+		w.write(claimant("db", "data"), pvc("data", "fast"))
 		w.settle()
 		w.wantRunning(1)
 		name := w.wantBound("data")
@@ -151,17 +151,17 @@ func TestClaimIsProvisioned(t *testing.T) {
 func TestClaimComesBack(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
-		w.write(podWith("db", "data"), pvc("data", ""))
+		w.write(claimant("db", "data"), pvc("data", ""))
 		w.settle()
 		name := w.wantBound("data")
 
-		w.write(podWith("db", "data")) // in use: it waits for its pod
+		w.write(claimant("db", "data")) // in use: it waits for its pod
 		w.pass(time.Minute)
 		if c := w.claim("data"); c == nil || c.DeletionTimestamp == nil {
 			t.Fatalf("a claim in use is %+v", c)
 		}
 		w.wantRunning(1)
-		w.write(podWith("db", "data"), pvc("data", ""))
+		w.write(claimant("db", "data"), pvc("data", ""))
 		w.settle()
 		if c := w.claim("data"); c.DeletionTimestamp != nil || w.wantBound("data") != name {
 			t.Errorf("the claim that came back in time is %+v", c)
@@ -177,12 +177,12 @@ func TestClaimComesBack(t *testing.T) {
 			t.Fatalf("the volume is %+v", v)
 		}
 		w.wantStored(name)
-		w.write(podWith("other", "elsewhere"), pvc("elsewhere", "")) // not for others
+		w.write(claimant("other", "elsewhere"), pvc("elsewhere", "")) // not for others
 		w.settle()
 		if w.wantBound("elsewhere") == name {
 			t.Error("another claim got the data")
 		}
-		w.write(podWith("db", "data"), pvc("data", "", func(c *corev1.PersistentVolumeClaim) {
+		w.write(claimant("db", "data"), pvc("data", "", func(c *corev1.PersistentVolumeClaim) {
 			c.Spec.Resources.Requests[corev1.ResourceStorage] = resource.MustParse("5Gi")
 		}))
 		w.pass(time.Minute)
@@ -201,10 +201,10 @@ func TestClassDeletes(t *testing.T) {
 	inWorld(t, func(w *world) {
 		class := storageClass("scratch", corev1.PersistentVolumeReclaimDelete)
 		w.start()
-		w.write(class, podWith("db", "data"), pvc("data", "scratch"))
+		w.write(class, claimant("db", "data"), pvc("data", "scratch"))
 		w.settle()
 		name := w.wantBound("data")
-		w.write(class, podWith("db", "data"))
+		w.write(class, claimant("db", "data"))
 		w.pass(time.Hour)
 		w.wantStored(name) // in use
 		w.write(class)
@@ -229,7 +229,7 @@ func TestLostStateKeepsData(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				files := []manifests.Object{storageClass("scratch", corev1.PersistentVolumeReclaimDelete), podWith("db", "data"), pvc("data", "scratch")}
+				files := []manifests.Object{storageClass("scratch", corev1.PersistentVolumeReclaimDelete), claimant("db", "data"), pvc("data", "scratch")}
 				w.start()
 				w.write(files...)
 				w.settle()
@@ -286,7 +286,7 @@ func dropLines(t *testing.T, dir, text string) {
 
 func TestDownKeepsData(t *testing.T) {
 	inWorld(t, func(w *world) {
-		files := []manifests.Object{storageClass("scratch", corev1.PersistentVolumeReclaimDelete), podWith("db", "data"), pvc("data", "scratch")}
+		files := []manifests.Object{storageClass("scratch", corev1.PersistentVolumeReclaimDelete), claimant("db", "data"), pvc("data", "scratch")}
 		w.start()
 		w.write(files...)
 		w.settle()
@@ -342,27 +342,27 @@ func TestDeclaredVolumes(t *testing.T) {
 func TestPodWaitsForItsClaim(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
-		w.write(podWith("db", "data"))
+		w.write(claimant("db", "data"))
 		s := w.settle()
 		w.wantRunning(0)
 		if len(s.Workloads) != 1 || !strings.Contains(s.Workloads[0].Problem, `persistentvolumeclaim "data" not found`) {
 			t.Errorf("the status says %s", table(s))
 		}
-		w.write(podWith("db", "data"), pvc("data", "none-such", func(c *corev1.PersistentVolumeClaim) {
+		w.write(claimant("db", "data"), pvc("data", "none-such", func(c *corev1.PersistentVolumeClaim) {
 			c.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}
 		}))
 		s = w.settle()
 		if !strings.Contains(s.Workloads[0].Problem, "pod has unbound immediate PersistentVolumeClaims") || !strings.Contains(s.Workloads[0].Problem, "Selector") {
 			t.Errorf("the status says %s", table(s))
 		}
-		w.write(podWith("db", "data"), pvc("data", "none-such"))
+		w.write(claimant("db", "data"), pvc("data", "none-such"))
 		w.pass(time.Minute)
 		if s := w.settle(); len(s.Faults) != 1 || s.Faults[0].Field != "spec.selector" {
 			t.Errorf("a claim's selector was changed: %s", table(s))
 		}
-		w.write(podWith("db", "data"))
+		w.write(claimant("db", "data"))
 		w.pass(time.Minute)
-		w.write(podWith("db", "data"), pvc("data", "none-such"))
+		w.write(claimant("db", "data"), pvc("data", "none-such"))
 		w.settle()
 		w.wantRunning(1)
 	})
@@ -374,7 +374,7 @@ func TestReadWriteOncePod(t *testing.T) {
 			c.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod}
 		})
 		w.start()
-		w.write(once, podWith("a", "data"), podWith("b", "data"), podWith("c", "data"))
+		w.write(once, claimant("a", "data"), claimant("b", "data"), claimant("c", "data"))
 		w.settle()
 		w.wantRunning(1)
 		w.restart()
@@ -384,7 +384,7 @@ func TestReadWriteOncePod(t *testing.T) {
 		var rest []manifests.Object
 		for _, name := range []string{"a", "b", "c"} {
 			if name != first {
-				rest = append(rest, podWith(name, "data"))
+				rest = append(rest, claimant(name, "data"))
 			}
 		}
 		w.write(append(rest, once)...)
@@ -452,7 +452,7 @@ func TestProvisioningFails(t *testing.T) {
 			return nil
 		})
 		w.start()
-		w.write(podWith("db", "data"), pvc("data", ""))
+		w.write(claimant("db", "data"), pvc("data", ""))
 		w.pass(time.Minute)
 		w.wantRunning(0)
 		if !slices.ContainsFunc(w.c.Status().Events, func(e Event) bool {
