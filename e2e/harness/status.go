@@ -29,6 +29,7 @@ type Workload struct {
 	Updated   int    `json:"updated"`
 	Done      bool   `json:"done"`
 	Problem   string `json:"problem"`
+	Note      string `json:"note"`
 }
 
 // Pod is one pod with its containers.
