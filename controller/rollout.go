@@ -144,7 +144,10 @@ func (c *Controller) origin(key reconcile.Key) manifests.Origin {
 
 func (c *Controller) deploymentInput(d *appsv1.Deployment) deployment.Input {
 	sets := owned[*appsv1.ReplicaSet](c.store, d.UID)
-	return deployment.Input{Deployment: d, ReplicaSets: sets, Trouble: c.trouble(d, sets), Now: c.opts.Clock.Now()}
+	return deployment.Input{
+		Deployment: d, ReplicaSets: sets, Config: c.templateConfig(reconcile.KeyOf(d), d, &d.Spec.Template.Spec),
+		Trouble: c.trouble(d, sets), Now: c.opts.Clock.Now(),
+	}
 }
 
 // trouble is what keeps pods from being ready, by ReplicaSet. Where all are nobody looks.
