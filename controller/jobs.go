@@ -101,7 +101,8 @@ func takeResources(to, from []corev1.Container) {
 	}
 }
 
-// jobRow tells of a Job: how many of its completions there are. It is done when it has run well, or is suspended.
+// jobRow tells of a Job: how many of its completions there are. It is done when it has run well, is suspended, or is another's
+// to run.
 func jobRow(w *Workload, j *batchv1.Job) {
 	w.Desired = 1
 	if n := j.Spec.Completions; n != nil {
@@ -110,6 +111,8 @@ func jobRow(w *Workload, j *batchv1.Job) {
 	w.Ready, w.Current = j.Status.Succeeded, j.Status.Active
 	w.Available, w.Updated = w.Ready, w.Ready+w.Current
 	switch end := job.Finished(j); {
+	case job.Foreign(j):
+		w.Done = true
 	case end == nil:
 		w.Done = j.Spec.Suspend != nil && *j.Spec.Suspend && w.Current == 0
 	case end.Type == batchv1.JobComplete:

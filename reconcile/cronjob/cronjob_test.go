@@ -135,7 +135,7 @@ func (w *world) times() []string {
 	return out
 }
 
-func TestStories(t *testing.T) {
+func TestCronJobs(t *testing.T) {
 	zurich := must(time.LoadLocation("Europe/Zurich"))
 	forbid := func(s *batchv1.CronJobSpec) { s.ConcurrencyPolicy = batchv1.ForbidConcurrent }
 	replace := func(s *batchv1.CronJobSpec) { s.ConcurrencyPolicy = batchv1.ReplaceConcurrent }

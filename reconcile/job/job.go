@@ -40,9 +40,7 @@ const mostAtOnce = 500
 func Plan(in Input) reconcile.Plan {
 	p := newPass(in)
 	switch {
-	case in.Job.Spec.ManagedBy != nil && *in.Job.Spec.ManagedBy != batchv1.JobControllerName:
-		return reconcile.Plan{}
-	case in.Job.DeletionTimestamp != nil:
+	case Foreign(in.Job), in.Job.DeletionTimestamp != nil:
 		return reconcile.Plan{}
 	case Finished(in.Job) != nil:
 		p.tidyUp()
@@ -52,6 +50,12 @@ func Plan(in Input) reconcile.Plan {
 		p.report()
 	}
 	return p.plan()
+}
+
+// Foreign tells whether another controller is to run the Job.
+func Foreign(job *batchv1.Job) bool {
+	by := job.Spec.ManagedBy
+	return by != nil && *by != batchv1.JobControllerName
 }
 
 // pass is one look at one Job.

@@ -181,8 +181,8 @@ func told(p reconcile.Plan) []string {
 	return out
 }
 
-// TestStories tells of Jobs from their beginning.
-func TestStories(t *testing.T) {
+// TestJobs tells of Jobs from their beginning.
+func TestJobs(t *testing.T) {
 	const failedTwice = 2
 	tests := map[string]struct {
 		change []func(*batchv1.JobSpec)
@@ -364,6 +364,40 @@ func TestStories(t *testing.T) {
 			w.settle(t)
 			w.Now = w.Now.Add(10 * time.Second)
 		}, "active 1 succeeded 0 failed 0"},
+		"conditions that do not count": {[]func(*batchv1.JobSpec){func(s *batchv1.JobSpec) {
+			s.BackoffLimit = new(int32(0))
+			s.PodFailurePolicy = &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{{
+				Action:          batchv1.PodFailurePolicyActionIgnore,
+				OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}},
+			}}}
+		}}, func(t *testing.T, w *world) {
+			w.settle(t)
+			p := w.finish(-1, 1)
+			p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue})
+		}, "active 0 succeeded 0 failed 0"},
+		"an exit code that ends its index": {[]func(*batchv1.JobSpec){sized(2, 1), indexed, func(s *batchv1.JobSpec) {
+			s.BackoffLimit, s.BackoffLimitPerIndex = new(int32(1<<31-1)), new(int32(5))
+			s.PodFailurePolicy = &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{{
+				Action: batchv1.PodFailurePolicyActionFailIndex,
+				OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{
+					ContainerName: new("main"), Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{42},
+				},
+			}}}
+		}}, func(t *testing.T, w *world) {
+			w.settle(t)
+			w.finish(0, 42)
+		}, "active 1 succeeded 0 failed 1 failed indexes 0"},
+		"enough indexes": {[]func(*batchv1.JobSpec){sized(3, 3), indexed, func(s *batchv1.JobSpec) {
+			s.SuccessPolicy = &batchv1.SuccessPolicy{Rules: []batchv1.SuccessPolicyRule{{SucceededCount: new(int32(2))}}}
+		}}, func(t *testing.T, w *world) {
+			w.settle(t)
+			w.finish(0, 0)
+			w.finish(2, 0)
+			w.settle(t)
+			w.remove()
+		}, "active 0 succeeded 2 failed 0 completed 0,2 SuccessCriteriaMet=True(SuccessPolicy) Complete=True(SuccessPolicy)"},
+		"managed by somebody else": {[]func(*batchv1.JobSpec){func(s *batchv1.JobSpec) { s.ManagedBy = new("example.com/queue") }}, func(*testing.T, *world) {},
+			"active 0 succeeded 0 failed 0"},
 		"some indexes are enough": {[]func(*batchv1.JobSpec){sized(3, 3), indexed, func(s *batchv1.JobSpec) {
 			s.SuccessPolicy = &batchv1.SuccessPolicy{Rules: []batchv1.SuccessPolicyRule{{SucceededIndexes: new("0")}}}
 		}}, func(t *testing.T, w *world) {
@@ -454,8 +488,8 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestPod holds what a pod of an index is told.
-func TestPod(t *testing.T) {
+// TestJobPod holds what a pod of an index is told.
+func TestJobPod(t *testing.T) {
 	w := newWorld(sized(2, 2), indexed)
 	w.Job.Name = strings.Repeat("long-", 12)[:59]
 	w.settle(t)
@@ -475,5 +509,12 @@ func TestPod(t *testing.T) {
 	}
 	if len(w.Job.Spec.Template.Spec.Containers[0].Env) > 0 {
 		t.Error("the template was changed")
+	}
+	w = newWorld(func(s *batchv1.JobSpec) {
+		s.ManualSelector, s.Template.Labels = new(true), map[string]string{"app": "own"}
+	})
+	w.settle(t)
+	if diff := cmp.Diff(map[string]string{"app": "own"}, w.Pods[0].Labels); diff != "" {
+		t.Errorf("manualSelector: -want +got\n%s", diff)
 	}
 }

@@ -105,7 +105,7 @@ func (w *world) fail(format string, args ...any) {
 
 // TestAnyLife lives through random events with crashes between any two actions, and holds that Jobs come to their end with the right counts.
 func TestAnyLife(t *testing.T) {
-	lives := 1500
+	lives := 800
 	if testing.Short() {
 		lives = 500
 	}
