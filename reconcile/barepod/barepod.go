@@ -24,7 +24,7 @@ type Input struct {
 }
 
 // Plan makes the Pod, or ends the one that a former wish led to; its successor is made when it is gone. A change of labels or annotations
-// alone does not end a running program. A Pod that has finished stays: it did what was wished.
+// alone changes the Pod and does not end a running program. A Pod that has finished stays: it did what was wished.
 func Plan(in Input) reconcile.Plan {
 	if in.Wish == nil {
 		return reconcile.Plan{Actions: end(in.Pods, "no file states it any more")}
@@ -34,12 +34,37 @@ func Plan(in Input) reconcile.Plan {
 		return reconcile.Plan{Actions: []reconcile.Action{reconcile.CreatePod{Pod: newPod(in.Wish, wish, in.Now)}}}
 	}
 	var outdated []*corev1.Pod
+	var actions []reconcile.Action
 	for _, p := range in.Pods {
-		if p.Annotations[reconcile.AnnotationWish] != wish {
+		switch {
+		case p.Annotations[reconcile.AnnotationWish] != wish:
 			outdated = append(outdated, p)
+		case p.DeletionTimestamp == nil:
+			actions = append(actions, relabel(p, in.Wish, wish)...)
 		}
 	}
-	return reconcile.Plan{Actions: end(outdated, "its file has changed")}
+	return reconcile.Plan{Actions: append(actions, end(outdated, "its file has changed")...)}
+}
+
+// relabel gives a Pod the labels and annotations of its wish.
+func relabel(p, wish *corev1.Pod, hash string) []reconcile.Action {
+	annotations := annotated(wish, hash)
+	if maps.Equal(p.Labels, wish.Labels) && maps.Equal(p.Annotations, annotations) {
+		return nil
+	}
+	n := *p // what stays is shared: nobody writes into an object
+	n.Labels, n.Annotations = maps.Clone(wish.Labels), annotations
+	return []reconcile.Action{reconcile.UpdateObject{Object: &n, Reason: "its labels or annotations have changed"}}
+}
+
+// annotated is what the Pod of a wish has as annotations.
+func annotated(wish *corev1.Pod, hash string) map[string]string {
+	annotations := maps.Clone(wish.Annotations)
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[reconcile.AnnotationWish] = hash
+	return annotations
 }
 
 // Hash identifies what the wish says about the running Pod: its spec and nothing else.
@@ -56,16 +81,12 @@ func newPod(wish *corev1.Pod, hash string, now time.Time) *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{
 			Name: wish.Name, Namespace: wish.Namespace,
 			Labels:            maps.Clone(wish.Labels),
-			Annotations:       maps.Clone(wish.Annotations),
+			Annotations:       annotated(wish, hash),
 			CreationTimestamp: metav1.NewTime(now),
 		},
 		Spec:   *wish.Spec.DeepCopy(),
 		Status: corev1.PodStatus{Phase: corev1.PodPending},
 	}
-	if pod.Annotations == nil {
-		pod.Annotations = map[string]string{}
-	}
-	pod.Annotations[reconcile.AnnotationWish] = hash
 	return pod
 }
 

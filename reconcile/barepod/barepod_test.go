@@ -40,8 +40,12 @@ func TestPlan(t *testing.T) {
 		"its spec changes": {
 			func(in *barepod.Input) { in.Wish.Spec.Containers[0].Image = "busybox:2" }, []string{"delete Pod/shop/job: its file has changed"},
 		},
-		"its labels change": {func(in *barepod.Input) { in.Wish.Labels["app"] = "other" }, nil},
-		"its file is gone":  {func(in *barepod.Input) { in.Wish = nil }, []string{"delete Pod/shop/job: no file states it any more"}},
+		"its labels change":      {func(in *barepod.Input) { in.Wish.Labels["app"] = "other" }, []string{"update Pod/shop/job: its labels or annotations have changed"}},
+		"its annotations change": {func(in *barepod.Input) { in.Wish.Annotations = map[string]string{"a": "b"} }, []string{"update Pod/shop/job: its labels or annotations have changed"}},
+		"its labels change while it ends": {func(in *barepod.Input) {
+			in.Wish.Labels["app"], in.Pods[0].DeletionTimestamp = "other", &metav1.Time{Time: now}
+		}, nil},
+		"its file is gone": {func(in *barepod.Input) { in.Wish = nil }, []string{"delete Pod/shop/job: no file states it any more"}},
 		"the old one is still ending": {
 			func(in *barepod.Input) {
 				in.Wish.Spec.Containers[0].Image = "busybox:2"

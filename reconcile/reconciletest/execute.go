@@ -54,8 +54,8 @@ func (w *world) execute(a reconcile.Action) error {
 	case reconcile.RecordEvent:
 	case reconcile.PullImage:
 		w.pull(a)
-	case reconcile.RunSandbox, reconcile.StartContainer, reconcile.RunHook, reconcile.SignalContainer, reconcile.KillContainer, reconcile.RemoveContainer,
-		reconcile.RemoveSandbox, reconcile.ForgetPod:
+	case reconcile.RunSandbox, reconcile.UpdateFiles, reconcile.StartContainer, reconcile.RunHook, reconcile.SignalContainer,
+		reconcile.KillContainer, reconcile.RemoveContainer, reconcile.RemoveSandbox, reconcile.ForgetPod:
 		return w.executeOnMachine(a)
 	default:
 		w.fail("nobody carries out %T", a)

@@ -186,6 +186,10 @@ func (w *world) enqueueAbove(o reconcile.Object) {
 }
 
 func (w *world) updateObject(o reconcile.Object) {
+	if p, ok := o.(*corev1.Pod); ok {
+		w.relabel(p)
+		return
+	}
 	old, i := w.object(reconcile.KeyOf(o))
 	if i < 0 || old.GetUID() != o.GetUID() {
 		return
@@ -198,6 +202,19 @@ func (w *world) updateObject(o reconcile.Object) {
 	w.objects[i] = n
 	w.enqueueAbove(n)
 	w.enqueueAbove(old)
+}
+
+// relabel gives a pod other metadata: nothing else of a pod is ever changed.
+func (w *world) relabel(n *corev1.Pod) {
+	old, i := find(w.pods, n.Name)
+	if i < 0 || old.UID != n.UID {
+		return
+	}
+	p := *old
+	p.Labels, p.Annotations = n.Labels, n.Annotations
+	w.putPod(i, &p)
+	w.enqueue(podKey(&p))
+	w.enqueueOwner(&p)
 }
 
 func (w *world) deleteObject(a reconcile.DeleteObject) {

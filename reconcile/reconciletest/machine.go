@@ -70,6 +70,9 @@ func (w *world) executeOnMachine(a reconcile.Action) error {
 	switch a := a.(type) { //nolint:gochecksumtype // the rest is done by execute
 	case reconcile.RunSandbox:
 		return w.runSandbox(a)
+	case reconcile.UpdateFiles:
+		w.must(w.fake.UpdateFiles(background, string(a.UID), a.Volumes))
+		w.enqueue(a.Pod)
 	case reconcile.StartContainer:
 		w.start(a)
 	case reconcile.RunHook:
