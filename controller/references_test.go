@@ -149,3 +149,49 @@ func TestReferences(t *testing.T) {
 		}
 	})
 }
+
+// configured makes a Deployment read a key of a ConfigMap.
+func configured(d *deploymentType) {
+	d.Spec.Template.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{
+		ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}},
+	}}
+}
+
+// TestConfigurationRollsOut holds that a change of what a Deployment uses replaces its pods, together with all else that the same snapshot
+// changes, and that nothing else does.
+func TestConfigurationRollsOut(t *testing.T) {
+	off := func(d *deploymentType) { d.Annotations = map[string]string{"berth.dev/rollout-on-config": "false"} }
+	steps := []struct {
+		name  string
+		write []manifests.Object
+		sets  int // ReplicaSets that there have been so far
+	}{
+		{"the pods wait", []manifests.Object{web("web", "web:1", 2, configured)}, 1},
+		{"it comes", []manifests.Object{web("web", "web:1", 2, configured), configMap("conf", "a", "1")}, 1},
+		{"it changes", []manifests.Object{web("web", "web:1", 2, configured), configMap("conf", "a", "2")}, 2},
+		{"it and the image change", []manifests.Object{web("web", "web:2", 2, configured), configMap("conf", "a", "3")}, 3},
+		{"it vanishes", []manifests.Object{web("web", "web:2", 2, configured)}, 3},
+		{"it comes back", []manifests.Object{web("web", "web:2", 2, configured), configMap("conf", "a", "3")}, 3},
+		{"another one changes", []manifests.Object{web("web", "web:2", 2, configured), configMap("conf", "a", "3"), configMap("other", "a", "1")}, 3},
+		{"it changes, switched off", []manifests.Object{web("web", "web:2", 2, configured, off), configMap("conf", "a", "4")}, 3},
+		{"switched on again", []manifests.Object{web("web", "web:2", 2, configured), configMap("conf", "a", "4")}, 4},
+	}
+	inWorld(t, func(w *world) {
+		w.start()
+		for i, s := range steps {
+			w.write(s.write...)
+			w.pass(time.Minute)
+			if n := w.c.store.Len(reconcile.KindReplicaSet); n != s.sets {
+				t.Fatalf("%s: there are %d ReplicaSets, want %d", s.name, n, s.sets)
+			}
+			if i > 0 {
+				w.wantRunning(2)
+			}
+			w.restart()
+			w.pass(time.Minute)
+			if n := w.c.store.Len(reconcile.KindReplicaSet); n != s.sets {
+				t.Fatalf("%s: after a restart there are %d ReplicaSets, want %d", s.name, n, s.sets)
+			}
+		}
+	})
+}
