@@ -305,6 +305,69 @@ func TestDownKeepsData(t *testing.T) {
 	})
 }
 
+// What is taken along by its owner loses its data, but not because everything is taken down.
+func TestOwnedClaims(t *testing.T) {
+	for name, down := range map[string]bool{"the owner goes": false, "down": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				owner := web("web", "web:1", 0)
+				w.start()
+				w.write(owner)
+				w.settle()
+				d, ok := w.c.store.Get(reconcile.Key{Kind: reconcile.KindDeployment, Namespace: "shop", Name: "web"})
+				if !ok {
+					t.Fatal("there is no owner")
+				}
+				c := pvc("data", "").Object.DeepCopyObject().(*corev1.PersistentVolumeClaim)
+				c.OwnerReferences = []metav1.OwnerReference{{Kind: "Deployment", Name: "web", UID: d.Object.GetUID(), Controller: new(true)}}
+				if _, err := w.c.createObject(reconcile.CreateObject{Object: c}); err != nil {
+					t.Fatal(err)
+				}
+				w.pass(time.Minute)
+				volume := w.wantBound("data")
+				if down {
+					if err := w.c.Down(w.t.Context(), nil); err != nil {
+						t.Fatal(err)
+					}
+					w.wantStored(volume)
+					return
+				}
+				w.write()
+				w.pass(time.Minute)
+				w.wantStored()
+			})
+		})
+	}
+}
+
+// What is bound is no difference to what the files say.
+func TestDryRunOfClaims(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(pvc("data", ""), pvc("other", "manual"), hostVolume("one", "manual", "2Gi"))
+		w.settle()
+		w.wantBound("data")
+		w.wantBound("other")
+		labelled := func(o manifests.Object) manifests.Object {
+			obj := o.Object.DeepCopyObject().(store.Object)
+			obj.SetLabels(map[string]string{"a": "b"})
+			o.Object, o.Hash = obj, o.Hash+"x"
+			return o
+		}
+		var got []string
+		for _, c := range w.c.DryRun(manifests.Snapshot{Objects: []manifests.Object{
+			labelled(pvc("data", "")), labelled(pvc("other", "manual")), labelled(hostVolume("one", "manual", "2Gi")),
+		}}) {
+			for _, f := range c.Fields {
+				got = append(got, c.Verb+" "+f.Path)
+			}
+		}
+		if want := []string{"update metadata.labels", "update metadata.labels", "update metadata.labels"}; !slices.Equal(got, want) {
+			t.Errorf("it would %v", got)
+		}
+	})
+}
+
 func TestDeclaredVolumes(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()

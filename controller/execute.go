@@ -107,12 +107,14 @@ func (c *Controller) createObject(a reconcile.CreateObject) (again bool, err err
 	return false, err
 }
 
-// updateObject puts a new version of a made object in the place of the old one; the status stays.
+// updateObject puts a new version of a made object in the place of the old one. The status stays, the order to end, and the bindings of
+// storage: they are others' to change, who may have done so since the planner looked.
 func (c *Controller) updateObject(a reconcile.UpdateObject) error {
 	return ignoreGone(c.store.Update(reconcile.KeyOf(a.Object), func(it store.Item) (store.Item, error) {
 		n, ok := a.Object.DeepCopyObject().(store.Object)
 		if ok && it.Object.GetUID() == a.Object.GetUID() {
-			it.Object = withStatus(n, it.Object)
+			n.SetDeletionTimestamp(it.Object.GetDeletionTimestamp())
+			it.Object = withBinding(withStatus(n, it.Object), it.Object)
 		}
 		return it, nil
 	}))

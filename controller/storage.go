@@ -33,8 +33,9 @@ func (c *Controller) deleteObject(key reconcile.Key, uid types.UID) {
 		if uid != "" && it.Object.GetUID() != uid {
 			return it, nil
 		}
-		if it.Object.GetDeletionTimestamp() == nil {
-			it.Object = endingObject(it.Object, &now)
+		if obj, ok := it.Object.DeepCopyObject().(store.Object); ok && it.Object.GetDeletionTimestamp() == nil {
+			obj.SetDeletionTimestamp(&now)
+			it.Object = obj
 		}
 		it.Source = nil // no file states it any more
 		return it, nil
@@ -42,16 +43,6 @@ func (c *Controller) deleteObject(key reconcile.Key, uid types.UID) {
 	if ignoreGone(err) != nil {
 		c.opts.Log.Error(err, "cannot end an object", "key", key.String())
 	}
-}
-
-// endingObject is a copy with the order to end, or with nil without it.
-func endingObject(obj store.Object, at *metav1.Time) store.Object {
-	out, ok := obj.DeepCopyObject().(store.Object)
-	if !ok {
-		return obj
-	}
-	out.SetDeletionTimestamp(at)
-	return out
 }
 
 // errNoVolumes is for runtimes without storage.
@@ -165,6 +156,10 @@ func (c *Controller) unbindVolume(a reconcile.UnbindVolume) error {
 // removeClaim marks the volume first: if this is as far as we come, its data stays until the claim is seen to go again. A claim that is back
 // meanwhile stays, and so does its data.
 func (c *Controller) removeClaim(a reconcile.RemoveClaim) {
+	if a.DeleteData && c.ingest.goingDown() {
+		pvc, ok := store.Get[*corev1.PersistentVolumeClaim](c.store, a.Claim)
+		a.DeleteData = ok && ownedByPod(pvc) // `down` takes away who owned it, and nobody has asked for its data to go
+	}
 	if a.DeleteData {
 		c.endVolume(a, true)
 	}
@@ -187,14 +182,29 @@ func (c *Controller) endVolume(a reconcile.RemoveClaim, end bool) {
 		if !ok || v.Spec.ClaimRef == nil || v.Spec.ClaimRef.UID != a.UID || end == (v.DeletionTimestamp != nil) {
 			return it, nil
 		}
-		if it.Object = endingObject(v, nil); end {
-			it.Object = endingObject(v, &now)
+		n := v.DeepCopy()
+		if n.DeletionTimestamp = nil; end {
+			n.DeletionTimestamp = &now
+			n.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimDelete // also where only the owner of the claim has said so
 		}
+		it.Object = n
 		return it, nil
 	})
 	if ignoreGone(err) != nil {
 		c.opts.Log.Error(err, "cannot end a volume", "volume", a.Volume)
 	}
+}
+
+func ownedByPod(obj metav1.Object) bool {
+	owner := metav1.GetControllerOfNoCopy(obj)
+	return owner != nil && owner.Kind == reconcile.KindPod
+}
+
+// goingDown tells whether everything is to go.
+func (in *ingest) goingDown() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.down
 }
 
 // removeVolume deletes the data first: while there is some, something stands for it. That somebody still has it is no failure: the
@@ -256,7 +266,7 @@ func (c *Controller) storageEnding() bool {
 		}
 	}
 	for _, pvc := range all[*corev1.PersistentVolumeClaim](c.store, reconcile.KindPersistentVolumeClaim) {
-		if owner := metav1.GetControllerOfNoCopy(pvc); pvc.DeletionTimestamp != nil || owner != nil && owner.Kind == reconcile.KindPod {
+		if pvc.DeletionTimestamp != nil || ownedByPod(pvc) {
 			return true
 		}
 	}
@@ -340,6 +350,18 @@ func withBinding(n, old store.Object) store.Object {
 		}
 	}
 	return n
+}
+
+// bindingOf is a copy of what a file states with the binding of the stored object: that is no difference.
+func bindingOf(obj, old store.Object) store.Object {
+	if !protected(reconcile.KeyOf(old).Kind) {
+		return obj
+	}
+	n, ok := obj.DeepCopyObject().(store.Object)
+	if !ok {
+		return obj
+	}
+	return withBinding(n, old)
 }
 
 func keepAnnotations(meta *metav1.ObjectMeta, old map[string]string, names ...string) {

@@ -71,7 +71,9 @@ type pass struct {
 func (p *pass) end() {
 	remove := reconcile.RemoveClaim{Claim: p.key, UID: p.Claim.UID, Volume: p.Claim.Spec.VolumeName}
 	if v := p.volume(p.Claim.Spec.VolumeName); v != nil {
-		remove.DeleteData = Made(v) && v.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete && Holds(v, p.Claim)
+		// Who made a claim to be taken along says so for the data, unless a class that is declared says otherwise.
+		taken := metav1.GetControllerOfNoCopy(p.Claim) != nil && p.Class == nil
+		remove.DeleteData = Made(v) && Holds(v, p.Claim) && (taken || v.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete)
 	}
 	p.do(remove)
 }

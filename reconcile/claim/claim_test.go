@@ -77,6 +77,10 @@ func bound(name string) func(*corev1.PersistentVolumeClaim) {
 	}
 }
 
+func owned(c *corev1.PersistentVolumeClaim) {
+	c.OwnerReferences = []metav1.OwnerReference{{Kind: "StatefulSet", Name: "web", UID: "s1", Controller: new(true)}}
+}
+
 func names(name string) func(*corev1.PersistentVolumeClaim) {
 	return func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeName = name }
 }
@@ -147,6 +151,14 @@ func TestPlan(t *testing.T) {
 		"ending, and its class deletes": {
 			claim.Input{Claim: pvc(bound("m"), func(c *corev1.PersistentVolumeClaim) { ending(c) }), Volumes: []*corev1.PersistentVolume{pv("m", "5Gi", made, deletes, heldBy("c1"))}},
 			"remove data and its data",
+		},
+		"ending, and its owner takes it along": {
+			claim.Input{Claim: pvc(bound("m"), owned, func(c *corev1.PersistentVolumeClaim) { ending(c) }), Volumes: []*corev1.PersistentVolume{pv("m", "5Gi", made, heldBy("c1"))}},
+			"remove data and its data",
+		},
+		"ending with its owner, its class retains": {
+			claim.Input{Claim: pvc(bound("m"), owned, func(c *corev1.PersistentVolumeClaim) { ending(c) }), Class: class("x", "Retain"), Volumes: []*corev1.PersistentVolume{pv("m", "5Gi", made, heldBy("c1"))}},
+			"remove data",
 		},
 		"ending, a declared volume is not deleted": {
 			claim.Input{Claim: pvc(bound("m"), func(c *corev1.PersistentVolumeClaim) { ending(c) }), Volumes: []*corev1.PersistentVolume{pv("m", "5Gi", deletes, heldBy("c1"))}},
