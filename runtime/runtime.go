@@ -103,6 +103,8 @@ type SandboxConfig struct {
 	Namespace string
 	Name      string
 	Hostname  string
+	// FQDN is the pod's full name; its own /etc/hosts knows it by that, too. "" for none.
+	FQDN string
 	// Object is carried as it is and returned in PodStatus: the object this sandbox runs for.
 	Object []byte
 	// HostNetwork, HostPID and HostIPC share the machine's namespaces instead of making new ones.

@@ -47,7 +47,7 @@ func (p *pass) check() error {
 func (p *pass) sandbox() runtime.SandboxConfig {
 	spec := &p.pod.Spec
 	cfg := runtime.SandboxConfig{
-		UID: string(p.pod.UID), Namespace: p.pod.Namespace, Name: p.pod.Name, Hostname: p.hostname(), Object: p.label(),
+		UID: string(p.pod.UID), Namespace: p.pod.Namespace, Name: p.pod.Name, Hostname: p.hostname(), FQDN: p.fqdn(), Object: p.label(),
 		HostNetwork: spec.HostNetwork, HostPID: spec.HostPID, HostIPC: spec.HostIPC,
 		SharePID:      isTrue(spec.ShareProcessNamespace),
 		ShareMemory:   len(spec.Containers)+len(spec.InitContainers) > 1,
@@ -93,17 +93,30 @@ func (p *pass) hostname() string {
 	case spec.HostNetwork:
 		return p.in.Node.Name
 	}
-	name := spec.Hostname
+	if full := p.fqdn(); isTrue(spec.SetHostnameAsFQDN) && full != "" {
+		return full
+	}
+	return p.shortName()
+}
+
+func (p *pass) shortName() string {
+	name := p.pod.Spec.Hostname
 	if name == "" {
 		name = p.pod.Name
 	}
 	if len(name) > 63 {
 		name = strings.TrimRight(name[:63], "-.")
 	}
-	if isTrue(spec.SetHostnameAsFQDN) && spec.Subdomain != "" {
-		name += "." + spec.Subdomain + "." + p.pod.Namespace + ".svc.cluster.local"
-	}
 	return name
+}
+
+// fqdn is the full name of a Pod that states a subdomain.
+func (p *pass) fqdn() string {
+	spec := &p.pod.Spec
+	if spec.Subdomain == "" || spec.HostnameOverride != nil || spec.HostNetwork {
+		return ""
+	}
+	return p.shortName() + "." + spec.Subdomain + "." + p.pod.Namespace + ".svc.cluster.local"
 }
 
 // dns is the zero value for the machine's own configuration. There is no cluster resolver yet, so ClusterFirst means the machine's.

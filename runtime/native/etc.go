@@ -39,7 +39,7 @@ func (r *Runtime) writeEtc(cfg runtime.SandboxConfig, rec sandboxRecord) error {
 	if err != nil {
 		return err
 	}
-	hosts := hostsFile(rec.IP, hostname, cfg.Hosts)
+	hosts := hostsFile(rec.IP, hostname, cfg.FQDN, cfg.Hosts)
 	if cfg.HostNetwork {
 		machine, err := os.ReadFile("/etc/hosts")
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -62,9 +62,13 @@ func (r *Runtime) writeEtc(cfg runtime.SandboxConfig, rec sandboxRecord) error {
 }
 
 // hostsFile is the content of /etc/hosts in a pod with its own network.
-func hostsFile(ip, hostname string, aliases []runtime.HostAlias) string {
+func hostsFile(ip, hostname, fqdn string, aliases []runtime.HostAlias) string {
 	var b strings.Builder
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
+	if fqdn != "" {
+		hostname, _, _ = strings.Cut(hostname, ".") // it may be the full name itself
+		hostname = fqdn + "\t" + hostname
+	}
 	if ip != "" {
 		b.WriteString(ip + "\t" + hostname + "\n")
 	}

@@ -16,6 +16,7 @@ import (
 
 const usage = `tool PART
   web [PORT] [TEXT]      answer HTTP requests with TEXT and the host name; end at once on SIGTERM
+  serve [MS]             after MS milliseconds answer probes of all kinds; see serve.go
   exit CODE [MS]         end with CODE after MS milliseconds
   hog MIB                touch so much memory, then wait
   stubborn               ignore SIGTERM
@@ -36,6 +37,8 @@ func main() {
 	switch part := os.Args[1]; part {
 	case "web":
 		web(word(2, "8080"), word(3, "hello"))
+	case "serve":
+		serve(time.Duration(number(2, 0)) * time.Millisecond)
 	case "exit":
 		pause(number(3, 0))
 		os.Exit(number(2, 0))
