@@ -233,6 +233,9 @@ func summary(p *corev1.Pod) (reason, message string) {
 	if why := unscheduled(p); why != "" {
 		return reason, why
 	}
+	if p.Status.Reason != "" {
+		return reason, message // why the pod as a whole has ended says more than how its containers did
+	}
 	done := 0
 	for i := range p.Status.InitContainerStatuses {
 		s := &p.Status.InitContainerStatuses[i]

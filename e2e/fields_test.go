@@ -247,10 +247,13 @@ func fieldCases() map[string]fieldCase {
 }
 
 // Each field of a pod makes a difference: one pod has it, one has not.
-func TestFields(t *testing.T) {
+func TestFields(t *testing.T) { showFields(t, fieldCases()) }
+
+// showFields runs both pods of all cases at once.
+func showFields(t *testing.T, cases map[string]fieldCase) {
+	t.Helper()
 	b := harness.New(t)
 	b.Load(images.Tool)
-	cases := fieldCases()
 	for name, c := range cases {
 		for prefix, with := range map[string]bool{"with-": true, "without-": false} {
 			b.Write(prefix+podName(name)+".yaml", c.manifest(prefix+podName(name), with)+"---\n"+c.objects)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Status is what `berth status -o json` says. Whatever the product calls its fields is written in this file only.
@@ -17,6 +18,15 @@ type Status struct {
 	Faults    []Fault    `json:"faults"`
 	Waiting   []Waiting  `json:"waiting"`
 	Warnings  []string   `json:"warnings"`
+	Events    []Event    `json:"events"`
+}
+
+// Event is something that happened, as often as Count says.
+type Event struct {
+	Object  string `json:"object"`
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+	Count   int    `json:"count"`
 }
 
 // Workload is a Deployment, ReplicaSet or bare Pod of the files.
@@ -42,6 +52,7 @@ type Pod struct {
 	Reason     string      `json:"reason"`
 	Message    string      `json:"message"`
 	ReadyCount int         `json:"ready"`
+	Created    time.Time   `json:"created"`
 	Containers []Container `json:"containers"`
 
 	// Ready and Ending follow from the rest: all containers are ready; the pod is on its way out.

@@ -20,9 +20,9 @@ func pods() []Row {
 
 			approximated("TestFields/dnsPolicy", "names of services are not served yet: pods resolve what the machine resolves", "dnsPolicy"),
 			honoured("TestFields/dnsPolicy", "dnsPolicy=Default dnsPolicy=None"),
-			notEnforced("names of pods are not served yet", "subdomain"),
-			honoured("TestPlan", "activeDeadlineSeconds"),
-			approximated("TestStatus", "the pod waits for conditions that nobody can set yet", "readinessGates"),
+			approximated("TestLifeFields/subdomain", "the name is known in the pod; it is not served to others yet", "subdomain"),
+			alive("activeDeadlineSeconds"),
+			approximated("TestLifeFields/readinessGates", "the pod waits for conditions that nobody can set yet", "readinessGates"),
 			notEnforced("no variables are made of services yet", "enableServiceLinks"),
 			approximated("TestFields/serviceAccountName", "the name is known in the pod; there is no API that it would open", "serviceAccountName serviceAccount"),
 			notEnforced("there is no API that a token would open, and none is mounted", "automountServiceAccountToken"),
