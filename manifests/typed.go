@@ -332,7 +332,9 @@ func quantityRemedy(text string) string {
 		"ti": "Ti", "g": "G", "k": "k", "t": "T", "b": "",
 	}
 	if s, ok := suffixes[strings.ToLower(strings.TrimSpace(text[len(digits):]))]; ok {
-		return fmt.Sprintf("did you mean %q?", digits+s)
+		if _, err := resource.ParseQuantity(digits + s); err == nil {
+			return fmt.Sprintf("did you mean %q?", digits+s)
+		}
 	}
 	return ""
 }

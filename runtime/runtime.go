@@ -215,7 +215,9 @@ type Mount struct {
 	Volume   string
 	SubPath  string // relative to the volume; never resolved outside it
 	Path     string // absolute, inside the container
-	ReadOnly bool
+	ReadOnly bool   // also what is mounted below
+	// FollowMounts shows what the machine mounts below a HostPath later. Nothing ever travels the other way.
+	FollowMounts bool
 }
 
 // Resources are the limits of one container. Zero means no limit.

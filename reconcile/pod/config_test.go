@@ -110,9 +110,6 @@ func TestRefused(t *testing.T) {
 		"propagation": {spec(func(c *corev1.Container) {
 			c.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/x", MountPropagation: new(corev1.MountPropagationBidirectional)}}
 		}), "spec.containers[0].volumeMounts[0].mountPropagation"},
-		"read-only below": {spec(func(c *corev1.Container) {
-			c.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/x", RecursiveReadOnly: new(corev1.RecursiveReadOnlyEnabled)}}
-		}), "recursiveReadOnly"},
 		"a path of an unset variable": {spec(func(c *corev1.Container) {
 			c.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/x", SubPathExpr: "$(NOBODY)"}}
 		}), "subPathExpr"},

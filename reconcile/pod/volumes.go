@@ -91,13 +91,13 @@ func mounts(spec *corev1.Container, field string, value func(string) (string, bo
 	for i := range spec.VolumeMounts {
 		m := &spec.VolumeMounts[i]
 		at := fmt.Sprintf("%s.volumeMounts[%d]", field, i)
-		if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled {
-			return nil, refusal(at+".recursiveReadOnly", "it cannot be enforced")
+		if m.MountPropagation != nil && *m.MountPropagation == corev1.MountPropagationBidirectional {
+			return nil, refusal(at+".mountPropagation", "mounts that the container makes would stay on the machine after it")
 		}
-		if m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone {
-			return nil, refusal(at+".mountPropagation", "propagation %q is not supported", *m.MountPropagation)
+		mount := runtime.Mount{
+			Volume: m.Name, Path: m.MountPath, SubPath: m.SubPath, ReadOnly: m.ReadOnly,
+			FollowMounts: m.MountPropagation != nil && *m.MountPropagation == corev1.MountPropagationHostToContainer,
 		}
-		mount := runtime.Mount{Volume: m.Name, Path: m.MountPath, SubPath: m.SubPath, ReadOnly: m.ReadOnly}
 		if m.SubPathExpr != "" {
 			path, whole := expand(m.SubPathExpr, value)
 			if !whole {

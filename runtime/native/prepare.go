@@ -232,7 +232,7 @@ func (r *Runtime) openVolume(uid string, v runtime.Volume, m runtime.Mount) (*sy
 	var err error
 	switch {
 	case v.HostPath != nil:
-		options.Recursive = true
+		options.Recursive, options.Follow = true, m.FollowMounts
 		fd, err = volume.OpenHostPath(*v.HostPath, []string{r.dirs.state, r.dirs.run})
 	case v.Disk != nil:
 		fd, err = r.dirs.disks().Open(v.Disk.ID)

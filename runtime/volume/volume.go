@@ -86,8 +86,8 @@ type TreeOptions struct {
 	NoSUID, NoDev, NoExec bool
 	// UserNS shows the files with the ids of this user namespace; nil for as they are.
 	UserNS *os.File
-	// Recursive takes along what is mounted below.
-	Recursive bool
+	// Recursive takes along what is mounted below, and Follow also what will be.
+	Recursive, Follow bool
 }
 
 // Tree copies what fd leads to as a mount tree of its own, ready to be attached elsewhere. It never propagates mounts to the original.
@@ -97,6 +97,9 @@ func Tree(fd *sys.FD, o TreeOptions) (*sys.FD, error) {
 		return nil, err
 	}
 	attr := unix.MountAttr{Propagation: unix.MS_PRIVATE}
+	if o.Follow {
+		attr.Propagation = unix.MS_SLAVE
+	}
 	for bit, on := range map[uint64]bool{
 		unix.MOUNT_ATTR_RDONLY: o.ReadOnly, unix.MOUNT_ATTR_NOSUID: o.NoSUID, unix.MOUNT_ATTR_NODEV: o.NoDev, unix.MOUNT_ATTR_NOEXEC: o.NoExec,
 	} {
