@@ -249,11 +249,14 @@ func fieldCases() map[string]fieldCase {
 // Each field of a pod makes a difference: one pod has it, one has not.
 func TestFields(t *testing.T) { showFields(t, fieldCases()) }
 
-// showFields runs both pods of all cases at once.
-func showFields(t *testing.T, cases map[string]fieldCase) {
+// showFields runs both pods of all cases at once, beside objects that all of them may use.
+func showFields(t *testing.T, cases map[string]fieldCase, objects ...string) {
 	t.Helper()
 	b := harness.New(t)
 	b.Load(images.Tool)
+	for i, o := range objects {
+		b.Write(fmt.Sprintf("objects-%d.yaml", i), o)
+	}
 	for name, c := range cases {
 		for prefix, with := range map[string]bool{"with-": true, "without-": false} {
 			b.Write(prefix+podName(name)+".yaml", c.manifest(prefix+podName(name), with)+"---\n"+c.objects)

@@ -22,7 +22,7 @@ func kinds() []Row {
 		runs("TestNewPods", "apps/v1.ReplicaSet"),
 		runs("TestAFinishedJobNeverRunsAgain", "batch/v1.Job"),
 		runs("TestCronJob", "batch/v1.CronJob"),
-		runs("TestEnvironment", "core/v1.ConfigMap"),
+		runs("TestNginxFromConfigMap", "core/v1.ConfigMap"),
 		runs("TestPullWithPassword", "core/v1.Secret"),
 		runs("TestClaimIsProvisioned", "core/v1.PersistentVolumeClaim"),
 		runs("TestDeclaredVolumes", "core/v1.PersistentVolume"),
