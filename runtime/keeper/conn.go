@@ -3,6 +3,7 @@ package keeper
 import (
 	"errors"
 	"os"
+	goruntime "runtime"
 	"sync"
 	"syscall"
 
@@ -128,6 +129,7 @@ func (c *conn) ready(uint32) {
 		}
 		r := &request{k: c.k, conn: c, kind: kind, id: id, packet: append([]byte(nil), c.k.buf[:n]...), files: files}
 		go r.serve()
+		goruntime.Gosched() // it begins on this thread, while another is woken for the loop
 	}
 }
 

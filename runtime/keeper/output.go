@@ -69,7 +69,7 @@ func (k *keeper) openOutput(c *container) (o *output, ends []end, fail *wire.Fai
 			return o, ends, fail
 		}
 	}
-	k.loop.call(func() {
+	k.loop.post(func() { // what comes before is kept by the FIFO
 		for _, s := range o.streams {
 			s.watch()
 		}

@@ -109,6 +109,9 @@ func compileContainer(in programInput) (*program.Builder, error) {
 		attr := c.mountAttr(unix.MOUNT_ATTR_RDONLY, program.Imm(0))
 		c.Call("make the root file system read-only", unix.SYS_MOUNT_SETATTR, program.Imm(atFDCWD), c.String("/"), program.Imm(0), attr, program.Imm(mountAttrSize))
 	}
+	if in.birth != nil && !in.birth.config.HostNetwork {
+		c.loopback() // as late as this: it would stand in the way of the interface that is being attached
+	}
 	if !in.spec.Process.Terminal { // else the terminal has been handed over there
 		c.waitAtGate()
 	}

@@ -16,13 +16,15 @@ import (
 func compileSandbox(cfg runtime.SandboxConfig, hostname string) *program.Builder {
 	c := &compiler{}
 	c.sandbox(cfg, hostname)
+	if !cfg.HostNetwork {
+		c.loopback()
+	}
 	return &c.Builder
 }
 
 func (c *compiler) sandbox(cfg runtime.SandboxConfig, hostname string) {
 	if !cfg.HostNetwork {
 		c.Call("set the host name", unix.SYS_SETHOSTNAME, c.String(hostname), program.Imm(len(hostname)))
-		c.loopback()
 	}
 	values := sysctls(cfg)
 	for _, name := range slices.Sorted(maps.Keys(values)) {

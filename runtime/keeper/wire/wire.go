@@ -26,7 +26,7 @@ const (
 const MaxPacket = 32 << 10
 
 // InlineProgram is the size up to which an encoded program is part of the packet.
-const InlineProgram = 16 << 10
+const InlineProgram = 28 << 10
 
 // MaxFiles is the number of descriptors that a request may carry for its program.
 const MaxFiles = 64
