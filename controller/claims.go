@@ -31,13 +31,15 @@ func (c *Controller) planClaim(_ context.Context, it store.Item) (reconcile.Plan
 	if !ok {
 		return reconcile.Plan{}, misfiled(it)
 	}
+	in := claim.Input{Claim: pvc, Now: c.opts.Clock.Now()}
 	if pvc.Spec.VolumeName == "" {
-		c.ingest.whole()
+		c.ingest.whole() // before anything else is looked at
+		in.Volumes = all[*corev1.PersistentVolume](c.store, reconcile.KindPersistentVolume)
+	} else if v, ok := store.Get[*corev1.PersistentVolume](c.store, volumeKey(pvc.Spec.VolumeName)); ok {
+		in.Volumes = []*corev1.PersistentVolume{v}
 	}
-	return claim.Plan(claim.Input{
-		Claim: pvc, Volumes: all[*corev1.PersistentVolume](c.store, reconcile.KindPersistentVolume),
-		Users: claim.Users(c.podsWith(it.Key)), Class: c.classOf(pvc), Now: c.opts.Clock.Now(),
-	}), nil
+	in.Users, in.Class = claim.Users(c.podsWith(it.Key)), c.classOf(pvc)
+	return claim.Plan(in), nil
 }
 
 // planVolume gathers what a volume is held by.
@@ -184,16 +186,25 @@ func (c *Controller) storageChanged(ch store.Change) {
 		c.podChanged(ch.Key)
 	case reconcile.KindPersistentVolumeClaim:
 		c.queue.Add(c.mounts.of(ch.Key)...)
+		if pvc, ok := store.Get[*corev1.PersistentVolumeClaim](c.store, ch.Key); ok {
+			if pvc.Spec.VolumeName != "" {
+				c.queue.Add(volumeKey(pvc.Spec.VolumeName))
+			}
+			return
+		}
 		for _, v := range all[*corev1.PersistentVolume](c.store, reconcile.KindPersistentVolume) {
 			if ref := v.Spec.ClaimRef; ref != nil && claimKey(ref.Namespace, ref.Name) == ch.Key {
 				c.queue.Add(volumeKey(v.Name))
 			}
 		}
 	case reconcile.KindPersistentVolume:
-		v, _ := store.Get[*corev1.PersistentVolume](c.store, ch.Key)
+		v, ok := store.Get[*corev1.PersistentVolume](c.store, ch.Key)
+		if ok && v.Spec.ClaimRef != nil {
+			c.queue.Add(claimKey(v.Spec.ClaimRef.Namespace, v.Spec.ClaimRef.Name))
+			return
+		}
 		for _, pvc := range all[*corev1.PersistentVolumeClaim](c.store, reconcile.KindPersistentVolumeClaim) {
-			named := v != nil && v.Spec.ClaimRef != nil && v.Spec.ClaimRef.Namespace == pvc.Namespace && v.Spec.ClaimRef.Name == pvc.Name
-			if named || pvc.Spec.VolumeName == ch.Key.Name || pvc.Spec.VolumeName == "" && (v == nil || v.Spec.ClaimRef == nil) {
+			if pvc.Spec.VolumeName == "" || pvc.Spec.VolumeName == ch.Key.Name {
 				c.queue.Add(reconcile.KeyOf(pvc))
 			}
 		}

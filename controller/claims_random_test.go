@@ -34,7 +34,7 @@ type storm struct {
 // TestClaimsAtRandom lets claims, volumes and pods come and go, controllers be killed in the middle of a deed, and states be lost. A
 // claim is never bound twice, a volume never holds two claims, and no data is lost that nobody asked to delete.
 func TestClaimsAtRandom(t *testing.T) {
-	seeds := uint64(60)
+	seeds := uint64(30)
 	if testing.Short() {
 		seeds = 15
 	}

@@ -37,7 +37,7 @@ const noProvisioner = "kubernetes.io/no-provisioner"
 // Input is what is known of one claim. Nothing in it is changed.
 type Input struct {
 	Claim *corev1.PersistentVolumeClaim
-	// Volumes are all there are.
+	// Volumes are all there are, or for a claim that names one, that.
 	Volumes []*corev1.PersistentVolume
 	// Users are the pods that have it, or may have it: those that are still kept waiting for it are left out.
 	Users []*corev1.Pod
