@@ -326,6 +326,7 @@ func (c *Controller) changed(ch store.Change) {
 	}
 	c.references.note(ch)
 	c.storageChanged(ch)
+	c.setsChanged(ch)
 	if ch.Deleted && ch.Key.Kind == reconcile.KindPod {
 		c.memory.forget(ch.UID)
 		c.hooks.forget(ch.UID)

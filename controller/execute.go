@@ -27,7 +27,7 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 	case reconcile.CreateObject:
 		return c.createObject(a)
 	case reconcile.UpdateObject:
-		return false, c.updateObject(a)
+		return c.updateObject(a)
 	case reconcile.UpdateReplicaSet:
 		return false, c.updateReplicaSet(a)
 	case reconcile.DeleteObject:
@@ -107,17 +107,20 @@ func (c *Controller) createObject(a reconcile.CreateObject) (again bool, err err
 	return false, err
 }
 
-// updateObject puts a new version of a made object in the place of the old one. The status stays, the order to end, and the bindings of
-// storage: they are others' to change, who may have done so since the planner looked.
-func (c *Controller) updateObject(a reconcile.UpdateObject) error {
-	return ignoreGone(c.store.Update(reconcile.KeyOf(a.Object), func(it store.Item) (store.Item, error) {
-		n, ok := a.Object.DeepCopyObject().(store.Object)
-		if ok && it.Object.GetUID() == a.Object.GetUID() {
-			n.SetDeletionTimestamp(it.Object.GetDeletionTimestamp())
-			it.Object = withBinding(withStatus(n, it.Object), it.Object)
+// updateObject puts a new version of a made object in the place of the old one; the status stays. One that has changed meanwhile, by somebody else's
+// hand, is planned anew.
+func (c *Controller) updateObject(a reconcile.UpdateObject) (again bool, err error) {
+	err = c.store.Update(reconcile.KeyOf(a.Object), func(it store.Item) (store.Item, error) {
+		if it.Object.GetUID() != a.Object.GetUID() || it.Object.GetResourceVersion() != a.Object.GetResourceVersion() {
+			again = true
+			return it, nil
+		}
+		if n, ok := a.Object.DeepCopyObject().(store.Object); ok {
+			it.Object = withStatus(n, it.Object)
 		}
 		return it, nil
-	}))
+	})
+	return again, ignoreGone(err)
 }
 
 func (c *Controller) updateReplicaSet(a reconcile.UpdateReplicaSet) error {

@@ -30,6 +30,9 @@ func planners() []planner {
 	return []planner{
 		{reconcile.KindPod, (*Controller).planPod},
 		{reconcile.KindReplicaSet, (*Controller).planReplicaSet},
+		{reconcile.KindReplicationController, (*Controller).planReplicationController},
+		{reconcile.KindStatefulSet, (*Controller).planStatefulSet},
+		{reconcile.KindDaemonSet, (*Controller).planDaemonSet},
 		{reconcile.KindDeployment, (*Controller).planDeployment},
 		{reconcile.KindJob, (*Controller).planJob},
 		{reconcile.KindCronJob, (*Controller).planCronJob},

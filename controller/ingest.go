@@ -173,6 +173,8 @@ func immutable(old, n store.Object) string {
 		if rs, ok := n.(*appsv1.ReplicaSet); ok && !apiequality.Semantic.DeepEqual(o.Spec.Selector, rs.Spec.Selector) {
 			return "spec.selector"
 		}
+	case *appsv1.StatefulSet, *appsv1.DaemonSet:
+		return immutableOfSet(old, n)
 	case *corev1.ConfigMap:
 		if m, ok := n.(*corev1.ConfigMap); ok {
 			return frozenConfigMap(o, m)

@@ -131,7 +131,10 @@ func (c *Controller) Status() Status {
 		pods[owner.String()] = append(pods[owner.String()], p)
 		s.Pods = append(s.Pods, c.podRow(p, owner))
 	}
-	for _, kind := range []string{reconcile.KindDeployment, reconcile.KindReplicaSet, reconcile.KindBarePod, reconcile.KindJob, reconcile.KindCronJob} {
+	for _, kind := range []string{
+		reconcile.KindDeployment, reconcile.KindReplicaSet, reconcile.KindReplicationController, reconcile.KindStatefulSet, reconcile.KindDaemonSet,
+		reconcile.KindBarePod, reconcile.KindJob, reconcile.KindCronJob,
+	} {
 		for _, it := range c.store.List(kind) {
 			if it.Source != nil {
 				s.Workloads = append(s.Workloads, c.workload(it, pods[it.Key.String()]))
@@ -293,6 +296,8 @@ func (c *Controller) workload(it store.Item, pods []*corev1.Pod) Workload {
 				w.Ready, w.Available, w.Updated, w.Done = 1, 1, 1, true
 			}
 		}
+	case *corev1.ReplicationController, *appsv1.StatefulSet, *appsv1.DaemonSet:
+		setRow(&w, it.Object, pods, ending)
 	case *batchv1.Job:
 		jobRow(&w, o)
 		pods = unfinished(pods)

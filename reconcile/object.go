@@ -31,7 +31,7 @@ type (
 	CreateObject struct{ Object Object }
 	// UpdateObject puts a new version of what berth has made in the place of the old one: metadata and everything but status.
 	UpdateObject struct {
-		Object Object // a whole copy with the UID of what it replaces
+		Object Object // a whole copy, with the UID and the resourceVersion of what it replaces: what has changed meanwhile is planned anew
 		Reason string
 	}
 	// DeleteObject forgets an object; what it controls follows as garbage. Pods end by DeletePod.

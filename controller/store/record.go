@@ -165,10 +165,24 @@ func withoutStatus(obj Object) Object {
 	c.Elem().Set(reflect.ValueOf(obj).Elem())
 	out, _ := c.Interface().(Object) // it is of obj's type
 	StatusOf(out).SetZero()
-	if d, ok := obj.(*appsv1.Deployment); ok {
-		StatusOf(out).Set(reflect.ValueOf(appsv1.DeploymentStatus{CollisionCount: d.Status.CollisionCount})) // part of the names of ReplicaSets
+	if kept := keptOf(obj); kept != nil {
+		StatusOf(out).Set(reflect.ValueOf(kept))
 	}
 	return out
+}
+
+// keptOf is what is kept of a status that is observed again, as a status; nil for nothing. Counts of collisions are part of the names of revisions, and
+// which revision a StatefulSet was at nobody can see.
+func keptOf(obj Object) any {
+	switch o := obj.(type) {
+	case *appsv1.Deployment:
+		return appsv1.DeploymentStatus{CollisionCount: o.Status.CollisionCount}
+	case *appsv1.StatefulSet:
+		return appsv1.StatefulSetStatus{CollisionCount: o.Status.CollisionCount, CurrentRevision: o.Status.CurrentRevision}
+	case *appsv1.DaemonSet:
+		return appsv1.DaemonSetStatus{CollisionCount: o.Status.CollisionCount}
+	}
+	return nil
 }
 
 // keepsStatus tells whose status is a fact of its own, such as the runs that a Job has counted.
@@ -202,7 +216,10 @@ func sameSpec(a, b Item) bool {
 
 // sameStatus compares what is kept of a status.
 func sameStatus(a, b Object) bool {
-	return !keepsStatus(a) || apiequality.Semantic.DeepEqual(StatusOf(a).Interface(), StatusOf(b).Interface())
+	if keepsStatus(a) {
+		return apiequality.Semantic.DeepEqual(StatusOf(a).Interface(), StatusOf(b).Interface())
+	}
+	return apiequality.Semantic.DeepEqual(keptOf(a), keptOf(b))
 }
 
 func sameMeta(a, b Object) bool {

@@ -21,6 +21,7 @@ import (
 
 	"berth/reconcile"
 	"berth/reconcile/config"
+	"berth/reconcile/request"
 )
 
 // Input is a workload and the revisions it has. Nothing in it is changed.
@@ -116,6 +117,13 @@ func withRecord(annotations map[string]string, f config.Fingerprint) map[string]
 	return n
 }
 
+// handedOn are a workload's annotations without those that are about the workload itself.
+func handedOn(annotations map[string]string) map[string]string {
+	n := maps.Clone(annotations)
+	maps.DeleteFunc(n, func(k, _ string) bool { return request.Beside(k) || k == corev1.LastAppliedConfigAnnotation })
+	return n
+}
+
 func (h *History) create(in Input, data []byte) *appsv1.ControllerRevision {
 	hash, name := h.freeName(in, data)
 	labels := maps.Clone(in.Template.Labels)
@@ -127,7 +135,7 @@ func (h *History) create(in Input, data []byte) *appsv1.ControllerRevision {
 		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: reconcile.KindControllerRevision},
 		ObjectMeta: metav1.ObjectMeta{
 			Name: name, Namespace: in.Owner.GetNamespace(), Labels: labels,
-			Annotations:       withRecord(in.Owner.GetAnnotations(), in.Config),
+			Annotations:       withRecord(handedOn(in.Owner.GetAnnotations()), in.Config),
 			CreationTimestamp: metav1.NewTime(in.Now),
 			OwnerReferences:   []metav1.OwnerReference{*metav1.NewControllerRef(in.Owner, in.Kind)},
 		},

@@ -1,0 +1,36 @@
+package fields
+
+// sets is what keeps pods running that are not a Deployment's.
+func sets() []Row {
+	return join(
+		of("apps/v1.StatefulSetSpec",
+			honoured("TestScaleDownInOrder", "replicas"),
+			honoured("TestImmutableFieldsOfSets", "selector"),
+			honoured("TestRollingUpdate", "template updateStrategy"),
+			honoured("TestAPodIsSomebody", "volumeClaimTemplates"),
+			approximated("TestAPodIsSomebody", "it becomes the pods' subdomain; their names are not served yet", "serviceName"),
+			honoured("TestParallelPodsDoNotWait", "podManagementPolicy"),
+			honoured("TestTrim", "revisionHistoryLimit"),
+			honoured("TestMinReadySecondsIsWaitedFor", "minReadySeconds"),
+			honoured("TestClaimsOfAStatefulSetGo", "persistentVolumeClaimRetentionPolicy"),
+			honoured("TestOrdinalsStart", "ordinals"),
+		),
+		of("apps/v1.StatefulSetUpdateStrategy", honoured("TestOnDelete", "type"), honoured("TestPartition", "rollingUpdate")),
+		of("apps/v1.RollingUpdateStatefulSetStrategy", honoured("TestPartition", "partition"), honoured("TestMaxUnavailable", "maxUnavailable")),
+		of("apps/v1.StatefulSetPersistentVolumeClaimRetentionPolicy", honoured("TestClaimsOfAStatefulSetGo", "whenDeleted whenScaled")),
+		of("apps/v1.StatefulSetOrdinals", honoured("TestOrdinalsStart", "start")),
+		of("apps/v1.DaemonSetSpec",
+			honoured("TestOnePodOnThisMachine", "selector"),
+			honoured("TestTheOldPodGoesFirst", "template"),
+			honoured("TestOnDelete", "updateStrategy"),
+			honoured("TestSurge", "minReadySeconds"),
+			honoured("TestHistoryIsTrimmed", "revisionHistoryLimit"),
+		),
+		of("apps/v1.DaemonSetUpdateStrategy", honoured("TestOnDelete", "type"), honoured("TestSurge", "rollingUpdate")),
+		of("apps/v1.RollingUpdateDaemonSet", honoured("TestSurge", "maxSurge"), honoured("TestTheOldPodGoesFirst", "maxUnavailable")),
+		of("core/v1.ReplicationControllerSpec",
+			honoured("TestMissingPodIsMade", "replicas template selector"),
+			honoured("TestPlan", "minReadySeconds"),
+		),
+	)
+}
