@@ -26,13 +26,19 @@ func (r *rollout) released() bool {
 func (r *rollout) judgeFailure(s *appsv1.DeploymentStatus) {
 	progressing := findCondition(s.Conditions, appsv1.DeploymentProgressing)
 	failed := progressing != nil && progressing.Reason == reasonTimedOut
-	if !failed || r.tookBack() || r.newest == nil || r.newest.proven() || !request.Auto(r.d.Annotations) {
+	if r.tookBack() {
+		return
+	}
+	if !failed || r.newest == nil || r.newest.proven() || !request.Auto(r.d.Annotations) {
+		r.dropNothingReady(s)
 		return
 	}
 	good := r.lastReady()
 	if good == nil {
-		setCondition(s, r.condition(ConditionRolledBack, corev1.ConditionFalse, reasonNothingReady,
-			r.failure()+". No earlier revision was ready, so it goes on trying."))
+		if r.hold == nil { // the condition names what a user holds
+			setCondition(s, r.condition(ConditionRolledBack, corev1.ConditionFalse, reasonNothingReady,
+				r.failure()+". No earlier revision was ready, so it goes on trying."))
+		}
 		return
 	}
 	r.back = &request.Hold{
@@ -75,11 +81,20 @@ func (r *rollout) needed(v *revision) bool {
 
 // holdCondition says that another revision runs than the file's.
 func (r *rollout) holdCondition(s *appsv1.DeploymentStatus) {
-	if r.hold == nil {
+	had := findCondition(s.Conditions, ConditionRolledBack)
+	switch {
+	case r.hold != nil:
+		r.rolledBack(s, r.hold)
+	case had != nil && had.Status == corev1.ConditionTrue:
 		dropCondition(s, ConditionRolledBack)
-		return
 	}
-	r.rolledBack(s, r.hold)
+}
+
+// dropNothingReady takes back that there was nothing to go back to.
+func (r *rollout) dropNothingReady(s *appsv1.DeploymentStatus) {
+	if had := findCondition(s.Conditions, ConditionRolledBack); had != nil && had.Status == corev1.ConditionFalse {
+		dropCondition(s, ConditionRolledBack)
+	}
 }
 
 func (r *rollout) rolledBack(s *appsv1.DeploymentStatus, h *request.Hold) {

@@ -36,7 +36,7 @@ var knownMistakes = []mistake{
 	{"deleted pods live on", "pod/pod.go", `case in.Pod.DeletionTimestamp != nil:`, `case in.Pod.DeletionTimestamp != nil && reconcile.Wrong("deleted pods live on") == 0:`},
 	{"status flaps", "pod/conditions.go", `if s.Conditions[i].Status == c.Status &&`, `if reconcile.Wrong("status flaps") == 0 && s.Conditions[i].Status == c.Status &&`},
 	{"history forgets what it would go back to", "deployment/plan.go", `&& !unsettled && !r.needed(v)`, `&& !unsettled && (reconcile.Wrong("history forgets what it would go back to") == 1 || !r.needed(v))`},
-	{"going back again and again", "deployment/rollback.go", `if !failed || r.tookBack()`, `if !failed || reconcile.Wrong("going back again and again") == 0 && r.tookBack()`},
+	{"going back again and again", "deployment/rollback.go", "if r.tookBack() {\n\t\treturn", "if r.tookBack() && reconcile.Wrong(\"going back again and again\") == 0 {\n\t\treturn"},
 	{"the deadline of the rollout before", "deployment/conditions.go", `if !hasDeadline(r.d) || r.tookBack() {`, `if !hasDeadline(r.d) || r.tookBack() || reconcile.Wrong("the deadline of the rollout before") == 1 && reason == reasonFoundReplicaSet {`},
 	{"what crashed later counts as a failed rollout", "deployment/revision.go", `return v.readyAs() > 0 && v`, `return reconcile.Wrong("what crashed later counts as a failed rollout") == 0 && v.readyAs() > 0 && v`},
 	{"complete by counts of before", "deployment/status.go", `if !r.observed() || r.newest != nil`, `if !r.observed() && reconcile.Wrong("complete by counts of before") == 0 || reconcile.Wrong("complete by counts of before") == 0 && r.newest != nil`},

@@ -209,6 +209,7 @@ func tookBack(d *appsv1.Deployment) bool {
 
 // checkIdleRollout holds that what is held runs, and that no failure is left as it is although there is something to go back to.
 func (w *world) checkIdleRollout(d *appsv1.Deployment) {
+	w.checkPatience(d)
 	top := w.running(d)
 	if h, held := request.ReadHold(d.Annotations); held {
 		if top == nil || h.RestartedAt == "" && top.Name != h.Run {
@@ -219,6 +220,19 @@ func (w *world) checkIdleRollout(d *appsv1.Deployment) {
 	last := w.lastReady(d.UID)
 	if progress(d) == "ProgressDeadlineExceeded" && top != nil && !proven(top) && !isPaused(d) && request.Auto(d.Annotations) && last != "" && last != top.UID {
 		w.fail("Deployment %s has failed its deadline and stays, although %s was complete", d.Name, last)
+	}
+}
+
+// checkPatience holds that time alone changes nothing where nobody waits for it: otherwise each look would lead to the next.
+func (w *world) checkPatience(d *appsv1.Deployment) {
+	if _, waits := w.timers[key(reconcile.KindDeployment, d.Name)]; waits {
+		return
+	}
+	in := w.deploymentInput(d)
+	in.Now = in.Now.Add(time.Millisecond)
+	if p := deployment.Plan(in); len(p.Actions) > 0 {
+		w.fail("Deployment %s: nothing has happened, and a moment later it plans: %s", d.Name, p.Actions[0])
+		w.show(p.Actions[0])
 	}
 }
 
