@@ -217,8 +217,11 @@ func (w *world) checkIdleRollout(d *appsv1.Deployment) {
 		}
 		return
 	}
+	if top == nil || top.Spec.Template.Spec.Containers[0].Image != d.Spec.Template.Spec.Containers[0].Image {
+		return // under Recreate the file's revision is not there yet
+	}
 	last := w.lastReady(d.UID)
-	if progress(d) == "ProgressDeadlineExceeded" && top != nil && !proven(top) && !isPaused(d) && request.Auto(d.Annotations) && last != "" && last != top.UID {
+	if progress(d) == "ProgressDeadlineExceeded" && !proven(top) && !isPaused(d) && request.Auto(d.Annotations) && last != "" && last != top.UID {
 		w.fail("Deployment %s has failed its deadline and stays, although %s was complete", d.Name, last)
 	}
 }
