@@ -198,6 +198,6 @@ func (c *conn) close() {
 	defer c.mu.Unlock()
 	closeFD(&c.fd)
 	for _, p := range c.execs {
-		p.kill()
+		p.killAll()
 	}
 }

@@ -251,7 +251,9 @@ func (r *request) signal() {
 		r.reply(nil, -1) // the process of an exec that has ended
 		return
 	}
-	if err := p.signal(m.Signal); err != nil {
+	if m.Exec != 0 && m.Signal == uint32(syscall.SIGKILL) {
+		p.killAll()
+	} else if err := p.signal(m.Signal); err != nil {
 		r.fail(errnoFailure("signal the process", err))
 		return
 	}

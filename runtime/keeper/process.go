@@ -43,6 +43,18 @@ func (p *process) signal(sig uint32) error {
 // kill ends the process. To SIGKILL by a pidfd the kernel answers root with nothing but ESRCH, which is the wish fulfilled.
 func (p *process) kill() { _ = p.signal(uint32(syscall.SIGKILL)) }
 
+// killAll ends an exec and what it has started: what leads its own session has its number for its group's. Otherwise a probe that takes too
+// long would leave a process in the container every time. The number cannot be another's: the leader is not reaped, or has been only just
+// now, and numbers come round after thousands of others.
+func (p *process) killAll() {
+	p.mu.Lock()
+	if !p.ended && !p.foreign {
+		_ = syscall.Kill(-p.pid, syscall.SIGKILL)
+	}
+	p.mu.Unlock()
+	p.kill() // it may not lead yet
+}
+
 // end records how the process ended; only the first word counts. The caller runs what is returned, without the keeper's lock.
 func (p *process) end(status syscall.WaitStatus, known bool) (then func()) {
 	p.mu.Lock()

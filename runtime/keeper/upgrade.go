@@ -60,7 +60,7 @@ func (k *keeper) replace(binary int) error {
 	for c := range k.conns { // what belongs to a connection ends with it
 		c.mu.Lock()
 		for _, p := range c.execs {
-			p.kill()
+			p.killAll()
 		}
 		c.mu.Unlock()
 	}
