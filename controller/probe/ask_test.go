@@ -276,7 +276,7 @@ func TestGRPC(t *testing.T) {
 		"not serving":          {service: "down", message: `service unhealthy (responded with "NOT_SERVING")`},
 		"an empty answer":      {service: "empty", message: `service unhealthy (responded with "UNKNOWN")`},
 		"a damaged answer":     {service: "cut", message: "error: health rpc probe failed: cannot read the message of the answer"},
-		"unknown service":      {service: "unknown", message: "error: health rpc probe failed: rpc error: code = 5 desc = no such service"},
+		"unknown service":      {service: "unknown", message: "error: health rpc probe failed: rpc error: code = NotFound desc = no such service"},
 		"no health protocol":   {service: "none", message: "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): unknown service"},
 		"too slow":             {service: "slow", message: "timeout: health rpc did not complete within 1s"},
 		"not gRPC":             {service: "web", message: `error: health rpc probe failed: unexpected answer: HTTP status code 200, content type "text/html"`},

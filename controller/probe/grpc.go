@@ -35,6 +35,12 @@ var servingStatus = [...]string{"UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UN
 
 const serving = 1
 
+// grpcCodes are how a call may have gone, by number, as gRPC prints them.
+var grpcCodes = [...]string{
+	"OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists", "PermissionDenied", "ResourceExhausted",
+	"FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented", "Internal", "Unavailable", "DataLoss", "Unauthenticated",
+}
+
 func (a Asker) askGRPC(ctx context.Context, t *Target, port int, service string, timeout time.Duration) (result, string, error) {
 	addr := t.address("", port)
 	status, message, err := a.checkHealth(ctx, t, addr, service)
@@ -70,7 +76,11 @@ type callError struct {
 }
 
 func (e *callError) Error() string {
-	return fmt.Sprintf("rpc error: code = %d desc = %s", e.code, e.message)
+	name := strconv.Itoa(e.code)
+	if e.code >= 0 && e.code < len(grpcCodes) {
+		name = grpcCodes[e.code]
+	}
+	return fmt.Sprintf("rpc error: code = %s desc = %s", name, e.message)
 }
 
 // checkHealth returns the status of a service, as a number and in words.

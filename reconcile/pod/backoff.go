@@ -15,6 +15,7 @@ const (
 const (
 	firstSandboxBackoff = 200 * time.Millisecond
 	mostSandboxBackoff  = time.Minute
+	reasonCrashLoop     = "CrashLoopBackOff"
 	// reasonSandbox is what the kubelet calls the event of it.
 	reasonSandbox = "FailedCreatePodSandBox"
 )

@@ -301,3 +301,41 @@ func withoutKey(events []string) []string {
 	}
 	return events
 }
+
+// What a container newly waits for is told once, in the words of a kubelet.
+func TestWaitingIsTold(t *testing.T) {
+	image := func(s reconcile.ImageState) func(*pod.Input) {
+		return func(in *pod.Input) { in.Images["web:1"] = s }
+	}
+	tests := map[string]struct {
+		mutate func(*pod.Input)
+		want   []string
+	}{
+		"it crashes":              {crashedAfter(5*time.Second, 10*time.Second), []string{"BackOff: Back-off restarting failed container main in pod web_shop(u-1)"}},
+		"a pull has just failed":  {image(reconcile.ImageState{Failures: 1, LastFailure: ago(time.Second), LastError: "no such host"}), []string{`Failed: Failed to pull image "web:1": no such host`}},
+		"a pull is not tried yet": {image(reconcile.ImageState{Failures: 1, LastFailure: ago(5 * time.Second), LastError: "no such host"}), []string{`BackOff: Back-off pulling image "web:1": no such host`}},
+		"no pull is allowed": {
+			func(in *pod.Input) { in.Images, in.Pod.Spec.Containers[0].ImagePullPolicy = nil, corev1.PullNever },
+			[]string{`ErrImageNeverPull: Container image "web:1" is not present with pull policy of Never`},
+		},
+		"it is refused": {func(in *pod.Input) { in.Pod.Spec.Containers[0].VolumeDevices = []corev1.VolumeDevice{{Name: "disk"}} }, []string{
+			`Failed: Error: spec.containers[0].volumeDevices: block devices are not supported (volume "disk")`,
+		}},
+		"nothing": {func(*pod.Input) {}, nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			in := newly()
+			if name == "it crashes" {
+				in = running()
+			}
+			tt.mutate(&in)
+			if diff := cmp.Diff(tt.want, withoutKey(events(look(&in)))); diff != "" {
+				t.Errorf("events (-want +got):\n%s", diff)
+			}
+			if again := events(look(&in)); len(again) > 0 {
+				t.Errorf("told again: %q", again)
+			}
+		})
+	}
+}

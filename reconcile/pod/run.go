@@ -256,6 +256,6 @@ func (p *pass) waitBackoff(c *container) {
 		p.wait(c, c.refused.Reason, c.refused.Message)
 		return
 	}
-	p.wait(c, "CrashLoopBackOff", fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)",
+	p.wait(c, reasonCrashLoop, fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)",
 		c.last.Backoff, c.spec.Name, p.pod.Name, p.pod.Namespace, p.pod.UID))
 }

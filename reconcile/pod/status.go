@@ -2,6 +2,7 @@ package pod
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -205,25 +206,28 @@ func (p *pass) formerID(c *container) string {
 	return ""
 }
 
-// tell makes events of what a container newly waits for.
+// tell makes events of what a container newly waits for, in the words of a kubelet.
 func (p *pass) tell() []reconcile.Action {
 	var out []reconcile.Action
 	for _, c := range p.all() {
-		if c.waiting == nil || c.waiting.Reason == reasonCreating || c.waiting.Reason == reasonPostStart {
-			continue // nothing to tell, or told by who ran the hook, without its output: that may be secret
-		}
 		had := p.formerStatus(c)
-		if had != nil && had.State.Waiting != nil && had.State.Waiting.Reason == c.waiting.Reason {
+		if c.waiting == nil || had != nil && had.State.Waiting != nil && had.State.Waiting.Reason == c.waiting.Reason {
 			continue
 		}
-		reason := "Failed"
-		if c.waiting.Reason == "CrashLoopBackOff" || c.waiting.Reason == reasonImageBackOff {
-			reason = "BackOff"
+		e := reconcile.RecordEvent{Key: p.key, UID: p.pod.UID, Warning: true, Reason: "Failed", Message: "Error: " + c.waiting.Message}
+		switch c.waiting.Reason {
+		case reasonCreating, reasonPostStart, reasonSandbox:
+			continue // nothing to tell, or who tried has told: of a hook without its output, which may be secret
+		case reasonCrashLoop:
+			e.Reason, e.Message = "BackOff", fmt.Sprintf("Back-off restarting failed container %s in pod %s_%s(%s)", c.spec.Name, p.pod.Name, p.pod.Namespace, p.pod.UID)
+		case reasonImageBackOff:
+			e.Reason, e.Message = "BackOff", c.waiting.Message
+		case reasonErrImagePull:
+			e.Message = fmt.Sprintf("Failed to pull image %q: %s", c.spec.Image, c.waiting.Message)
+		case reasonNeverPull:
+			e.Reason, e.Message = reasonNeverPull, c.waiting.Message
 		}
-		out = append(out, reconcile.RecordEvent{
-			Key: p.key, UID: p.pod.UID, Warning: true, Reason: reason,
-			Message: c.waiting.Reason + ": container " + c.spec.Name + ": " + c.waiting.Message,
-		})
+		out = append(out, e)
 	}
 	return out
 }
