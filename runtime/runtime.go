@@ -25,6 +25,8 @@ type Pods interface {
 	// UpdateFiles replaces the content of volumes of Files, each at once for whoever reads it; the pod's other volumes stay as they are.
 	// Containers go on running and find the new files under the same paths.
 	UpdateFiles(ctx context.Context, uid string, volumes []Volume) error
+	// ReadFile returns a small regular file that the pod has written into one of its emptyDirs, or ErrNotFound.
+	ReadFile(ctx context.Context, uid, volume, path string) ([]byte, error)
 	// RemoveSandbox kills what still runs and removes every trace but the logs: processes, cgroups, namespaces, address, directories.
 	// Removing what is not there is not an error.
 	RemoveSandbox(ctx context.Context, uid string) error

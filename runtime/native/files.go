@@ -2,12 +2,15 @@ package native
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"berth/runtime"
+	"berth/runtime/internal/sys"
 	"berth/runtime/volume"
 )
 
@@ -57,6 +60,42 @@ func (r *Runtime) updateFiles(p *pod, volumes []runtime.Volume) error {
 	}
 	r.events.tell(p.uid)
 	return nil
+}
+
+// ReadFile implements runtime.Pods.
+func (r *Runtime) ReadFile(_ context.Context, uid, name, path string) ([]byte, error) {
+	data, err := r.readFile(uid, name, path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("cannot read %s of volume %q: %w", path, name, runtime.ErrNotFound)
+	case err != nil:
+		return nil, fmt.Errorf("cannot read volume %q: %w", name, err)
+	}
+	return data, nil
+}
+
+func (r *Runtime) readFile(uid, name, path string) ([]byte, error) {
+	p := r.pod(uid)
+	if p == nil {
+		return nil, notFound("pod %s", uid)
+	}
+	r.mu.Lock()
+	volumes := p.Config.Volumes
+	r.mu.Unlock()
+	i := slices.IndexFunc(volumes, func(v runtime.Volume) bool { return v.Name == name && v.EmptyDir != nil })
+	if i < 0 {
+		return nil, fmt.Errorf("it is no emptyDir of pod %s", uid)
+	}
+	dir := filepath.Join(r.dirs.volumes(uid), name)
+	if volumes[i].EmptyDir.Memory {
+		dir = fmt.Sprintf("/proc/%d/root%s", r.client().Info().PID, r.memoryPath(uid, name))
+	}
+	fd, err := sys.OpenDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = fd.Close() }()
+	return volume.ReadFile(fd, path)
 }
 
 func (r *Runtime) writeFiles(cfg runtime.SandboxConfig, base uint32, v runtime.Volume) error {

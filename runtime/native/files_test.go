@@ -1,8 +1,10 @@
 package native
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,5 +42,35 @@ func TestUpdateFiles(t *testing.T) {
 	must(t, err)
 	if diff := cmp.Diff(map[string]string{"config": "2b"}, p.Sandbox.Files); diff != "" {
 		t.Errorf("after reopen (-want +got):\n%s", diff)
+	}
+}
+
+func TestReadFile(t *testing.T) {
+	m := newMachine(t)
+	m.sandbox(t, runtime.SandboxConfig{Volumes: []runtime.Volume{
+		{Name: "disk", EmptyDir: &runtime.EmptyDir{}}, {Name: "memory", EmptyDir: &runtime.EmptyDir{Memory: true}},
+		{Name: "host", HostPath: &runtime.HostPath{Path: "/etc"}},
+	}})
+	cfg := script(`for v in disk memory; do mkdir /$v/d; echo $v > /$v/d/f; ln -s d/f /$v/in; ln -s /etc/hostname /$v/out; mkfifo /$v/fifo; done
+		dd if=/dev/zero of=/disk/big bs=1k count=300`)
+	cfg.Mounts = []runtime.Mount{{Volume: "disk", Path: "/disk"}, {Volume: "memory", Path: "/memory"}}
+	m.output(t, cfg)
+	for _, v := range []string{"disk", "memory"} {
+		for _, path := range []string{"d/f", "in"} {
+			if data, err := m.ReadFile(t.Context(), "pod", v, path); err != nil || string(data) != v+"\n" {
+				t.Errorf("%s of %s: %q, %v", path, v, data, err)
+			}
+		}
+		for _, path := range []string{"none", "out", "../../etc/hostname"} {
+			if data, err := m.ReadFile(t.Context(), "pod", v, path); !errors.Is(err, runtime.ErrNotFound) {
+				t.Errorf("%s of %s: %q, %v", path, v, data, err)
+			}
+		}
+	}
+	for where, text := range map[string]string{"disk/fifo": "no regular file", "disk/big": "307200 bytes", "disk/d": "no regular file", "host/hostname": "no emptyDir", "none/x": "no emptyDir"} {
+		v, path, _ := strings.Cut(where, "/")
+		if _, err := m.ReadFile(t.Context(), "pod", v, path); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%s: %v", where, err)
+		}
 	}
 }

@@ -19,6 +19,38 @@ func (f *Fake) UpdateFiles(ctx context.Context, uid string, volumes []runtime.Vo
 	return errors.Join(f.updateFiles(uid, volumes), after)
 }
 
+// ReadFile implements runtime.Pods.
+func (f *Fake) ReadFile(ctx context.Context, uid, volume, path string) ([]byte, error) {
+	if _, err := f.enter(ctx, false); err != nil {
+		return nil, err
+	}
+	f.machine.mu.Lock()
+	defer f.machine.mu.Unlock()
+	p := f.pods[uid]
+	if p == nil {
+		return nil, fmt.Errorf("cannot read volume %q: pod %s: %w", volume, uid, runtime.ErrNotFound)
+	}
+	data, ok := p.written[volume+"/"+path]
+	if !ok {
+		return nil, fmt.Errorf("cannot read %s of volume %q: %w", path, volume, runtime.ErrNotFound)
+	}
+	return data, nil
+}
+
+// WriteFile puts a file into a volume, as a program of the pod does.
+func (f *Fake) WriteFile(uid, volume, path string, data []byte) {
+	f.machine.mu.Lock()
+	defer f.machine.mu.Unlock()
+	p := f.pods[uid]
+	if p == nil {
+		return
+	}
+	if p.written == nil {
+		p.written = map[string][]byte{}
+	}
+	p.written[volume+"/"+path] = data
+}
+
 // Files returns what is in a volume of files, by path; nil if there is no such volume.
 func (f *Fake) Files(uid, volume string) map[string]string {
 	f.machine.mu.Lock()

@@ -42,7 +42,8 @@ type machine struct {
 type pod struct {
 	cfg        runtime.SandboxConfig
 	sandbox    runtime.SandboxStatus
-	containers []*container // sorted by name, then attempt
+	containers []*container      // sorted by name, then attempt
+	written    map[string][]byte // by VOLUME/PATH
 }
 
 type container struct {
