@@ -1,8 +1,10 @@
 package controller
 
 import (
+	"context"
 	"sync"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -10,6 +12,8 @@ import (
 	"berth/controller/store"
 	"berth/reconcile"
 	"berth/reconcile/config"
+	"berth/reconcile/pod"
+	"berth/runtime"
 )
 
 // references knows which ConfigMaps and Secrets are used by whom, so that a change of one makes due who uses it, and nobody else. A user is
@@ -56,6 +60,27 @@ func (c *Controller) podConfig(key reconcile.Key, p *corev1.Pod) config.Contents
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.read(key.Namespace, r.enter(key, p, &p.Spec).refs)
+}
+
+// envFiles reads the files that a pod's containers take variables from. What a pod has written may be anything: what cannot be read is as good
+// as not there.
+func (c *Controller) envFiles(ctx context.Context, p *corev1.Pod, observed *runtime.PodStatus) map[pod.EnvFile][]byte {
+	if observed == nil || p.DeletionTimestamp != nil {
+		return nil
+	}
+	var out map[pod.EnvFile][]byte
+	for _, f := range pod.EnvFiles(&p.Spec) {
+		data, err := c.opts.Pods.ReadFile(ctx, string(p.UID), f.Volume, f.Path)
+		if err != nil {
+			logr.FromContextOrDiscard(ctx).V(1).Info("no file of variables", "pod", p.Name, "volume", f.Volume, "path", f.Path, "reason", err.Error())
+			continue
+		}
+		if out == nil {
+			out = map[pod.EnvFile][]byte{}
+		}
+		out[f] = data
+	}
+	return out
 }
 
 // templateConfig is what the pods of a workload would find configured if they were made now; nil for a workload that does not follow it.

@@ -36,7 +36,15 @@ func configCases() map[string]fieldCase {
 		"configMapRef.optional":    present("envFrom: [{configMapRef: {name: none, optional: true}}]", "envFrom: [{configMapRef: {name: none}}]"),
 		"secretRef":                {script: `echo "$a"`, main: "envFrom: [{secretRef: {name: key}}]", with: "secret one", without: ""},
 		"secretRef.optional":       present("envFrom: [{secretRef: {name: none, optional: true}}]", "envFrom: [{secretRef: {name: none}}]"),
-		"prefix":                   {script: `echo "$P_a"`, main: "envFrom: [{prefix: P_, configMapRef: {name: conf}}]", instead: "envFrom: [{configMapRef: {name: conf}}]", with: "one", without: ""},
+		"fileKeyRef": {
+			script: show, bothPod: none, init: "{name: first, " + shell("echo \"X='from a file'\" > /v/env") + ", " + mount + "}",
+			main: from("fileKeyRef: {volumeName: v, path: env, key: X}"), with: "from a file", without: "",
+		},
+		"fileKeyRef.optional": {
+			see: state, script: "sleep 1000", bothPod: none, with: "Running Running", without: "Pending CreateContainerConfigError*",
+			main: from("fileKeyRef: {volumeName: v, path: env, key: X, optional: true}"), instead: from("fileKeyRef: {volumeName: v, path: env, key: X}"),
+		},
+		"prefix": {script: `echo "$P_a"`, main: "envFrom: [{prefix: P_, configMapRef: {name: conf}}]", instead: "envFrom: [{configMapRef: {name: conf}}]", with: "one", without: ""},
 
 		"configMap":             file(first, volume("configMap: {name: conf}"), none, "one", "nothing"),
 		"binaryData":            file("od -An -tx1 /v/bytes | tr -d ' '", volume("configMap: {name: conf}"), volume("configMap: {name: conf, items: [{key: a, path: bytes}]}"), "fffe", "6f6e65"),

@@ -76,7 +76,6 @@ func TestRefused(t *testing.T) {
 		}}}), "spec.volumes[data].projected.sources[0].podCertificate"},
 		"nfs volume":                {volumes(corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{Server: "x"}}), "spec.volumes[data].nfs"},
 		"huge pages":                {volumes(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumHugePages}}), "spec.volumes[data].emptyDir.medium"},
-		"env from file":             {valueFrom(corev1.EnvVarSource{FileKeyRef: &corev1.FileKeySelector{}}), "spec.containers[0].env[0].valueFrom"},
 		"env from an unknown field": {valueFrom(corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "spec.x"}}), "valueFrom.fieldRef"},
 		"SELinux":                   {secured(func(s *corev1.SecurityContext) { s.SELinuxOptions = &corev1.SELinuxOptions{Type: "t"} }), "spec.containers[0].securityContext.seLinuxOptions"},
 		"SELinux of the pod":        {podSecured(func(s *corev1.PodSecurityContext) { s.SELinuxOptions = &corev1.SELinuxOptions{Level: "s0"} }), "spec.securityContext.seLinuxOptions"},

@@ -103,7 +103,7 @@ func (p *pass) envValue(c *container, v *corev1.EnvVar, field string, lookup fun
 	case from.SecretKeyRef != nil:
 		return p.keyValue(reconcile.KindSecret, from.SecretKeyRef.Name, from.SecretKeyRef.Key, from.SecretKeyRef.Optional)
 	case from.FileKeyRef != nil:
-		err = refusal(field+".valueFrom.fileKeyRef", "variables are not read from files that containers write")
+		return p.fileValue(from.FileKeyRef)
 	default:
 		err = refusal(field+".valueFrom", "this source is not supported")
 	}

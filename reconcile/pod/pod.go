@@ -19,6 +19,8 @@ type Input struct {
 	Observed *runtime.PodStatus
 	// Config are the ConfigMaps and Secrets the Pod names, those that exist.
 	Config config.Contents
+	// EnvFiles are the files of variables that could be read, those of EnvFiles that are there.
+	EnvFiles map[EnvFile][]byte
 	// Images are the references the Pod states.
 	Images map[string]reconcile.ImageState
 	Memory reconcile.PodMemory
