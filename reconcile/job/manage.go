@@ -142,11 +142,12 @@ const (
 )
 
 // backoff is how long the next pod has to wait, from the pods that failed since the last one that did well. It is worked out from the pods
-// that there are, so a controller that starts anew knows it, too.
+// that there are, so a controller that starts anew knows it, too. What ended after now did so before the clock was set back: nobody knows how
+// long ago that was, and waiting for the clock to catch up could take hours.
 func (p *pass) backoff(pods []*corev1.Pod) time.Duration {
 	var success, failure time.Time
 	for _, pod := range pods {
-		if at := endedAt(pod); pod.Status.Phase == corev1.PodSucceeded && at.After(success) {
+		if at := endedAt(pod); pod.Status.Phase == corev1.PodSucceeded && at.After(success) && !at.After(p.in.Now) {
 			success = at
 		}
 	}
@@ -157,12 +158,12 @@ func (p *pass) backoff(pods []*corev1.Pod) time.Duration {
 			continue
 		}
 		failures++
-		if at.After(failure) {
+		if at.After(failure) && !at.After(p.in.Now) {
 			failure = at
 		}
 	}
-	if failures == 0 || failure.After(p.in.Now) {
-		return 0 // the clock was set back: nobody knows how long it has been
+	if failure.IsZero() {
+		return 0
 	}
 	wait := firstBackoff
 	for range failures - 1 {

@@ -70,7 +70,11 @@ func (w *world) createObject(obj reconcile.Object) error {
 	if _, i := w.object(reconcile.KeyOf(obj)); i >= 0 {
 		return fmt.Errorf("cannot create %s: it exists", reconcile.KeyOf(obj))
 	}
-	w.keep(copyOf(obj))
+	n := copyOf(obj)
+	w.keep(n)
+	if owner := w.objectByUID(ownerUID(n.GetOwnerReferences())); owner != nil && w.kindOf(owner).madeObject != nil {
+		w.kindOf(owner).madeObject(w, owner, n)
+	}
 	return nil
 }
 

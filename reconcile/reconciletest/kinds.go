@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"berth/reconcile"
+	"berth/reconcile/request"
 )
 
 // kind is a kind of workload beside Deployments: how a world comes by one, what its planner is asked, and what must hold for it. A new kind is
@@ -30,7 +31,10 @@ type kind struct {
 	// What must hold; each may be nil. made judges a pod that was just made, ending one that is about to be ended (by a planner), lost
 	// an object that is about to be deleted (by a planner), idle a moment in which nobody has anything to do.
 	made, ending func(w *world, obj reconcile.Object, p *corev1.Pod)
-	lost         func(w *world, obj reconcile.Object)
+	// madeObject judges another object that was just made for one of this kind, reported what a planner is about to write into a status.
+	madeObject func(w *world, obj, n reconcile.Object)
+	reported   func(w *world, old, n reconcile.Object)
+	lost       func(w *world, obj reconcile.Object)
 	// gone makes due who waits for an object that is no more, beside its owner.
 	gone func(w *world, obj reconcile.Object)
 	idle func(w *world, obj reconcile.Object)
@@ -45,6 +49,8 @@ func kinds() []*kind {
 		statefulSets(),
 		claims(),
 		daemonSets(),
+		cronJobs(),
+		jobs(),
 	}
 }
 
@@ -55,11 +61,17 @@ const least, most = 3, 4
 func (w *world) workloads() int {
 	n := len(w.deployments)
 	for _, o := range w.objects {
-		if k := w.kindOf(o); k != nil && k.make != nil {
+		if w.isStated(o) {
 			n++
 		}
 	}
 	return n
+}
+
+// isStated tells whether a file states an object, and no planner has made it.
+func (w *world) isStated(o reconcile.Object) bool {
+	k := w.kindOf(o)
+	return k != nil && k.make != nil && ownerUID(o.GetOwnerReferences()) == ""
 }
 
 func (w *world) kindOf(o reconcile.Object) *kind { return w.kinds[reconcile.KeyOf(o).Kind] }
@@ -89,8 +101,7 @@ func (w *world) addWorkload() {
 // editWorkload changes the nth kept object that files state, or deletes it.
 func (w *world) editWorkload(n int) {
 	i := slices.IndexFunc(w.objects, func(o reconcile.Object) bool {
-		k := w.kindOf(o)
-		if k != nil && k.make != nil {
+		if w.isStated(o) {
 			n--
 		}
 		return n < 0
@@ -111,6 +122,9 @@ func (w *world) editWorkload(n int) {
 func (w *world) reword(i int, o reconcile.Object) {
 	o.SetGeneration(o.GetGeneration() + 1)
 	w.objects[i] = o
+	if w.clock.wall.After(w.reworded[o.GetUID()]) {
+		w.reworded[o.GetUID()] = w.clock.wall
+	}
 	if w.tracing {
 		w.say("EVENT edit %s: %s", reconcile.KeyOf(o), w.kindOf(o).summary(o))
 	}
@@ -119,7 +133,7 @@ func (w *world) reword(i int, o reconcile.Object) {
 
 func (w *world) healWorkloads() {
 	for i, o := range slices.Clone(w.objects) {
-		if k := w.kindOf(o); k != nil && k.heal != nil {
+		if k := w.kindOf(o); w.isStated(o) && k.heal != nil {
 			o = copyOf(o)
 			k.heal(w, o)
 			w.reword(i, o)
@@ -228,14 +242,18 @@ func (w *world) deleteObject(a reconcile.DeleteObject) {
 	w.drop(i)
 }
 
-// updateObjectStatus takes only the status.
+// updateObjectStatus takes only the status, and the record that belongs to it.
 func (w *world) updateObjectStatus(n reconcile.Object) {
 	old, i := w.object(reconcile.KeyOf(n))
 	if i < 0 || old.GetUID() != n.GetUID() {
 		return
 	}
+	if k := w.kindOf(old); k != nil && k.reported != nil {
+		k.reported(w, old, n)
+	}
 	o := copyOf(old)
 	statusOf(o).Set(statusOf(n))
+	o.SetAnnotations(request.With(o.GetAnnotations(), reconcile.AnnotationRecord, n.GetAnnotations()[reconcile.AnnotationRecord]))
 	w.objects[i] = o
 	w.enqueueAbove(o)
 }

@@ -52,6 +52,17 @@ var knownMistakes = []mistake{
 	{"a surge that does not wait", "daemonset/daemonset.go", `!readiness.Ready(old) || p.available(p.new[0])`, `reconcile.Wrong("a surge that does not wait") == 1 || !readiness.Ready(old) || p.available(p.new[0])`},
 	{"no surge", "daemonset/daemonset.go", `return u != nil && some(u.MaxSurge)`, `return u != nil && some(u.MaxSurge) && reconcile.Wrong("no surge") == 0`},
 	{"a rollback that is no new revision", "history/history.go", `if last := h.revisions[len(h.revisions)-1]; last != r {`, `if last := h.revisions[len(h.revisions)-1]; last != r && reconcile.Wrong("a rollback that is no new revision") == 0 {`},
+	{"completions counted twice", "job/count.go", `case known == succeeded:`, `case known == succeeded && reconcile.Wrong("completions counted twice") == 0:`},
+	{"what was counted is forgotten", "job/record.go", `if !ok || json.Unmarshal`, `if !ok || reconcile.Wrong("what was counted is forgotten") == 1 || json.Unmarshal`},
+	{"back-off of Jobs ignored", "job/manage.go", `return max(0, failure.Add(wait).Sub(p.in.Now))`, `return max(0, failure.Add(wait).Sub(p.in.Now)) * time.Duration(1-reconcile.Wrong("back-off of Jobs ignored"))`},
+	{"one failure more than the limit", "job/decide.go", `p.status.Failed > limit ||`, `p.status.Failed > limit+int32(reconcile.Wrong("one failure more than the limit")) ||`},
+	{"one pod more at once", "job/manage.go", `missing := want - len(p.active)`, `missing := want - len(p.active) + reconcile.Wrong("one pod more at once")`},
+	{"an index twice at once", "job/manage.go", `if i := p.index(pod); i >= 0 && (`, `if i := p.index(pod); i >= 0 && reconcile.Wrong("an index twice at once") == 0 && (`},
+	{"a Job finishes before its pods", "job/decide.go", "p.active = nil\n\tif p.terminating > 0 {", "p.active = nil\n\tif p.terminating > 0 && reconcile.Wrong(\"a Job finishes before its pods\") == 0 {"},
+	{"Forbid ignored", "cronjob/cronjob.go", `if len(p.active) > 0 && spec`, `if len(p.active) > 0 && reconcile.Wrong("Forbid ignored") == 0 && spec`},
+	{"missed times all run", "cronjob/schedule.go", `return time.Unix(hi, 0)`, `return time.Unix(hi, 0).Add(time.Duration(reconcile.Wrong("missed times all run")) * first.Sub(time.Unix(hi, 0)))`},
+	{"a time used twice", "cronjob/cronjob.go", `at.After(p.last) {`, `at.After(p.last) && reconcile.Wrong("a time used twice") == 0 {`},
+	{"one Job more in the history", "cronjob/cronjob.go", `len(list)-int(*limit)`, `len(list)-int(*limit)-reconcile.Wrong("one Job more in the history")`},
 }
 
 // foundWithin is how many seeds a mistake may hide in.

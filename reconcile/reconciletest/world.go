@@ -37,8 +37,11 @@ type world struct {
 	pods        []*corev1.Pod
 	objects     []reconcile.Object // of all other kinds
 	kinds       map[string]*kind
-	stated      []*kind              // those that files state
-	retention   map[string]retention // by name of StatefulSets
+	stated      []*kind                       // those that files state
+	tries       map[types.UID]int             // pods ever made, by Job
+	used        map[types.UID]map[string]bool // names of Jobs ever made, by CronJob
+	reworded    map[types.UID]time.Time       // when a file last said something new, by the clock on the wall
+	retention   map[string]retention          // by name of StatefulSets
 	lastUID     int
 	nonce       uint64
 
@@ -127,6 +130,9 @@ func newWorld(seed uint64, tracing bool) *world {
 		versions: map[types.UID]*version{},
 		labels:   map[*byte]*corev1.Pod{},
 		kinds:    map[string]*kind{},
+		tries:    map[types.UID]int{},
+		used:     map[types.UID]map[string]bool{},
+		reworded: map[types.UID]time.Time{},
 
 		retention: map[string]retention{},
 		tracing:   tracing,
