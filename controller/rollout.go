@@ -144,26 +144,20 @@ func (c *Controller) origin(key reconcile.Key) manifests.Origin {
 
 func (c *Controller) deploymentInput(d *appsv1.Deployment) deployment.Input {
 	sets := owned[*appsv1.ReplicaSet](c.store, d.UID)
-	return deployment.Input{
-		Deployment: d, ReplicaSets: sets, Config: c.templateConfig(reconcile.KeyOf(d), d, &d.Spec.Template.Spec),
-		Trouble: c.trouble(d, sets), Now: c.opts.Clock.Now(),
+	in := deployment.Input{
+		Deployment: d, ReplicaSets: sets, Config: c.templateConfig(reconcile.KeyOf(d), d, &d.Spec.Template.Spec), Now: c.opts.Clock.Now(),
 	}
+	if deployment.Overdue(d, in.Now) {
+		in.Trouble = c.trouble(sets)
+	}
+	return in
 }
 
-// trouble is what keeps pods from being ready, by ReplicaSet. Where all are nobody looks.
-func (c *Controller) trouble(d *appsv1.Deployment, sets []*appsv1.ReplicaSet) map[string]string {
-	if d.Status.UnavailableReplicas == 0 {
-		return nil
-	}
-	var found map[string]string
+// trouble is what keeps pods from being ready, by ReplicaSet.
+func (c *Controller) trouble(sets []*appsv1.ReplicaSet) map[string]string {
+	found := map[string]string{}
 	for _, rs := range sets {
-		if rs.Status.AvailableReplicas >= rs.Status.Replicas {
-			continue
-		}
 		if text := problem(owned[*corev1.Pod](c.store, rs.UID)); text != "" {
-			if found == nil {
-				found = map[string]string{}
-			}
 			found[rs.Name] = text
 		}
 	}

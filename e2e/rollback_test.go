@@ -103,6 +103,29 @@ func TestFailedRolloutGoesBack(t *testing.T) {
 	}
 }
 
+// A program that crashes at its start fails its rollout, however often it is started again.
+func TestCrashingRolloutGoesBack(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	proving := func(main string) string {
+		m := hasty(12, main)
+		m.spec = "minReadySeconds: 2\n  " + m.spec
+		return m.String()
+	}
+	b.Write("web.yaml", proving(run("web")))
+	b.Up()
+	b.Must("rollout", "status", "deployment/web") // ready is not enough to be gone back to
+	before := harness.PIDs(b.UntilReady("web-", 3))
+	b.Write("web.yaml", proving(run("exit", "1")))
+	s := untilHeld(b, 3)
+	if now := harness.PIDs(s.PodsOf("web-")); !maps.Equal(before, now) {
+		t.Errorf("going back changed the pods: %v, then %v", before, now)
+	}
+	if p := whole(s).Problem; !strings.Contains(p, "exit code 1") {
+		t.Errorf("the status does not say what the pods died of: %s", p)
+	}
+}
+
 // Switched off, a failed rollout stays as Kubernetes leaves it.
 func TestFailedRolloutStays(t *testing.T) {
 	b := harness.New(t)

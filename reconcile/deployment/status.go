@@ -144,6 +144,13 @@ func (r *rollout) timedOut(had *appsv1.DeploymentCondition) bool {
 	return had.LastUpdateTime.Add(r.patience()).Before(r.now)
 }
 
+// Overdue tells whether the rollout of a Deployment has had its time, so that Plan would like to know what keeps its pods from being ready.
+func Overdue(d *appsv1.Deployment, now time.Time) bool {
+	r := rollout{d: d, now: now}
+	had := findCondition(d.Status.Conditions, appsv1.DeploymentProgressing)
+	return hasDeadline(d) && had != nil && r.timedOut(had)
+}
+
 // failures shows in the Deployment why a ReplicaSet cannot make its pods; the newest comes first.
 func (r *rollout) failures(s *appsv1.DeploymentStatus) {
 	all := r.all()
