@@ -150,12 +150,12 @@ func New(opts Options) (*Controller, error) {
 	c.observed = newObserved(opts.Pods)
 	c.memory = newMemory()
 	c.lost = newLost()
-	c.references = newReferences(s, c.queue.Add)
 	c.mounts = newMounts()
 	c.hooks = newHooks()
 	c.asker = probe.Asker{Dialer: opts.Dialer, Executor: opts.Executor}
 	c.prober = probe.New(probe.Options{Asker: c.asker, Clock: opts.Clock, Changed: c.verdictChanged, Event: c.events.add})
 	c.images = newImages(opts.Images, opts.Clock, &c.pulls, c.queue.Add, c.notify)
+	c.references = newReferences(s, c.queue.Add, c.images.retry)
 	c.ingest = newIngest(c)
 	c.planners = make(map[string]func(*Controller, context.Context, store.Item) (reconcile.Plan, error))
 	for _, p := range planners() {

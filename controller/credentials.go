@@ -3,6 +3,7 @@ package controller
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -24,11 +25,14 @@ type dockerConfig struct {
 }
 
 // credentials reads the imagePullSecrets that a pull names. A Secret that is not there, or holds something else, gives none: the registry will say so.
+// A Secret that comes or changes later makes its pods due, and their images are tried again at once.
 func (c *Controller) credentials(a reconcile.PullImage) []runtime.Credential {
 	var out []runtime.Credential
+	var missing []string
 	for _, name := range a.Secrets {
 		secret, ok := store.Get[*corev1.Secret](c.store, reconcile.Key{Kind: "Secret", Namespace: a.Pod.Namespace, Name: name})
 		if !ok {
+			missing = append(missing, name)
 			continue
 		}
 		var cfg dockerConfig
@@ -47,6 +51,12 @@ func (c *Controller) credentials(a reconcile.PullImage) []runtime.Credential {
 			}
 			out = append(out, runtime.Credential{Registry: registryHost(host), Username: user, Password: password})
 		}
+	}
+	if len(missing) > 0 {
+		c.events.add(reconcile.RecordEvent{
+			Key: a.Pod, Warning: true, Reason: "FailedToRetrieveImagePullSecret",
+			Message: fmt.Sprintf("Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.", strings.Join(missing, ", ")),
+		})
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"k8s.io/utils/clock"
 
@@ -172,6 +173,14 @@ func (im *images) ref(ref string) *imageRef {
 		im.refs[ref] = r
 	}
 	return r
+}
+
+// retry forgets the failures of a reference: what they came from may have changed.
+func (im *images) retry(ref string) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	s := &im.ref(ref).state
+	s.Failures, s.LastFailure, s.LastError = 0, time.Time{}, ""
 }
 
 // expire makes the next look ask the runtime again.

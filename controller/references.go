@@ -21,6 +21,7 @@ import (
 type references struct {
 	store   *store.Store
 	enqueue func(...reconcile.Key)
+	retry   func(image string)
 
 	mu       sync.Mutex // the store is read inside
 	uses     map[reconcile.Key]*use
@@ -36,6 +37,8 @@ type use struct {
 	generation int64
 	refs       []config.Reference
 	keys       []reconcile.Key
+	// pulls holds the images that need one of the Secrets.
+	pulls map[reconcile.Key][]string
 	// fingerprint is that of refs; nil while it is not known.
 	fingerprint config.Fingerprint
 }
@@ -46,9 +49,9 @@ type stored struct {
 	content *config.Content
 }
 
-func newReferences(s *store.Store, enqueue func(...reconcile.Key)) *references {
+func newReferences(s *store.Store, enqueue func(...reconcile.Key), retry func(image string)) *references {
 	return &references{
-		store: s, enqueue: enqueue,
+		store: s, enqueue: enqueue, retry: retry,
 		uses: map[reconcile.Key]*use{}, users: map[reconcile.Key]map[reconcile.Key]struct{}{},
 		contents: map[reconcile.Key]stored{}, changed: map[reconcile.Key]struct{}{},
 	}
@@ -110,9 +113,7 @@ func (r *references) enter(key reconcile.Key, user metav1.Object, spec *corev1.P
 	for i := range u.refs {
 		u.keys = append(u.keys, reconcile.Key{Kind: u.refs[i].Kind, Namespace: key.Namespace, Name: u.refs[i].Name})
 	}
-	for _, s := range spec.ImagePullSecrets {
-		u.keys = append(u.keys, reconcile.Key{Kind: reconcile.KindSecret, Namespace: key.Namespace, Name: s.Name})
-	}
+	u.enterPulls(key.Namespace, spec)
 	r.uses[key] = u
 	for _, k := range u.keys {
 		if r.users[k] == nil {
@@ -121,6 +122,22 @@ func (r *references) enter(key reconcile.Key, user metav1.Object, spec *corev1.P
 		r.users[k][key] = struct{}{}
 	}
 	return u
+}
+
+// enterPulls notes the Secrets for pulling images: they are used, and are no part of what is configured.
+func (u *use) enterPulls(namespace string, spec *corev1.PodSpec) {
+	for _, s := range spec.ImagePullSecrets {
+		k := reconcile.Key{Kind: reconcile.KindSecret, Namespace: namespace, Name: s.Name}
+		u.keys = append(u.keys, k)
+		if u.pulls == nil {
+			u.pulls = map[reconcile.Key][]string{}
+		}
+		for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+			for i := range list {
+				u.pulls[k] = append(u.pulls[k], list[i].Image)
+			}
+		}
+	}
 }
 
 func (r *references) drop(key reconcile.Key) {
@@ -209,7 +226,11 @@ func (r *references) release() {
 func (r *references) tell() {
 	for k := range r.changed {
 		for user := range r.users[k] {
-			r.uses[user].fingerprint = nil
+			u := r.uses[user]
+			u.fingerprint = nil
+			for _, image := range u.pulls[k] {
+				r.retry(image)
+			}
 			r.enqueue(user)
 		}
 	}

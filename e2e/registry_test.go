@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"berth/e2e/harness"
 	"berth/e2e/images"
@@ -112,6 +114,44 @@ func TestPullWithPassword(t *testing.T) {
 	b.UntilReady("p-", 1)
 	if strings.Contains(up.Output(), "secret-of-test") {
 		t.Error("the password is in the output")
+	}
+}
+
+// Secrets of both docker types open a registry to the pods that name them, at once when they come late.
+func TestImagePullSecrets(t *testing.T) {
+	r := startRegistry(t)
+	r.RequireLogin("me", "secret-of-test")
+	auth := base64.StdEncoding.EncodeToString([]byte("me:secret-of-test"))
+	b := harness.New(t)
+	keys := map[string]string{
+		"new": fmt.Sprintf(`type: kubernetes.io/dockerconfigjson, stringData: {.dockerconfigjson: '{"auths": {"http://%s/v1/": {"auth": %q}}}'}`, r.Host, auth),
+		"old": fmt.Sprintf(`type: kubernetes.io/dockercfg, stringData: {.dockercfg: '{%q: {"username": "me", "password": "secret-of-test"}}'}`, r.Host),
+	}
+	for name := range keys {
+		tag, _ := push(t, r, name+":1", name)
+		b.Write(name+".yaml", manifest{name: name, replicas: -1, main: sleeper(tag), pod: "imagePullSecrets: [{name: key-" + name + "}]"}.String())
+	}
+	b.Up("--registries", configFile(t, plainHTTP(r)))
+	for name := range keys {
+		b.UntilPod(name, "to be refused again", func(p harness.Pod) error {
+			if err := pullFails("login")(p); err != nil || p.Container("main").Reason != "ImagePullBackOff" {
+				return fmt.Errorf("%w %+v", err, p)
+			}
+			return nil
+		})
+	}
+	if status := b.Must("status", "-o", "json"); !strings.Contains(status, "Unable to retrieve some image pull secrets (key-new)") {
+		t.Errorf("no event tells of the missing Secret: %s", status)
+	}
+	began := time.Now()
+	for name, content := range keys {
+		b.Write("key-"+name+".yaml", fmt.Sprintf("{apiVersion: v1, kind: Secret, metadata: {name: key-%s}, %s}\n", name, content))
+	}
+	for name := range keys {
+		b.UntilPod(name, "to run", running)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v: the back-off was not cut short", took)
 	}
 }
 

@@ -23,7 +23,7 @@ func kinds() []Row {
 		runs("TestAFinishedJobNeverRunsAgain", "batch/v1.Job"),
 		runs("TestCronJob", "batch/v1.CronJob"),
 		runs("TestNginxFromConfigMap", "core/v1.ConfigMap"),
-		runs("TestPullWithPassword", "core/v1.Secret"),
+		runs("TestConfigFields/secret", "core/v1.Secret"),
 		runs("TestClaimIsProvisioned", "core/v1.PersistentVolumeClaim"),
 		runs("TestDeclaredVolumes", "core/v1.PersistentVolume"),
 		runs("TestClassDeletes", "storage/v1.StorageClass"),

@@ -14,7 +14,7 @@ func pods() []Row {
 			honoured("TestGracefulEnd", "terminationGracePeriodSeconds"),
 			honoured("TestSecurityContext", "securityContext"),
 			shown("hostNetwork hostPID hostIPC shareProcessNamespace hostUsers hostname hostAliases setHostnameAsFQDN schedulingGates"),
-			honoured("TestPullWithPassword", "imagePullSecrets"),
+			honoured("TestImagePullSecrets", "imagePullSecrets"),
 			honoured("TestSandbox", "hostnameOverride"),
 			honoured("TestFields/dnsConfig.nameservers", "dnsConfig"),
 

@@ -88,7 +88,7 @@ func configuration() []Row {
 			honoured("TestImmutableConfig", "immutable"),
 		),
 		of("core/v1.Secret",
-			honoured("TestPullWithPassword", "data type"),
+			honoured("TestConfigFields/secret", "data"), honoured("TestImagePullSecrets", "type"),
 			honoured("TestConfigFields/stringData", "stringData"),
 			honoured("TestImmutableConfigMap", "immutable"),
 		),
