@@ -104,6 +104,9 @@ func (t *Tree) Ensure() error {
 // handDown enables the controllers for the groups below dir. What cannot be enabled becomes a warning and is not used any more.
 func (t *Tree) handDown(dir string) {
 	missing := t.controllers()
+	if len(missing) == 0 {
+		return
+	}
 	if text, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control")); err == nil {
 		missing = slices.DeleteFunc(missing, func(c string) bool { return slices.Contains(strings.Fields(string(text)), c) })
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/moby/sys/mountinfo"
 
 	"berth/runtime"
+
+	"berth/runtime/internal/sys"
 )
 
 // hierarchies is where the machine's cgroup trees are mounted.
@@ -103,12 +105,7 @@ func controllersOf(dir string) []string {
 
 // write sets one file of a group.
 func write(dir, file, value string) error {
-	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
-	if err != nil {
-		return fmt.Errorf("cannot set %s to %q: %w", file, value, err)
-	}
-	_, err = f.WriteString(value)
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err := sys.Put(filepath.Join(dir, file), 0, 0, []byte(value)); err != nil {
 		return fmt.Errorf("cannot set %s to %q: %w", file, value, err)
 	}
 	return nil

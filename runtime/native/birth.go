@@ -28,6 +28,12 @@ func comesWithContainer(cfg runtime.SandboxConfig) bool {
 	return sandboxFlags(cfg) != 0 && !cfg.UserNamespace && (!cfg.SharePID || cfg.HostPID)
 }
 
+// promises tells whether making the sandbox is a promise and nothing else: it asks nothing of the keeper that is to be undone.
+func (r *Runtime) promises(p *pod, cfg runtime.SandboxConfig, rec sandboxRecord) bool {
+	inMemory := cfg.ShareMemory || slices.ContainsFunc(cfg.Volumes, func(v runtime.Volume) bool { return v.EmptyDir != nil && v.EmptyDir.Memory })
+	return comesWithContainer(cfg) && !p.careful && rec.Attempt == 0 && !inMemory
+}
+
 // lived tells whether a container has run in the sandbox as it is now.
 func (p *pod) lived() bool {
 	return slices.ContainsFunc(p.containers, func(c *container) bool { return c.PID != 0 && !c.StartedAt.Before(p.CreatedAt) })

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"berth/runtime"
+	"berth/runtime/internal/sys"
 	"berth/runtime/network"
 )
 
@@ -28,7 +29,7 @@ func etcFiles() []string { return []string{"hosts", "hostname", "resolv.conf"} }
 // writeEtc writes the pod's hosts, hostname and resolv.conf.
 func (r *Runtime) writeEtc(cfg runtime.SandboxConfig, rec sandboxRecord) error {
 	dir := r.dirs.etc(cfg.UID)
-	if err := makeDirs(dir); err != nil {
+	if err := makeDirs(r.dirs.statePod(cfg.UID), dir); err != nil {
 		return err
 	}
 	hostname, err := r.hostname(cfg)
@@ -49,7 +50,7 @@ func (r *Runtime) writeEtc(cfg runtime.SandboxConfig, rec sandboxRecord) error {
 	}
 	for name, content := range map[string]string{"hosts": hosts, "hostname": hostname + "\n", "resolv.conf": resolver} {
 		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		if err := sys.PutNew(path, 0o644, []byte(content)); err != nil {
 			return fmt.Errorf("cannot write %s: %w", name, err)
 		}
 		if rec.IDBase != 0 {

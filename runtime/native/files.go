@@ -99,6 +99,9 @@ func (r *Runtime) readFile(uid, name, path string) ([]byte, error) {
 }
 
 func (r *Runtime) writeFiles(cfg runtime.SandboxConfig, base uint32, v runtime.Volume) error {
+	if err := makeDirs(r.dirs.files(cfg.UID)); err != nil {
+		return err
+	}
 	owner := volume.Owner{Root: base, FSGroup: cfg.FSGroup}
 	return volume.WriteFiles(filepath.Join(r.dirs.files(cfg.UID), v.Name), *v.Files, owner)
 }

@@ -13,6 +13,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"berth/runtime"
+	"berth/runtime/internal/sys"
 )
 
 // sandboxRecord is what a new controller must know of a pod. It is written before the first effect, and again when the sandbox stands.
@@ -56,11 +57,7 @@ func writeRecord(path string, record any) error {
 	if err != nil {
 		return fmt.Errorf("cannot write record %s: %w", path, err)
 	}
-	temp := path + tempSuffix
-	if err := os.WriteFile(temp, data, 0o600); err != nil {
-		return fmt.Errorf("cannot write record: %w", err)
-	}
-	if err := os.Rename(temp, path); err != nil {
+	if err := sys.Replace(path, path+tempSuffix, 0o600, data); err != nil {
 		return fmt.Errorf("cannot write record: %w", err)
 	}
 	return nil
@@ -130,7 +127,11 @@ func recordedPods(dir string) ([]string, error) {
 // makeDirs makes directories that only root may enter.
 func makeDirs(dirs ...string) error {
 	for _, d := range dirs {
-		if err := os.MkdirAll(d, 0o700); err != nil {
+		err := os.Mkdir(d, 0o700) // the parent is there, as a rule
+		if err != nil {
+			err = os.MkdirAll(d, 0o700)
+		}
+		if err != nil {
 			return fmt.Errorf("cannot make directory: %w", err)
 		}
 	}

@@ -98,8 +98,11 @@ func (r *Runtime) makeSandbox(ctx context.Context, p *pod, cfg runtime.SandboxCo
 		}
 		rec.IP = addr.String()
 	}
-	if err := r.record(p, rec); err != nil {
-		return err
+	// A pod's directory alone says that there may be more of it: what is found without a record is removed. That is enough for a promise.
+	if !r.promises(p, cfg, rec) {
+		if err := r.record(p, rec); err != nil {
+			return err
+		}
 	}
 	if err := r.cgroups.CreatePod(uid, cfg.PidsLimit); err != nil {
 		return err
@@ -242,12 +245,12 @@ func (r *Runtime) hostname(cfg runtime.SandboxConfig) (string, error) {
 }
 
 func (r *Runtime) makeVolumes(ctx context.Context, cfg runtime.SandboxConfig, base uint32) error {
-	if err := makeDirs(r.dirs.volumes(cfg.UID), r.dirs.files(cfg.UID)); err != nil {
-		return err
-	}
 	owner := volume.Owner{Root: base, FSGroup: cfg.FSGroup}
 	for _, v := range cfg.Volumes {
 		if v.EmptyDir != nil && !v.EmptyDir.Memory {
+			if err := makeDirs(r.dirs.volumes(cfg.UID)); err != nil {
+				return err
+			}
 			if err := volume.MakeEmptyDir(filepath.Join(r.dirs.volumes(cfg.UID), v.Name), owner); err != nil {
 				return err
 			}
