@@ -119,12 +119,9 @@ func (c *Controller) podInput(ctx context.Context, p *corev1.Pod) (pod.Input, er
 	if in.Observed, err = c.observed.get(ctx, string(p.UID)); err != nil {
 		return in, fmt.Errorf("cannot look at pod %s/%s: %w", p.Namespace, p.Name, err)
 	}
-	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-		for i := range list {
-			ref := list[i].Image
-			if in.Images[ref], err = c.imageState(ctx, p, ref); err != nil {
-				return in, fmt.Errorf("cannot look for image %q: %w", ref, err)
-			}
+	for _, ref := range imagesOf(&p.Spec) {
+		if in.Images[ref], err = c.imageState(ctx, p, ref); err != nil {
+			return in, fmt.Errorf("cannot look for image %q: %w", ref, err)
 		}
 	}
 	in.Config = c.podConfig(reconcile.KeyOf(p), p)
@@ -133,6 +130,22 @@ func (c *Controller) podInput(ctx context.Context, p *corev1.Pod) (pod.Input, er
 	c.examine(p, &in)
 	in.Now = c.opts.Clock.Now()
 	return in, nil
+}
+
+// imagesOf are the images that a pod runs or mounts.
+func imagesOf(spec *corev1.PodSpec) []string {
+	var refs []string
+	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range list {
+			refs = append(refs, list[i].Image)
+		}
+	}
+	for i := range spec.Volumes {
+		if v := spec.Volumes[i].Image; v != nil {
+			refs = append(refs, v.Reference)
+		}
+	}
+	return refs
 }
 
 // imageState is what is known of an image of a pod. To one that is going an image says only how to be stopped: what cannot be known then

@@ -200,12 +200,26 @@ func fieldCases() map[string]fieldCase {
 		},
 
 		// Files.
-		"mountPath":     {script: "grep -c ' /v ' /proc/self/mounts", bothPod: dir, main: mount, with: "1", without: "0"},
-		"volumeMounts":  {script: "grep -c ' /v ' /proc/self/mounts", bothPod: dir, main: mount, with: "1", without: "0"},
-		"medium":        {script: "stat -fc %T /v", bothMain: mount, pod: "volumes: [{name: v, emptyDir: {medium: Memory}}]", podInstead: dir, with: "tmpfs", without: "*"},
-		"sizeLimit":     {script: "df -k /v | awk 'END {print $2}'", bothMain: mount, pod: "volumes: [{name: v, emptyDir: {medium: Memory, sizeLimit: 1Mi}}]", podInstead: "volumes: [{name: v, emptyDir: {medium: Memory}}]", with: "1024", without: "*"},
-		"readOnly":      {script: "echo x 2>/dev/null >/v/x && echo writable || echo read-only", bothPod: dir, main: "volumeMounts: [{name: v, mountPath: /v, readOnly: true}]", instead: mount, with: "read-only", without: "writable"},
-		"subPath":       {script: "ls /v /w", bothPod: dir, main: "volumeMounts: [{name: v, mountPath: /w}, {name: v, mountPath: /v, subPath: deep}]", instead: "volumeMounts: [{name: v, mountPath: /w}, {name: v, mountPath: /v}]", with: "/v:\n\n/w:\ndeep", without: "/v:\n\n/w:"},
+		"mountPath":    {script: "grep -c ' /v ' /proc/self/mounts", bothPod: dir, main: mount, with: "1", without: "0"},
+		"volumeMounts": {script: "grep -c ' /v ' /proc/self/mounts", bothPod: dir, main: mount, with: "1", without: "0"},
+		"medium":       {script: "stat -fc %T /v", bothMain: mount, pod: "volumes: [{name: v, emptyDir: {medium: Memory}}]", podInstead: dir, with: "tmpfs", without: "*"},
+		"sizeLimit":    {script: "df -k /v | awk 'END {print $2}'", bothMain: mount, pod: "volumes: [{name: v, emptyDir: {medium: Memory, sizeLimit: 1Mi}}]", podInstead: "volumes: [{name: v, emptyDir: {medium: Memory}}]", with: "1024", without: "*"},
+		"readOnly":     {script: "echo x 2>/dev/null >/v/x && echo writable || echo read-only", bothPod: dir, main: "volumeMounts: [{name: v, mountPath: /v, readOnly: true}]", instead: mount, with: "read-only", without: "writable"},
+		"subPath":      {script: "ls /v /w", bothPod: dir, main: "volumeMounts: [{name: v, mountPath: /w}, {name: v, mountPath: /v, subPath: deep}]", instead: "volumeMounts: [{name: v, mountPath: /w}, {name: v, mountPath: /v}]", with: "/v:\n\n/w:\ndeep", without: "/v:\n\n/w:"},
+		"image": {
+			script: "ls -d /v/bin/tool; touch /v/x 2>/dev/null && echo writable || echo read-only", bothMain: mount,
+			pod: "volumes: [{name: v, image: {reference: " + images.Ref(images.Tool) + "}}]", podInstead: dir,
+			with: "/v/bin/tool\nread-only", without: "ls: /v/bin/tool: No such file or directory\nwritable",
+		},
+		"image for a user namespace": {
+			script: "stat -c %u /v/bin/tool; ls -d /w/tool", bothMain: "volumeMounts: [{name: v, mountPath: /v}, {name: v, mountPath: /w, subPath: bin}]",
+			pod: "hostUsers: false, volumes: [{name: v, image: {reference: " + images.Ref(images.Tool) + "}}]", podInstead: dir,
+			with: "0\n/w/tool", without: "*",
+		},
+		"image.pullPolicy": {
+			see: state, script: "exec tool sleep", pod: "volumes: [{name: v, image: {reference: '127.0.0.1:1/none:1', pullPolicy: Never}}]",
+			podInstead: "volumes: [{name: v, image: {reference: '127.0.0.1:1/none:1'}}]", with: "Pending ErrImageNeverPull*", without: "Pending *",
+		},
 		"subPathExpr":   {script: "ls /w", bothPod: dir, main: field("metadata.namespace") + ", volumeMounts: [{name: v, mountPath: /w}, {name: v, mountPath: /v, subPathExpr: in-$(A)}]", with: "in-default", without: "*"},
 		"hostPath":      {script: "test -e /v/passwd && echo the machine || echo empty", bothMain: mount, pod: host("Directory"), podInstead: dir, with: "the machine", without: "empty"},
 		"hostPath.type": {see: state, script: "sleep 1000", bothMain: mount, pod: host("File"), podInstead: host("Directory"), with: "Pending *", without: "Running Running"},

@@ -149,6 +149,8 @@ type Volume struct {
 	HostPath *HostPath
 	Disk     *Disk
 	Files    *Files
+	// Image is the id of an image whose files the volume shows, read-only and without programs. Its containers hold it as their own.
+	Image string
 }
 
 // Disk is storage of Volumes. RunSandbox fails when it is not there.

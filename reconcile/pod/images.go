@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"berth/reconcile"
+	"berth/runtime"
 )
 
 // Waiting reasons of images, in Kubernetes' words.
@@ -89,4 +90,34 @@ func (p *pass) pullSecrets() []string {
 		names = append(names, s.Name)
 	}
 	return names
+}
+
+// imageVolume is a volume of an image's files. Before the image is there no sandbox is made.
+func (p *pass) imageVolume(v *corev1.Volume) runtime.Volume {
+	out := runtime.Volume{Name: v.Name}
+	if image := p.in.Images[v.Image.Reference].Image; image != nil {
+		out.Image = image.ID
+	}
+	return out
+}
+
+// haveVolumeImages tells whether the images that are volumes are there. The containers wait for what the first of the others waits for.
+func (p *pass) haveVolumeImages() bool {
+	have := true
+	for i := range p.pod.Spec.Volumes {
+		v := p.pod.Spec.Volumes[i].Image
+		if v == nil {
+			continue
+		}
+		// A volume's image is fetched by the same rules as a container's.
+		asked := &container{spec: &corev1.Container{Image: v.Reference, ImagePullPolicy: v.PullPolicy}}
+		if p.haveImage(asked) || !have {
+			continue
+		}
+		have = false
+		for _, c := range p.all() {
+			p.wait(c, asked.waiting.Reason, asked.waiting.Message)
+		}
+	}
+	return have
 }

@@ -25,7 +25,7 @@ func (p *pass) run() {
 	p.fetchImages()
 	if p.ready {
 		p.updateFiles()
-	} else if p.waitForVolumes() {
+	} else if p.waitForVolumes() || !p.haveVolumeImages() {
 		return
 	}
 	if !p.ensureSandbox() {

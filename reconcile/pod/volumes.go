@@ -45,6 +45,8 @@ func (p *pass) volume(v *corev1.Volume) (runtime.Volume, error) {
 		return runtime.Volume{Name: v.Name, HostPath: h}, nil
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
 		return p.filesVolume(v, field)
+	case v.Image != nil:
+		return p.imageVolume(v), nil
 	case claim.NameFor(p.pod, v) != "":
 		return p.claimVolume(v)
 	}

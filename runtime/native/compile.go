@@ -47,6 +47,8 @@ type attachment struct {
 	path string // inside the container
 	dir  bool
 	slot int
+	// layers are those of an image, lowest first, from which the child makes the tree.
+	layers []string
 	// source is opened by the child when it is not empty; sub is resolved inside it.
 	source, sub string
 	readOnly    bool
@@ -93,6 +95,7 @@ func compileContainer(in programInput) (*program.Builder, error) {
 	}
 	c.joinSandbox()
 	c.Call("make all mounts private", unix.SYS_MOUNT, program.Imm(0), c.String("/"), program.Imm(0), program.Imm(unix.MS_REC|unix.MS_PRIVATE))
+	c.idmap()
 	if err := c.openSources(); err != nil {
 		return nil, err
 	}

@@ -28,15 +28,37 @@ func (c *compiler) mountAttr(set uint64, userNS program.Arg) program.Arg {
 	return c.Words(program.Imm(set), program.Imm(0), program.Imm(0), userNS)
 }
 
+// idmap shows the layers of all images of the container with the pod's ids.
+func (c *compiler) idmap() {
+	if c.in.idBase == 0 || len(c.in.layers) == 0 {
+		return
+	}
+	all := c.in.layers
+	for _, a := range c.in.attachments {
+		all = append(all[:len(all):len(all)], a.layers...)
+	}
+	parent, _ := shareParent(all)
+	c.idmapLayers(parent)
+	if c.in.skeleton != "" {
+		c.idmapLayers(c.in.skeleton)
+	}
+}
+
 // openSources opens the trees that exist in the keeper's mount namespace only, while their paths can still be reached.
 func (c *compiler) openSources() error {
 	next := regSource
 	for i, a := range c.in.attachments {
-		if a.source == "" {
+		if a.source == "" && a.layers == nil {
 			continue
 		}
 		if next >= program.Registers {
 			return fmt.Errorf("cannot mount %s: more than %d volumes in memory in one container: %w", a.what, program.Registers-regSource, runtime.ErrNotSupported)
+		}
+		if a.layers != nil {
+			if err := c.mountImage(a); err != nil {
+				return err
+			}
+			a.source = c.in.root
 		}
 		const clone = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC
 		if a.sub == "" {
@@ -52,9 +74,26 @@ func (c *compiler) openSources() error {
 			c.Call("make "+a.what+" read-only", unix.SYS_MOUNT_SETATTR, program.Reg(next), c.String(""), program.Imm(unix.AT_EMPTY_PATH),
 				c.mountAttr(unix.MOUNT_ATTR_RDONLY, program.Imm(0)), program.Imm(mountAttrSize))
 		}
+		if a.layers != nil {
+			c.Call("let go of "+a.what, unix.SYS_UMOUNT2, c.String(c.in.root), program.Imm(unix.MNT_DETACH))
+		}
 		c.sources[i] = next
 		next++
 	}
+	return nil
+}
+
+// mountImage mounts an image's files where the root file system comes to stand later. Overlayfs without an upper directory wants two
+// layers: the empty directory is one more.
+func (c *compiler) mountImage(a attachment) error {
+	parent, names := shareParent(a.layers)
+	options := "lowerdir=" + strings.Join(append(names, escapeLower(c.in.root)), ":")
+	if len(options) >= maxMountOptions {
+		return fmt.Errorf("cannot mount %s: %d layers are too many: %w", a.what, len(names), runtime.ErrNotSupported)
+	}
+	c.Call("enter the layers of "+a.what, unix.SYS_CHDIR, c.String(parent))
+	c.Call("mount "+a.what, unix.SYS_MOUNT, c.String("overlay"), c.String(c.in.root), c.String("overlay"),
+		program.Imm(unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), c.String(options))
 	return nil
 }
 
@@ -70,12 +109,6 @@ func (c *compiler) rootfs() error {
 	parent, names := shareParent(c.in.layers)
 	if c.in.skeleton != "" {
 		names = append(names, escapeLower(c.in.skeleton))
-	}
-	if c.in.idBase != 0 {
-		c.idmapLayers(parent)
-		if c.in.skeleton != "" {
-			c.idmapLayers(c.in.skeleton)
-		}
 	}
 	options := "lowerdir=" + strings.Join(names, ":") + ",upperdir=" + escapeOption(c.in.upper) + ",workdir=" + escapeOption(c.in.work) + ",volatile"
 	if len(options) >= maxMountOptions {

@@ -74,8 +74,10 @@ type start struct {
 	image   runtime.Image
 	in      programInput
 	group   *cgroup.Group
-	files   []*os.File
-	held    []interface{ Close() error }
+	// layers are those of the pod's volumes that are images, by volume.
+	layers map[string][]string
+	files  []*os.File
+	held   []interface{ Close() error }
 }
 
 func (s *start) close() {
@@ -133,10 +135,30 @@ func (r *Runtime) prepareStart(ctx context.Context, sandbox sandboxRecord, cfg r
 	if cfg.Stdin && !cfg.TTY {
 		fifo = r.dirs.fifo(sandbox.Config.UID, c.at(), "in")
 	}
-	return &start{sandbox: sandbox, c: c, image: image, in: programInput{
+	layers, err := r.volumeLayers(ctx, sandbox.Config)
+	if err != nil {
+		return nil, err
+	}
+	return &start{sandbox: sandbox, c: c, image: image, layers: layers, in: programInput{
 		spec: spec, caps: caps, filter: filter, idBase: sandbox.IDBase, input: fifo, root: r.dirs.root(), layers: image.Layers, skeleton: r.dirs.skeleton(),
 		joinIPC: !sandbox.Config.HostIPC, joinNet: !sandbox.Config.HostNetwork, joinUTS: !sandbox.Config.HostNetwork,
 	}}, nil
+}
+
+// volumeLayers finds the images that a pod has as volumes.
+func (r *Runtime) volumeLayers(ctx context.Context, cfg runtime.SandboxConfig) (map[string][]string, error) {
+	layers := map[string][]string{}
+	for _, v := range cfg.Volumes {
+		if v.Image == "" {
+			continue
+		}
+		image, err := r.opts.Images.Image(ctx, v.Image)
+		if err != nil {
+			return nil, fmt.Errorf("cannot find the image of volume %q: %w", v.Name, err)
+		}
+		layers[v.Name] = image.Layers
+	}
+	return layers, nil
 }
 
 // checkMapped refuses ids that a pod's user namespace does not have.

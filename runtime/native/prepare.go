@@ -201,8 +201,12 @@ func (r *Runtime) bindVolume(uid string, s *start, m runtime.Mount) error {
 	if path.IsAbs(m.SubPath) || slices.Contains(strings.Split(m.SubPath, "/"), "..") {
 		return fmt.Errorf("cannot mount volume %q: its subPath %q leaves it", m.Volume, m.SubPath)
 	}
-	if v.EmptyDir != nil && v.EmptyDir.Memory {
+	switch {
+	case v.EmptyDir != nil && v.EmptyDir.Memory:
 		return r.bindMemory(uid, s, m)
+	case v.Image != "":
+		s.add(attachment{what: "volume " + m.Volume, path: path.Clean(m.Path), dir: true, layers: s.layers[v.Name], sub: m.SubPath})
+		return nil
 	}
 	fd, options, err := r.openVolume(uid, v, m)
 	if err != nil {

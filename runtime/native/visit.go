@@ -51,16 +51,19 @@ func Read(runDir string) ([]runtime.PodStatus, error) {
 	return list, nil
 }
 
-// ImagesInUse are the ids of the images that recorded containers run from.
+// ImagesInUse are the ids of the images that recorded containers run from, and that recorded pods have as volumes.
 func ImagesInUse(runDir string) map[string]bool {
 	used := map[string]bool{}
-	pods, err := Read(runDir)
+	pods, err := layout{run: runDir}.read()
 	if err != nil {
 		return used
 	}
 	for _, p := range pods {
-		for _, c := range p.Containers {
+		for _, c := range p.containers {
 			used[c.ImageID] = true
+		}
+		for _, v := range p.Config.Volumes {
+			used[v.Image] = true
 		}
 	}
 	return used
