@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -205,6 +206,55 @@ func TestNginxFromConfigMap(t *testing.T) {
 	if now := b.UntilReady("web", 2); !maps.Equal(harness.PIDs(next), harness.PIDs(now)) {
 		t.Errorf("pids %v, were %v", harness.PIDs(now), harness.PIDs(next))
 	}
+}
+
+// A StatefulSet and a DaemonSet follow the Secret they use: another one replaces each pod by one of its name or its place.
+func TestConfigRollsOutSets(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	const head = "apiVersion: apps/v1\nkind: %s\nmetadata: {name: %s}\nspec:\n  selector: {matchLabels: {app: %[2]s}}\n"
+	template := "  template: {metadata: {labels: {app: %s}}, spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, " +
+		run("sleep") + ", env: [{name: V, valueFrom: {secretKeyRef: {name: key, key: used}}}]}]}}\n"
+	key := func(used, other string) string {
+		return object("Secret", "key", fmt.Sprintf("stringData: {used: %s, other: %s}", used, other))
+	}
+	b.Write("sts.yaml", fmt.Sprintf(head, "StatefulSet", "db")+"  serviceName: db\n  replicas: 2\n"+fmt.Sprintf(template, "db"))
+	b.Write("ds.yaml", fmt.Sprintf(head, "DaemonSet", "agent")+fmt.Sprintf(template, "agent"))
+	b.Write("key.yaml", key("old", "x"))
+	b.Up()
+	first := append(b.UntilReady("db-", 2), b.UntilReady("agent-", 1)...)
+	value := func(p harness.Pod) string {
+		return b.CLI("exec", p.Name, "--", "sh", "-c", "echo $V").Stdout
+	}
+	b.Write("key.yaml", key("new", "x"))
+	second := func(prefix string, n int) []harness.Pod {
+		var pods []harness.Pod
+		b.UntilStatus("other pods of "+prefix, func(s harness.Status) error {
+			pods = s.PodsOf(prefix)
+			for _, p := range pods {
+				if !p.Ready || slices.ContainsFunc(first, func(o harness.Pod) bool { return o.UID == p.UID }) || value(p) != "new\n" {
+					return fmt.Errorf("%s is there, ready: %t, with %q", p.Name, p.Ready, value(p))
+				}
+			}
+			if len(pods) != n {
+				return fmt.Errorf("%d pods", len(pods))
+			}
+			return nil
+		})
+		return pods
+	}
+	now := append(second("db-", 2), second("agent-", 1)...)
+	// A key that nobody uses says nothing.
+	b.Write("key.yaml", key("new", "y"))
+	b.For(time.Second, "the pods to stay", func() error {
+		s, err := b.Look()
+		for _, p := range now {
+			if !slices.ContainsFunc(s.Pods, func(o harness.Pod) bool { return o.UID == p.UID && o.Ready }) {
+				err = fmt.Errorf("%s is gone", p.Name)
+			}
+		}
+		return err
+	})
 }
 
 // A change of an immutable ConfigMap is a fault of its file, and changes nothing.
