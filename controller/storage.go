@@ -125,15 +125,18 @@ func (c *Controller) bindClaim(ctx context.Context, a reconcile.BindClaim) (agai
 	}))
 }
 
-// boundVolume is a volume with a claim in its hands. What berth has made is as large as the claim asks.
+// boundVolume is a volume with a claim in its hands. What berth has made is as large and as shared as the claim asks.
 func boundVolume(v *corev1.PersistentVolume, pvc *corev1.PersistentVolumeClaim) *corev1.PersistentVolume {
 	n := v.DeepCopy()
 	if v.Spec.ClaimRef == nil {
 		metav1.SetMetaDataAnnotation(&n.ObjectMeta, claim.AnnotationBoundByController, "yes")
 	}
 	n.Spec.ClaimRef = claim.Reference(pvc)
-	has, wants := v.Spec.Capacity[corev1.ResourceStorage], claim.Request(pvc)
-	if claim.Made(v) && has.Cmp(wants) < 0 {
+	if !claim.Made(v) {
+		return n
+	}
+	n.Spec.AccessModes = pvc.Spec.AccessModes
+	if has, wants := v.Spec.Capacity[corev1.ResourceStorage], claim.Request(pvc); has.Cmp(wants) < 0 {
 		n.Spec.Capacity = corev1.ResourceList{corev1.ResourceStorage: wants}
 	}
 	return n

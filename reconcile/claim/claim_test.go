@@ -116,7 +116,16 @@ func TestPlan(t *testing.T) {
 			claim.Input{Claim: pvc(func(c *corev1.PersistentVolumeClaim) { c.Namespace = "other" }), Volumes: []*corev1.PersistentVolume{pv("p", "5Gi", made, heldBy(""))}},
 			"provision pvc-c1 for PersistentVolumeClaim/other/data\nPersistentVolumeClaim/other/data: ProvisioningSucceeded: Successfully provisioned volume pvc-c1",
 		},
-		"its own data of before":      {claim.Input{Claim: pvc(), Volumes: []*corev1.PersistentVolume{pv("m", "5Gi"), pv("old", "1Gi", made, heldBy("c0"))}}, "bind data to old"},
+		"its own data of before": {claim.Input{Claim: pvc(), Volumes: []*corev1.PersistentVolume{pv("m", "5Gi"), pv("old", "1Gi", made, heldBy("c0"))}}, "bind data to old"},
+		"its own data of before, shared otherwise": {
+			claim.Input{
+				Claim: pvc(func(c *corev1.PersistentVolumeClaim) {
+					c.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
+				}),
+				Volumes: []*corev1.PersistentVolume{pv("old", "5Gi", made, heldBy("c0"))},
+			},
+			"bind data to old",
+		},
 		"its data is being deleted":   {claim.Input{Claim: pvc(), Volumes: []*corev1.PersistentVolume{pv("old", "5Gi", made, heldBy("c0"), func(v *corev1.PersistentVolume) { ending(v) })}}, provision},
 		"reserved and too small":      {claim.Input{Claim: pvc(), Volumes: []*corev1.PersistentVolume{pv("mine", "1Gi", heldBy(""))}}, "data: VolumeMismatch: Cannot bind PersistentVolume \"mine\" to requested PersistentVolumeClaim: requested PV is too small\nupdate status"},
 		"only what does not fit":      {claim.Input{Claim: pvc(), Volumes: []*corev1.PersistentVolume{pv("s", "1Gi")}}, "data: ProvisioningFailed: storageclass.storage.k8s.io \"disk\" not found: its volumes are those that files declare, and none that is free fits this claim\nupdate status"},

@@ -61,7 +61,8 @@ func (p *pass) reserved() *corev1.PersistentVolume {
 			}
 			continue
 		}
-		fits := p.mismatch(v) == "" || Made(v) && tooSmall(v, p.Claim) && p.mismatchBeyondSize(v) == ""
+		// A directory of ours is as large and as shared as its claim says.
+		fits := p.mismatch(v) == "" || Made(v) && classOf(v) == p.class()
 		if fits && (best == nil || best.CreationTimestamp.Before(&v.CreationTimestamp)) {
 			best = v
 		}
@@ -97,16 +98,11 @@ func (p *pass) smallest() *corev1.PersistentVolume {
 
 // mismatch is why a volume does not satisfy the claim, in Kubernetes' words.
 func (p *pass) mismatch(v *corev1.PersistentVolume) string {
-	if v.DeletionTimestamp == nil && tooSmall(v, p.Claim) {
-		return "requested PV is too small"
-	}
-	return p.mismatchBeyondSize(v)
-}
-
-func (p *pass) mismatchBeyondSize(v *corev1.PersistentVolume) string {
 	switch {
 	case v.DeletionTimestamp != nil:
 		return "the volume is marked for deletion"
+	case tooSmall(v, p.Claim):
+		return "requested PV is too small"
 	case classOf(v) != p.class():
 		return "storageClassName does not match"
 	case isBlock(v.Spec.VolumeMode) != isBlock(p.Claim.Spec.VolumeMode):
