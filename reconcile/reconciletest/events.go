@@ -29,8 +29,10 @@ func (w *world) happenSomething() {
 		w.edit()
 	case n < 54:
 		w.ask()
-	case n < 61:
+	case n < 58:
 		w.editWishes()
+	case n < 61:
+		w.editStorage()
 	case n < 69:
 		w.crash()
 	case n < 71:
@@ -210,6 +212,7 @@ func (w *world) editWishes() {
 	w.tags++
 	kind := pick(w, imageGood, imageSlow, imageCrash, imageDone)
 	wish := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}, Spec: w.podSpec(fmt.Sprintf("%s:%d", kind, w.tags))}
+	w.withStorage(wish)
 	switch had, i := find(w.wishes, name); {
 	case i < 0:
 		w.wishes = append(w.wishes, wish)

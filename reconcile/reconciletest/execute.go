@@ -52,6 +52,8 @@ func (w *world) execute(a reconcile.Action) error {
 	case reconcile.UpdateStatus:
 		w.updateStatus(a)
 	case reconcile.RecordEvent:
+	case reconcile.ProvisionVolume, reconcile.BindClaim, reconcile.UnbindVolume, reconcile.RemoveClaim, reconcile.RemoveVolume:
+		return w.executeStorage(a)
 	case reconcile.PullImage:
 		w.pull(a)
 	case reconcile.RunSandbox, reconcile.UpdateFiles, reconcile.StartContainer, reconcile.RunHook, reconcile.SignalContainer,
@@ -210,6 +212,9 @@ func (w *world) updateStatus(a reconcile.UpdateStatus) {
 			o.TypeMeta, o.ObjectMeta, o.Spec = p.TypeMeta, p.ObjectMeta, p.Spec
 			w.putPod(i, o)
 			w.enqueueOwner(o)
+			if len(o.Spec.Volumes) > 0 {
+				w.podMattersTo(o)
+			}
 		}
 	case reconcile.Object:
 		w.updateObjectStatus(o)

@@ -90,21 +90,11 @@ func (w *world) plan(k reconcile.Key) (reconcile.Plan, bool) {
 
 func (w *world) podInput(p *corev1.Pod) pod.Input {
 	in := pod.Input{
-		Pod: withoutClaims(p), Images: w.images, Memory: *w.memoryOf(p.UID), Now: w.clock.wall,
+		Pod: p, Claims: w.claimsOf(p), Images: w.images, Memory: *w.memoryOf(p.UID), Now: w.clock.wall,
 		Node: pod.Node{Name: "sim", HostIP: "192.0.2.1", CPUs: 2, Memory: 1 << 30},
 	}
 	in.Observed, in.Probes = w.observe(p.UID)
 	return in
-}
-
-// withoutClaims is a pod whose claims are no matter of the machine: in this world they are always bound.
-func withoutClaims(p *corev1.Pod) *corev1.Pod {
-	if len(p.Spec.Volumes) == 0 {
-		return p
-	}
-	n := *p
-	n.Spec.Volumes = nil
-	return &n
 }
 
 func (w *world) observe(uid types.UID) (*runtime.PodStatus, map[string]pod.Probe) {

@@ -55,6 +55,7 @@ func (w *world) checkIdlePod(p *corev1.Pod) {
 	if owner := ownerUID(p.OwnerReferences); owner != "" && p.DeletionTimestamp == nil && w.setByUID(owner) == nil && w.objectByUID(owner) == nil {
 		w.fail("pod %s has lost its owner and lives", describe(p))
 	}
+	w.checkWaiting(p)
 	l := w.mainOf(p)
 	truth := l != nil && l.running && l.ready
 	if reported := reportedReady(p); reported != truth {

@@ -48,6 +48,7 @@ func kinds() []*kind {
 		replicationControllers(),
 		statefulSets(),
 		claims(),
+		persistentVolumes(),
 		daemonSets(),
 		cronJobs(),
 		jobs(),
@@ -197,6 +198,9 @@ func (w *world) enqueueAbove(o reconcile.Object) {
 	for _, r := range o.GetOwnerReferences() {
 		w.enqueue(key(r.Kind, r.Name))
 	}
+	if isStorage(o) {
+		w.storageDue(o)
+	}
 }
 
 func (w *world) updateObject(o reconcile.Object) {
@@ -238,6 +242,10 @@ func (w *world) deleteObject(a reconcile.DeleteObject) {
 	}
 	if k := w.kindOf(o); k != nil && k.lost != nil {
 		k.lost(w, o)
+	}
+	if isStorage(o) {
+		w.endStorage(a.Key)
+		return
 	}
 	w.drop(i)
 }

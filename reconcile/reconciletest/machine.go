@@ -114,7 +114,13 @@ func (w *world) runSandbox(a reconcile.RunSandbox) error {
 			w.fail("pod %s is made while another one of its name is there", a.Pod)
 		}
 	}
+	if p := w.podByUID(types.UID(a.Config.UID)); p != nil {
+		w.checkClaimed(p)
+	}
 	_, err := w.fake.RunSandbox(background, a.Config)
+	if errors.Is(err, runtime.ErrNotFound) {
+		w.fail("pod %s begins without its data: %v", a.Pod, err)
+	}
 	w.enqueue(a.Pod)
 	return err
 }
@@ -281,6 +287,7 @@ func (w *world) forget(a reconcile.ForgetPod) {
 	if slices.ContainsFunc(w.objects, func(o reconcile.Object) bool { return ownerUID(o.GetOwnerReferences()) == p.UID }) {
 		w.enqueue(gcKey)
 	}
+	w.podMattersTo(p)
 	delete(w.memory, a.UID)
 	delete(w.born, a.UID)
 	delete(w.timers, a.Pod)

@@ -55,9 +55,15 @@ func statefulSets() *kind {
 func claims() *kind {
 	return &kind{
 		name: reconcile.KindPersistentVolumeClaim,
+		plan: func(w *world, o reconcile.Object) reconcile.Plan {
+			return w.planClaim(o.(*corev1.PersistentVolumeClaim))
+		},
+		idle: func(w *world, o reconcile.Object) { w.checkIdleClaim(o.(*corev1.PersistentVolumeClaim)) },
 		lost: func(w *world, o reconcile.Object) {
-			set := o.GetLabels()["app"]
-			alive := false
+			set, alive := o.GetLabels()["app"], false
+			if set == "" {
+				return // a pod's own goes with it
+			}
 			for _, s := range w.objects {
 				alive = alive || s.GetName() == set && reconcile.KeyOf(s).Kind == reconcile.KindStatefulSet
 			}

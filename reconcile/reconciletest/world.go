@@ -66,7 +66,8 @@ type world struct {
 	asked    map[string]asked // by pod and image: what this controller last asked for
 	born     map[types.UID]int
 	arrived  map[string]time.Duration // by image: when it last came
-	killIn   int                      // the controller dies before so many more actions
+	data     storage
+	killIn   int // the controller dies before so many more actions
 
 	named, tags                int
 	passes, actions, scheduled int
@@ -133,6 +134,7 @@ func newWorld(seed uint64, tracing bool) *world {
 		tries:    map[types.UID]int{},
 		used:     map[types.UID]map[string]bool{},
 		reworded: map[types.UID]time.Time{},
+		data:     newStorage(),
 
 		retention: map[string]retention{},
 		tracing:   tracing,
