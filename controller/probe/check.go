@@ -23,6 +23,8 @@ type Known struct {
 // watched is an attempt of a container that is probed.
 type watched struct {
 	target Target
+	// born is when it was started. It carries the reading of the clock that nobody sets: one that is set back stops no probe.
+	born   time.Time
 	checks []*check
 
 	started, ready bool
@@ -49,9 +51,10 @@ type check struct {
 }
 
 // newWatched begins with what is known of the attempt. Without anything known it has just been started.
-func newWatched(t Target) *watched {
+func newWatched(t Target, now time.Time) *watched {
 	c := t.Container
-	w := &watched{target: t, started: c.StartupProbe == nil, ready: c.ReadinessProbe == nil}
+	age := max(0, now.Sub(t.StartedAt)) // less than nothing: the clock was set back meanwhile
+	w := &watched{target: t, born: now.Add(-age), started: c.StartupProbe == nil, ready: c.ReadinessProbe == nil}
 	if k := t.Known; k != nil && k.Attempt == t.Attempt {
 		w.started, w.ready, w.readySince = w.started || k.Started, w.ready || k.Ready, k.ReadySince
 	}
@@ -90,7 +93,7 @@ func (c *check) period() time.Duration { return secondsOf(max(c.spec.PeriodSecon
 
 // earliest is when the container may be asked first.
 func (c *check) earliest() time.Time {
-	return c.on.target.StartedAt.Add(secondsOf(c.spec.InitialDelaySeconds))
+	return c.on.born.Add(secondsOf(c.spec.InitialDelaySeconds))
 }
 
 func secondsOf(n int32) time.Duration { return time.Duration(n) * time.Second }

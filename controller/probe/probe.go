@@ -192,7 +192,7 @@ func (p *Prober) tell(t *Target, kind pod.ProbeKind, res result, message string,
 
 // watch begins to probe an attempt of a container.
 func (p *Prober) watch(t Target) *watched {
-	w := newWatched(t)
+	w := newWatched(t, p.opts.Clock.Now())
 	p.scheduleAll(w)
 	return w
 }

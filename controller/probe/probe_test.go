@@ -219,6 +219,9 @@ func TestProber(t *testing.T) {
 			container: probing(startup(0, 10, 1, 3), readiness(0, 10, 1, 3)), age: 63 * s, run: 5 * s,
 			asked: []string{"startup@0", "readiness@0"}, told: []string{"0 started ", "0 started ready "},
 		},
+		"the clock was set back before berth began anew": {
+			container: probing(liveness(0, 10, 1, 3)), age: -time.Hour, run: 21 * s, first: "started ready ", asked: []string{"liveness@10", "liveness@20"},
+		},
 		"no probes": {container: probing(), run: time.Hour, first: "no probes"},
 	}
 	for name, tt := range tests {
