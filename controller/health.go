@@ -61,8 +61,8 @@ func (c *Controller) recallHooks(uid types.UID, running map[string]*runtime.Cont
 		if run, ok := c.memory.get(uid).Hooks[id]; ok && run.Attempt == s.Attempt {
 			continue
 		}
-		if k := known[name]; k.Hooked && k.Attempt == s.Attempt {
-			c.memory.hook(uid, id, reconcile.HookRun{Attempt: s.Attempt, Began: s.StartedAt, Done: true})
+		if k := known[name]; !k.HookedAt.IsZero() && k.Attempt == s.Attempt {
+			c.memory.hook(uid, id, reconcile.HookRun{Attempt: s.Attempt, Began: s.StartedAt, Ended: k.HookedAt})
 		}
 	}
 }
@@ -96,7 +96,7 @@ func hooked(spec *corev1.Container, attempt uint32, m reconcile.PodMemory) bool 
 		return true
 	}
 	run, ok := m.Hooks[reconcile.HookID{Container: spec.Name, Kind: reconcile.PostStart}]
-	return ok && run.Attempt == attempt && run.Done && run.Failure == ""
+	return ok && run.Attempt == attempt && run.Done() && run.Failure == ""
 }
 
 func (c *Controller) target(p *corev1.Pod, spec *corev1.Container, o *runtime.PodStatus) probe.Target {
@@ -128,14 +128,14 @@ func (c *Controller) keepKnown(uid types.UID) {
 		known[name] = store.Known{Attempt: k.Attempt, Started: k.Started, Ready: k.Ready, ReadySince: k.ReadySince}
 	}
 	for id, run := range c.memory.get(uid).Hooks {
-		if id.Kind != reconcile.PostStart || !run.Done || run.Failure != "" {
+		if id.Kind != reconcile.PostStart || !run.Done() || run.Failure != "" {
 			continue
 		}
 		if k := known[id.Container]; k.Attempt <= run.Attempt {
 			if k.Attempt < run.Attempt {
 				k = store.Known{Attempt: run.Attempt}
 			}
-			k.Hooked = true
+			k.HookedAt = run.Ended
 			known[id.Container] = k
 		}
 	}

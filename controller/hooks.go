@@ -104,7 +104,7 @@ func (c *Controller) runHook(ctx context.Context, a reconcile.RunHook) {
 			})
 			err = nil
 		}
-		if run.Done = true; err != nil {
+		if run.Ended = c.opts.Clock.Now(); err != nil {
 			run.Failure = err.Error()
 		}
 		c.memory.hook(a.UID, id, run)

@@ -70,8 +70,12 @@ func (m *memory) signalled(uid types.UID, container string, s reconcile.Signalle
 	})
 }
 
+// hook remembers a run. That of an earlier attempt, which ended late, does not replace a later one's.
 func (m *memory) hook(uid types.UID, id reconcile.HookID, run reconcile.HookRun) {
 	m.change(uid, func(p *reconcile.PodMemory) {
+		if had, ok := p.Hooks[id]; ok && had.Attempt > run.Attempt {
+			return
+		}
 		p.Hooks = maps.Clone(p.Hooks)
 		if p.Hooks == nil {
 			p.Hooks = map[reconcile.HookID]reconcile.HookRun{}

@@ -46,11 +46,14 @@ type HookID struct {
 // HookRun is a hook that was begun for an attempt of its container.
 type HookRun struct {
 	Attempt uint32
-	Began   time.Time
-	// Done tells that it has come to its end; Failure is why not well, "" otherwise.
-	Done    bool
+	// Ended is zero while it runs.
+	Began, Ended time.Time
+	// Failure is why it did not end well, "" otherwise.
 	Failure string
 }
+
+// Done tells that the hook has come to its end.
+func (r HookRun) Done() bool { return !r.Ended.IsZero() }
 
 // Signalled is the stop signal that an attempt of a container was sent, and when.
 type Signalled struct {

@@ -15,14 +15,12 @@ type Known struct {
 	Ready   bool   `json:"ready,omitempty"`
 	// ReadySince is when it last became ready.
 	ReadySince time.Time `json:"readySince,omitzero"`
-	// Hooked tells that its postStart hook is done.
-	Hooked bool `json:"hooked,omitempty"`
+	// HookedAt is when its postStart hook was done.
+	HookedAt time.Time `json:"hookedAt,omitzero"`
 }
 
 func (k Known) equal(o Known) bool {
-	same := k.ReadySince.Equal(o.ReadySince)
-	k.ReadySince, o.ReadySince = time.Time{}, time.Time{}
-	return same && k == o
+	return k.Attempt == o.Attempt && k.Started == o.Started && k.Ready == o.Ready && k.ReadySince.Equal(o.ReadySince) && k.HookedAt.Equal(o.HookedAt)
 }
 
 // SetKnown remembers what is known of a Pod's containers, by name, until the Pod is deleted. known is not changed later. A Pod that is not

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"berth/reconcile"
 	"berth/runtime"
 )
 
@@ -119,8 +120,14 @@ func (p *pass) trueSince(kind corev1.PodConditionType) time.Time {
 			}
 		}
 		for _, c := range p.all() {
-			if c.last != nil && c.last.State == runtime.Running && c.last.StartedAt.After(since) {
+			if c.last == nil || c.last.State != runtime.Running {
+				continue
+			}
+			if c.last.StartedAt.After(since) {
 				since = c.last.StartedAt
+			}
+			if hook, ok := p.hook(c, reconcile.PostStart); ok && hook.Ended.After(since) {
+				since = hook.Ended
 			}
 		}
 	}

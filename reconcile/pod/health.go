@@ -45,7 +45,7 @@ func (p *pass) settlesIn(c *container) bool {
 		return c.begun && postStart(c) != nil
 	}
 	run, begun := p.hook(c, reconcile.PostStart)
-	return !begun || !run.Done || run.Failure != ""
+	return !begun || !run.Done() || run.Failure != ""
 }
 
 // lookAfter runs the hook of a container that has just been started, and ends one whose hook or whose probes say so.
@@ -56,7 +56,7 @@ func (p *pass) lookAfter(c *container) {
 		case !begun:
 			p.runHook(c, reconcile.PostStart, postStart(c), 0)
 			return
-		case !hook.Done:
+		case !hook.Done():
 			return
 		case hook.Failure != "":
 			p.wait(c, reasonPostStart, hook.Failure)

@@ -39,8 +39,8 @@ func hooked(in *pod.Input, name string, kind reconcile.HookKind, since time.Dura
 	in.Memory.Hooks[reconcile.HookID{Container: name, Kind: kind}] = run
 }
 
-func done(r *reconcile.HookRun)   { r.Done = true }
-func failed(r *reconcile.HookRun) { r.Done, r.Failure = true, "no such host" }
+func done(r *reconcile.HookRun)   { r.Ended = now }
+func failed(r *reconcile.HookRun) { r.Ended, r.Failure = now, "no such host" }
 
 func signalled(in *pod.Input, name string, since time.Duration) {
 	if in.Memory.Signalled == nil {

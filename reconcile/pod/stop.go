@@ -83,7 +83,7 @@ func (p *pass) end(c *container, e ending) {
 		case preStop(c) != nil && !begun:
 			p.note(false, "Killing", e.message)
 			p.runHook(c, reconcile.PreStop, preStop(c), left)
-		case begun && !hook.Done, !e.turn:
+		case begun && !hook.Done(), !e.turn:
 		default:
 			p.signal(c, e)
 		}

@@ -178,7 +178,7 @@ func (w *world) setStrategy(d *appsv1.Deployment) {
 
 func (w *world) template(app string) corev1.PodTemplateSpec {
 	w.tags++
-	kind := pick(w, imageGood, imageGood, imageGood, imageGood, imageSlow, imageSlow, imageNever, imageCrash, imageBad, imageMissing, imageDone)
+	kind := pick(w, imageGood, imageGood, imageGood, imageGood, imageSlow, imageSlow, imageNever, imageCrash, imageBad, imageMissing, imageDone, imageSick)
 	t := corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": app}},
 		Spec:       w.podSpec(fmt.Sprintf("%s:%d", kind, w.tags)),
@@ -203,6 +203,7 @@ func (w *world) podSpec(image string) corev1.PodSpec {
 	if w.rng.IntN(6) == 0 {
 		spec.InitContainers = append(spec.InitContainers, corev1.Container{Name: "side", Image: imageGood + ":0", Command: []string{"stubborn"}, RestartPolicy: &always})
 	}
+	w.addHooks(&spec)
 	return spec
 }
 
@@ -284,8 +285,10 @@ func (w *world) setClock() {
 // anything is decided above them, as the controller does.
 func (w *world) restart() {
 	w.killIn = 0
+	memory := w.memory
 	w.images, w.memory, w.timers, w.due = map[string]reconcile.ImageState{}, map[types.UID]*reconcile.PodMemory{}, map[reconcile.Key]time.Duration{}, nil
 	w.ends, w.asked = map[types.UID]ending{}, map[string]asked{}
+	w.keepHooks(memory)
 	w.pods, w.stale = nil, true
 	for _, m := range w.fake.Pods() {
 		p := w.carried(m)

@@ -111,7 +111,11 @@ func (w *world) observe(uid types.UID) (*runtime.PodStatus, map[string]pod.Probe
 		if probes == nil {
 			probes = map[string]pod.Probe{}
 		}
-		probes[c.Name] = pod.Probe{Started: true, Ready: l.ready}
+		v := pod.Probe{Started: true, Ready: l.ready}
+		if l.sick {
+			v.Failed = pod.Liveness
+		}
+		probes[c.Name] = v
 	}
 	return &status, probes
 }

@@ -23,6 +23,7 @@ const (
 	imageBad     = "bad"     // cannot be started
 	imageMissing = "missing" // cannot be pulled
 	imageDone    = "done"    // ends well after some seconds
+	imageSick    = "sick"    // fails its liveness probe after some seconds
 )
 
 func kindOf(ref string) string {
@@ -34,6 +35,7 @@ func kindOf(ref string) string {
 type life struct {
 	attempt       uint32
 	probed, ready bool
+	sick          bool          // its liveness probe has failed
 	readySince    time.Time     // on the wall
 	readyFor      time.Duration // the moment it became ready, in time that really passes
 	startedAt     time.Time     // on the wall: that is what planners know of a run's length
@@ -154,7 +156,7 @@ func (w *world) began(a reconcile.StartContainer, status runtime.ContainerStatus
 		w.lives[k], w.stale = l, true
 	}
 	l.attempt, l.running, l.probed, l.ready, l.excused, l.doubtful = status.Attempt, true, false, true, false, false
-	l.startedAt, l.readySince, l.readyFor = w.clock.wall, w.clock.wall, w.clock.since
+	l.startedAt, l.readySince, l.readyFor, l.sick = w.clock.wall, w.clock.wall, w.clock.since, false
 	if !ok || status.State == runtime.Exited {
 		w.note(l)
 		return
@@ -173,6 +175,18 @@ func (w *world) began(a reconcile.StartContainer, status runtime.ContainerStatus
 		})
 	case imageNever:
 		l.probed, l.ready = true, false
+	case imageGood:
+		l.ready = !w.hooked(uid, name)
+	case imageSick:
+		l.probed = true
+		w.later(after, func() {
+			if still() {
+				w.say("container %s of %s fails its liveness probe", name, uid)
+				l.ready, l.sick = false, true
+				w.enqueueUID(uid)
+				w.disturb(uid)
+			}
+		})
 	case imageCrash, imageDone:
 		code := 1
 		if kindOf(a.Config.Image) == imageDone {
@@ -189,35 +203,6 @@ func (w *world) began(a reconcile.StartContainer, status runtime.ContainerStatus
 			}
 		})
 	}
-}
-
-// runHook lets a hook take its time, and sometimes fail.
-func (w *world) runHook(a reconcile.RunHook) {
-	id := reconcile.HookID{Container: a.Container, Kind: a.Kind}
-	m := w.memoryOf(a.UID)
-	if run, ok := m.Hooks[id]; ok && run.Attempt == a.Attempt {
-		w.fail("the %s hook of container %s of pod %s is begun twice", a.Kind, a.Container, a.Pod)
-	}
-	if m.Hooks == nil {
-		m.Hooks = map[reconcile.HookID]reconcile.HookRun{}
-	}
-	run := reconcile.HookRun{Attempt: a.Attempt, Began: w.clock.wall}
-	m.Hooks[id] = run
-	took := time.Duration(w.rng.IntN(10000)) * time.Millisecond
-	if a.Timeout > 0 {
-		took = min(took, a.Timeout)
-	}
-	if w.rng.IntN(8) == 0 {
-		run.Failure = "it failed"
-	}
-	w.later(took, func() {
-		if w.memory[a.UID] != m {
-			return // the controller that waited for it is gone
-		}
-		run.Done = true
-		m.Hooks[id] = run
-		w.enqueueUID(a.UID)
-	})
 }
 
 // signal asks the program to end: some do at once, some take their time, some have to be killed.

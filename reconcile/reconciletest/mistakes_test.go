@@ -33,6 +33,7 @@ var knownMistakes = []mistake{
 	{"back-off never reset", "pod/backoff.go", `return c.last.FinishedAt.Sub(c.last.StartedAt) > forgivenAfter`, `return reconcile.Wrong("back-off never reset") == 0 && c.last.FinishedAt.Sub(c.last.StartedAt) > forgivenAfter`},
 	{"back-off does not grow", "pod/backoff.go", `max(firstBackoff, 2*d)`, `max(firstBackoff, time.Duration(2-reconcile.Wrong("back-off does not grow"))*d)`},
 	{"grace ignored", "pod/stop.go", "left > 0 {\n\t\tp.again(left)\n\t\tswitch", "left > 0 && reconcile.Wrong(\"grace ignored\") == 0 {\n\t\tp.again(left)\n\t\tswitch"},
+	{"hooks not waited for", "pod/health.go", `return !begun || !run.Done() || run.Failure != ""`, `return reconcile.Wrong("hooks not waited for") == 0 && (!begun || !run.Done() || run.Failure != "")`},
 	{"deleted pods live on", "pod/pod.go", `case in.Pod.DeletionTimestamp != nil:`, `case in.Pod.DeletionTimestamp != nil && reconcile.Wrong("deleted pods live on") == 0:`},
 	{"status flaps", "pod/conditions.go", `if s.Conditions[i].Status == c.Status &&`, `if reconcile.Wrong("status flaps") == 0 && s.Conditions[i].Status == c.Status &&`},
 	{"history forgets what it would go back to", "deployment/plan.go", `&& !unsettled && !r.needed(v)`, `&& !unsettled && (reconcile.Wrong("history forgets what it would go back to") == 1 || !r.needed(v))`},
