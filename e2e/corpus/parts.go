@@ -15,26 +15,29 @@ import (
 
 // parts reads from a manifest what the images that it names have to do.
 func parts(manifest []byte) (map[string]*images.StandIn, error) {
-	out := map[string]*images.StandIn{}
+	out, stay := map[string]*images.StandIn{}, map[string][][]string{}
 	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifest), 4096)
 	for {
 		var doc map[string]any
 		if err := decoder.Decode(&doc); errors.Is(err, io.EOF) {
+			for image, s := range out {
+				s.Stays = stay[image]
+			}
 			return out, nil
 		} else if err != nil {
 			return nil, err
 		}
 		kind, _ := doc["kind"].(string)
-		find(doc, kind, out)
+		find(doc, kind, out, stay)
 	}
 }
 
 // find looks for pod specs at any depth.
-func find(v any, kind string, out map[string]*images.StandIn) {
+func find(v any, kind string, out map[string]*images.StandIn, stay map[string][][]string) {
 	switch v := v.(type) {
 	case []any:
 		for _, item := range v {
-			find(item, kind, out)
+			find(item, kind, out, stay)
 		}
 	case map[string]any:
 		if own, ok := v["kind"].(string); ok && v["apiVersion"] != nil {
@@ -43,24 +46,25 @@ func find(v any, kind string, out map[string]*images.StandIn) {
 		if _, ok := v["containers"].([]any); ok {
 			var spec corev1.PodSpec
 			if data, err := json.Marshal(v); err == nil && json.Unmarshal(data, &spec) == nil {
-				addSpec(&spec, kind, out)
+				addSpec(&spec, kind, out, stay)
 				return
 			}
 		}
 		for _, item := range v {
-			find(item, kind, out)
+			find(item, kind, out, stay)
 		}
 	}
 }
 
-func addSpec(spec *corev1.PodSpec, kind string, out map[string]*images.StandIn) {
+func addSpec(spec *corev1.PodSpec, kind string, out map[string]*images.StandIn, stay map[string][][]string) {
 	nonRoot := func(c *corev1.Container) bool {
 		own, pod := c.SecurityContext, spec.SecurityContext
 		asked := own != nil && own.RunAsNonRoot != nil && *own.RunAsNonRoot || pod != nil && pod.RunAsNonRoot != nil && *pod.RunAsNonRoot
 		named := own != nil && own.RunAsUser != nil || pod != nil && pod.RunAsUser != nil
 		return asked && !named
 	}
-	add := func(c *corev1.Container, ends bool) {
+	var here [][]string // of init containers
+	add := func(c *corev1.Container, init, ends bool) {
 		s := out[c.Image]
 		if s == nil {
 			s = &images.StandIn{}
@@ -69,10 +73,19 @@ func addSpec(spec *corev1.PodSpec, kind string, out map[string]*images.StandIn) 
 		if len(c.Command) > 0 {
 			s.Commands = append(s.Commands, c.Command[0])
 		}
-		if line := slices.Concat(c.Command, c.Args); ends && len(line) > 0 {
+		line := slices.Concat(c.Command, c.Args)
+		if len(line) == 0 {
+			line = []string{"/standin"}
+		}
+		switch {
+		case ends && init:
+			if here = append(here, line); count(here, line) > count(s.First, line) {
+				s.First = append(s.First, line)
+			}
+		case ends:
 			s.Ends = append(s.Ends, line)
-		} else if ends {
-			s.Ends = append(s.Ends, []string{"/standin"})
+		default:
+			stay[c.Image] = append(stay[c.Image], line)
 		}
 		if c.WorkingDir != "" {
 			s.WorkDir = c.WorkingDir
@@ -87,11 +100,21 @@ func addSpec(spec *corev1.PodSpec, kind string, out map[string]*images.StandIn) 
 	}
 	for i := range spec.InitContainers {
 		c := &spec.InitContainers[i]
-		add(c, c.RestartPolicy == nil)
+		add(c, true, c.RestartPolicy == nil)
 	}
 	for i := range spec.Containers {
-		add(&spec.Containers[i], kind == "Job" || kind == "CronJob")
+		add(&spec.Containers[i], false, kind == "Job" || kind == "CronJob")
 	}
+}
+
+func count(lines [][]string, line []string) int {
+	n := 0
+	for _, l := range lines {
+		if slices.Equal(l, line) {
+			n++
+		}
+	}
+	return n
 }
 
 // addHandlers adds what probes and hooks ask for.

@@ -13,12 +13,14 @@ import (
 
 // StandIn says what an image shall look like and do in the place of one that is not to be had.
 type StandIn struct {
-	// Commands are the programs that are called by name or path; Ends the command lines that end by themselves.
+	// Commands are the programs that are called by name or path.
 	Commands []string
-	Ends     [][]string
-	Ports    []int
-	WorkDir  string
-	User     string
+	// Ends are the command lines that end by themselves; First those that do so once for each time they stand here, counted in each pod: init
+	// containers, whose pods may run the same for ever. Stays are those that go on, whatever Ends says.
+	Ends, First, Stays [][]string
+	Ports              []int
+	WorkDir            string
+	User               string
 }
 
 // StandInBase builds the layer that all stand-ins share. It needs Go.
@@ -54,7 +56,7 @@ func (s StandIn) Image(base v1.Image) (v1.Image, error) {
 			t.link(c, "/standin")
 		}
 	}
-	part, err := json.Marshal(map[string]any{"Ports": s.Ports, "Ends": s.Ends})
+	part, err := json.Marshal(map[string]any{"Ports": s.Ports, "Ends": s.Ends, "First": s.First, "Stays": s.Stays})
 	if err != nil {
 		return nil, err
 	}

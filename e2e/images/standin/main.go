@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"math/big"
 	"net"
@@ -22,13 +23,14 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // Part is what one image has to do.
 type Part struct {
 	Ports []int // answered with and without TLS
-	// Ends are command lines that end by themselves; the last words may be missing where the image itself gives the first.
-	Ends [][]string
+	// Ends are command lines that end by themselves, First those that do so once for each time they stand here, in each pod; Stays go on.
+	Ends, First, Stays [][]string
 }
 
 func main() {
@@ -49,9 +51,37 @@ func main() {
 }
 
 func (p *Part) ends(args []string) bool {
-	return slices.ContainsFunc(p.Ends, func(line []string) bool {
-		return len(line) > 0 && (same(line, args) || same(line, args[1:]))
-	})
+	this := func(line []string) bool { return len(line) > 0 && (same(line, args) || same(line, args[1:])) }
+	if i := slices.IndexFunc(p.First, this); i >= 0 {
+		times := 0
+		for _, line := range p.First {
+			if slices.Equal(line, p.First[i]) {
+				times++
+			}
+		}
+		if !slices.ContainsFunc(p.Stays, this) || starts(p.First[i]) <= times {
+			return true
+		}
+	}
+	return slices.ContainsFunc(p.Ends, this) && !slices.ContainsFunc(p.Stays, this)
+}
+
+// starts counts the starts of a command line in this pod: in a semaphore, which lives as long as the pod's IPC namespace.
+func starts(line []string) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(strings.Join(line, "\x00"))) // never fails
+	const create, getValue = 0o1666, 12                // IPC_CREAT and the mode; GETVAL
+	id, _, errno := syscall.Syscall(syscall.SYS_SEMGET, uintptr(h.Sum32()|1), 1, create)
+	if errno != 0 {
+		return 0
+	}
+	up := struct {
+		number         uint16
+		value, options int16
+	}{value: 1}
+	_, _, _ = syscall.Syscall(syscall.SYS_SEMOP, id, uintptr(unsafe.Pointer(&up)), 1) // what fails counts as the first
+	n, _, _ := syscall.Syscall(syscall.SYS_SEMCTL, id, 0, getValue)
+	return int(n)
 }
 
 // same compares words; one with a variable in it stands for any.
