@@ -56,8 +56,10 @@ func (w *world) happenSomething() {
 	case n < 93:
 		w.killIn = 1 + w.rng.IntN(12)
 		w.say("EVENT the controller will be killed after %d actions", w.killIn-1)
-	case n < 97:
+	case n < 96:
 		w.setClock()
+	case n < 97:
+		w.reboot()
 	default:
 		w.say("EVENT everything is looked at again")
 		w.enqueue(w.everything()...)
@@ -317,6 +319,14 @@ func (w *world) restart() {
 	for _, p := range slices.Clone(w.pods) {
 		w.pass(podKey(p))
 	}
+}
+
+// reboot takes away what lives for one boot: every pod. What was counted, and images, stay.
+func (w *world) reboot() {
+	w.say("EVENT the machine is rebooted")
+	w.fake.Reboot()
+	clear(w.lives)
+	w.restart()
 }
 
 // carried reads the Pod that the machine carries. The same label was read before, mostly.

@@ -62,7 +62,7 @@ var knownMistakes = []mistake{
 	{"a Job finishes before its pods", "job/decide.go", "p.active = nil\n\tif p.terminating > 0 {", "p.active = nil\n\tif p.terminating > 0 && reconcile.Wrong(\"a Job finishes before its pods\") == 0 {"},
 	{"Forbid ignored", "cronjob/cronjob.go", `if len(p.active) > 0 && spec`, `if len(p.active) > 0 && reconcile.Wrong("Forbid ignored") == 0 && spec`},
 	{"missed times all run", "cronjob/schedule.go", `return time.Unix(hi, 0)`, `return time.Unix(hi, 0).Add(time.Duration(reconcile.Wrong("missed times all run")) * first.Sub(time.Unix(hi, 0)))`},
-	{"a time used twice", "cronjob/cronjob.go", `at.After(p.last) {`, `at.After(p.last) && reconcile.Wrong("a time used twice") == 0 {`},
+	{"a time used twice", "cronjob/cronjob.go", `if !at.IsZero() && (`, `if !at.IsZero() && reconcile.Wrong("a time used twice") == 0 && (`},
 	{"one Job more in the history", "cronjob/cronjob.go", `len(list)-int(*limit)`, `len(list)-int(*limit)-reconcile.Wrong("one Job more in the history")`},
 	{"a volume for two claims", "claim/match.go", `if v.Spec.ClaimRef != nil || refusal(v) != ""`, `if v.Spec.ClaimRef != nil && reconcile.Wrong("a volume for two claims") == 0 || refusal(v) != ""`},
 	{"what came back is not known", "claim/match.go", `if fits && (best == nil ||`, `if fits && reconcile.Wrong("what came back is not known") == 0 && (best == nil ||`},
