@@ -17,6 +17,7 @@ import (
 	"berth/controller/store"
 	"berth/manifests"
 	"berth/reconcile"
+	"berth/reconcile/config"
 )
 
 func labelled(name, image string) corev1.PodTemplateSpec {
@@ -318,6 +319,44 @@ func TestClaimsOfAStatefulSetGo(t *testing.T) {
 		w.wantRunning(0)
 		if w.claim("data-db-0") != nil || w.claim("data-db-1") != nil {
 			t.Errorf("deleted there are %v and %v", w.claim("data-db-0"), w.claim("data-db-1"))
+		}
+	})
+}
+
+// What the pods of a set use is part of its revisions: a ConfigMap that changes rolls it out.
+func TestConfigurationRollsSetsOut(t *testing.T) {
+	using := func(t *corev1.PodTemplateSpec) {
+		t.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{
+			LocalObjectReference: corev1.LocalObjectReference{Name: "conf"},
+		}}}
+	}
+	db := database("db", "db:1", 2, func(s *appsv1.StatefulSet) { using(&s.Spec.Template) })
+	still := database("still", "db:1", 1, func(s *appsv1.StatefulSet) {
+		using(&s.Spec.Template)
+		s.Annotations = map[string]string{config.AnnotationRollout: "false"}
+	})
+	daemon := agent("agent:1")
+	using(&daemon.Object.(*appsv1.DaemonSet).Spec.Template)
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(db, daemon, still, configMap("conf", "key", "1"))
+		w.settle()
+		w.wantRunning(4)
+		old := w.pids()
+		for range 2 { // what is recorded is known after a restart, too
+			w.restart()
+			w.settle()
+			if diff := cmp.Diff(old, w.pids()); diff != "" {
+				t.Fatalf("processes without a change (-want +got):\n%s", diff)
+			}
+		}
+		w.write(db, daemon, still, configMap("conf", "key", "2"))
+		w.settle()
+		w.wantRunning(4)
+		for name, pid := range w.pids() {
+			if same := old[name] == pid; same != (name == "still-0") {
+				t.Errorf("%s is process %d, was %d", name, pid, old[name])
+			}
 		}
 	})
 }

@@ -133,8 +133,12 @@ func (p *pass) replace() {
 		}
 	case len(p.old) == 0:
 	case len(p.new) > 0: // a surge is under way, whatever the strategy is now
-		if old := p.old[0]; !readiness.Ready(old) || p.available(p.new[0]) {
+		wait := readiness.UntilSteady(p.new[0], p.in.Now)
+		switch old := p.old[0]; {
+		case !readiness.Ready(old), p.available(p.new[0]) && wait == 0:
 			p.end(old, "a pod of the new revision has taken its place")
+		case wait > 0:
+			p.plan.RequeueAfter = sooner(p.plan.RequeueAfter, wait)
 		}
 	case p.set.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType:
 	case surge:

@@ -240,3 +240,19 @@ func TestHistoryIsTrimmed(t *testing.T) {
 		w.want(t, "create b")
 	}
 }
+
+// A program that crashes at its start is ready for a moment, where nobody probes it: that must not cost the old pod.
+func TestANewPodHasToHold(t *testing.T) {
+	w := settled(t)
+	w.surge("1")
+	w.image("agent:2")
+	w.want(t, "create b")
+	w.ready("b")
+	w.pod("b").Status.Conditions[0].LastTransitionTime = metav1.NewTime(now.Add(-300 * time.Millisecond))
+	w.want(t)
+	if after := daemonset.Plan(w.in).RequeueAfter; after != 700*time.Millisecond {
+		t.Errorf("looks again after %s, want 700 ms", after)
+	}
+	w.in.Now = now.Add(700 * time.Millisecond)
+	w.want(t, "delete a")
+}

@@ -17,15 +17,11 @@ type patch struct {
 
 // encode writes a template as a revision holds it, the same for the same.
 func encode(t *corev1.PodTemplateSpec) []byte {
-	// The types of the API always marshal, and what they give is an object.
-	data, _ := json.Marshal(t)
-	var fields map[string]json.RawMessage
-	_ = json.Unmarshal(data, &fields)
-	fields["$patch"] = json.RawMessage(`"replace"`)
-	var p patch
-	p.Spec.Template, _ = json.Marshal(fields)
-	data, _ = json.Marshal(p)
-	return data
+	// The types of the API always marshal, and a template is an object with fields.
+	template, _ := json.Marshal(t)
+	const before, after = `{"spec":{"template":{"$patch":"replace",`, `}}`
+	data := make([]byte, 0, len(before)+len(template)+len(after))
+	return append(append(append(data, before...), template[1:]...), after...)
 }
 
 // Template is the template that a revision holds.

@@ -33,6 +33,20 @@ func UntilAvailable(pod *corev1.Pod, minReady int32, now time.Time) time.Duratio
 	return max(0, since.Add(time.Duration(minReady)*time.Second).Sub(now))
 }
 
+// steady is how long a new pod has to be ready before an old one is ended because of it, where nobody asks for longer. Who has no readiness probe is
+// ready from its start to its crash: without a moment's patience a program that cannot run would take the place of one pod after the other. The kubelet,
+// which looks once a second, mostly does not see such a moment.
+const steady = time.Second
+
+// UntilSteady is how long a ready pod has to stay so before others may be ended because of it.
+func UntilSteady(pod *corev1.Pod, now time.Time) time.Duration {
+	since, ok := Since(pod)
+	if !ok || since.After(now) {
+		return 0
+	}
+	return max(0, since.Add(steady).Sub(now))
+}
+
 // Available tells whether a pod is ready, and has been for minReady seconds.
 func Available(pod *corev1.Pod, minReady int32, now time.Time) bool {
 	return Ready(pod) && UntilAvailable(pod, minReady, now) == 0

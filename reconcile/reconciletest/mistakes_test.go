@@ -50,7 +50,7 @@ var knownMistakes = []mistake{
 	{"new pods below the partition", "statefulset/pods.go", `if s.before != nil && s.belowPartition(ordinal) {`, `if s.before != nil && s.belowPartition(ordinal) && reconcile.Wrong("new pods below the partition") == 0 {`},
 	{"claims deleted though retained", "statefulset/claims.go", `case policy.WhenScaled == remove && unwished:`, `case (policy.WhenScaled == remove || reconcile.Wrong("claims deleted though retained") == 1) && unwished:`},
 	{"two pods of a daemon", "daemonset/daemonset.go", `if surge || len(p.present) == 0 {`, `if surge || len(p.present) <= reconcile.Wrong("two pods of a daemon") {`},
-	{"a surge that does not wait", "daemonset/daemonset.go", `!readiness.Ready(old) || p.available(p.new[0])`, `reconcile.Wrong("a surge that does not wait") == 1 || !readiness.Ready(old) || p.available(p.new[0])`},
+	{"a surge that does not wait", "daemonset/daemonset.go", `case !readiness.Ready(old), p.available`, `case reconcile.Wrong("a surge that does not wait") == 1, !readiness.Ready(old), p.available`},
 	{"no surge", "daemonset/daemonset.go", `return u != nil && some(u.MaxSurge)`, `return u != nil && some(u.MaxSurge) && reconcile.Wrong("no surge") == 0`},
 	{"a rollback that is no new revision", "history/history.go", `if last := h.revisions[len(h.revisions)-1]; last != r {`, `if last := h.revisions[len(h.revisions)-1]; last != r && reconcile.Wrong("a rollback that is no new revision") == 0 {`},
 	{"completions counted twice", "job/count.go", `case known == succeeded:`, `case known == succeeded && reconcile.Wrong("completions counted twice") == 0:`},

@@ -3,12 +3,15 @@ package statefulset
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"berth/reconcile/readiness"
 )
 
-// roll ends old pods, the highest ordinal first, down to the partition, as long as not too many are out.
+// roll ends old pods, the highest ordinal first, down to the partition, as long as not too many are out and the new ones hold.
 //
 // Without a maxUnavailable one pod at a time is out of those that the rollout has come to; who is broken below them does not hold it up. With one, all
 // pods of the set that do not serve count, as in Kubernetes.
@@ -35,7 +38,19 @@ func (s *pass) roll() {
 			out++
 		case !stated && s.out(p):
 			out++
+		case p != nil:
+			if wait := readiness.UntilSteady(p, s.now); wait > 0 {
+				s.again(wait)
+				return
+			}
 		}
+	}
+}
+
+// again asks for a look after a while, unless there is an earlier one.
+func (s *pass) again(after time.Duration) {
+	if s.plan.RequeueAfter == 0 || after < s.plan.RequeueAfter {
+		s.plan.RequeueAfter = after
 	}
 }
 

@@ -411,3 +411,19 @@ func TestClaimNames(t *testing.T) {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 }
+
+// A program that crashes at its start is ready for a moment, where nobody probes it: it must not take the place of the next pod, too.
+func TestANewPodHasToHold(t *testing.T) {
+	w := settled(t)
+	w.image("db:2")
+	w.want(t, "delete Pod/shop/db-2")
+	w.want(t, "create Pod/shop/db-2")
+	w.ready("db-2")
+	w.pod("db-2").Status.Conditions[0].LastTransitionTime = ago(300 * time.Millisecond)
+	w.want(t)
+	if after := statefulset.Plan(w.in).RequeueAfter; after != 700*time.Millisecond {
+		t.Errorf("looks again after %s, want 700 ms", after)
+	}
+	w.in.Now = now.Add(700 * time.Millisecond)
+	w.want(t, "delete Pod/shop/db-1")
+}
