@@ -12,6 +12,8 @@ need /usr/sbin/nginx nginx
 need /usr/bin/redis-server redis-server
 need /usr/bin/strace strace
 need /usr/bin/docker-registry docker-registry
+# Without it podman, where somebody has that, cannot start a pod for the bench to compare with.
+[ ! -x /usr/bin/podman ] || need /usr/bin/catatonit catatonit
 ldd /bin/busybox >/dev/null 2>&1 || [ -x /bin/busybox ] || missing="$missing busybox-static"
 if [ -x /bin/busybox ] && ldd /bin/busybox 2>/dev/null | grep -q '=>'; then missing="$missing busybox-static"; fi
 [ -n "$missing" ] || exit 0

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -83,7 +82,6 @@ func benchScale(r *runner, o options) {
 			fmt.Printf("per container: limit %.2f ms, berth %.2f ms\n", limitUp.at(0.5)/1e3/float64(n), up.at(0.5)/1e3/float64(n))
 		})
 	}
-	r.part("    podman kube play", func() { podman(r, o.podman) })
 }
 
 // settled waits until nothing is left to do.
@@ -95,57 +93,6 @@ func settled(b *harness.Berth, n int) {
 		}
 		return err
 	})
-}
-
-func podman(r *runner, n int) {
-	path, err := exec.LookPath("podman")
-	if err != nil || n == 0 {
-		fmt.Println("not installed or left out")
-		return
-	}
-	dir, err := os.MkdirTemp("", "podman-")
-	if err != nil {
-		r.Fatalf("%v", err)
-	}
-	defer os.RemoveAll(dir)
-	flags := []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--tmpdir", filepath.Join(dir, "tmp"), "--cgroup-manager=cgroupfs", "--events-backend=file"}
-	call := func(args ...string) error {
-		out, err := exec.Command(path, append(flags, args...)...).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("podman %v: %w: %s", args, err, out)
-		}
-		return nil
-	}
-	set, err := images.Open()
-	if err != nil {
-		r.Fatalf("%v", err)
-	}
-	archive, err := set.Archive(images.Busybox)
-	if err != nil {
-		r.Fatalf("%v", err)
-	}
-	file := filepath.Join(dir, "kube.yaml")
-	text := replicas(n)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		r.Fatalf("%v", err)
-	}
-	if err := call("load", "-i", archive); err != nil {
-		fmt.Println("podman does not work here:", err)
-		return
-	}
-	t := time.Now()
-	if err := call("kube", "play", "--network=none", file); err != nil {
-		fmt.Println("podman does not work here:", err)
-		return
-	}
-	took := time.Since(t)
-	fmt.Printf("%d pods without network: %v, %.1f ms each\n", n, took.Round(time.Millisecond), us(took)/1e3/float64(n))
-	if err := call("kube", "down", file); err != nil {
-		fmt.Println(err)
-	}
-	if err := call("system", "reset", "--force"); err != nil {
-		fmt.Println(err)
-	}
 }
 
 // benchMemory: keeper and controller with none, some and many pods.

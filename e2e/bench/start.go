@@ -138,14 +138,7 @@ func others(r *runner, o options) {
 		})
 		all = append(all, sample{name: name + " run (no network, no overlay)"})
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		// crun refuses a hybrid tree: this thread and its children do not see the v2 half of it. The thread is not given back.
-		goruntime.LockOSThread()
-		if err := syscall.Unshare(syscall.CLONE_NEWNS); err == nil {
-			_ = syscall.Unmount("/sys/fs/cgroup/unified", syscall.MNT_DETACH)
-		}
+	withoutUnified(func() {
 		broken := map[int]bool{}
 		for range max(o.n/4, 10) {
 			for i, run := range runs {
@@ -161,9 +154,22 @@ func others(r *runner, o options) {
 				all[i].us = append(all[i].us, us(time.Since(t)))
 			}
 		}
+	})
+	table(all...)
+}
+
+// withoutUnified runs f where the v2 half of a hybrid cgroup tree is not seen: crun refuses such trees.
+func withoutUnified(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		goruntime.LockOSThread() // the thread is not given back: its children do not see it either
+		if err := syscall.Unshare(syscall.CLONE_NEWNS); err == nil {
+			_ = syscall.Unmount("/sys/fs/cgroup/unified", syscall.MNT_DETACH)
+		}
+		f()
 	}()
 	<-done
-	table(all...)
 }
 
 // newBundle makes an OCI bundle from the runtime's own template.
