@@ -113,6 +113,13 @@ func lifeCases(port string) map[string]fieldCase {
 			bothPod: "os: {name: linux}", main: "lifecycle: {stopSignal: SIGUSR1}", with: "7", without: "8",
 		},
 
+		"restartPolicyRules.action": {
+			see: othersToo, script: "test -e /v/again && exec tool sleep; sleep 1; touch /v/again; exit 42", more: "{name: other, " + run("sleep") + "}",
+			bothMain: "restartPolicy: Never, volumeMounts: [{name: v, mountPath: /v}]", bothPod: "volumes: [{name: v, emptyDir: {}}]",
+			main:    "restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [42]}}]",
+			instead: "restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}]", with: "both", without: "only main",
+		},
+
 		"activeDeadlineSeconds": {see: reason, script: "sleep 1000", pod: "activeDeadlineSeconds: 1", with: "DeadlineExceeded", without: "*"},
 		"readinessGates":        {see: wholly, script: "sleep 1000", pod: "readinessGates: [{conditionType: example.test/gate}]", with: "unready", without: "ready"},
 		"subdomain":             {script: "grep -o 'h.sub.*' /etc/hosts || echo none", bothPod: "hostname: h", pod: "subdomain: sub", with: "h.sub.default.svc.cluster.local\th", without: "none"},
@@ -130,6 +137,19 @@ func lastExit(b *harness.Berth, pod string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("it has not ended yet: %w", err)
+}
+
+// othersToo is whether the container beside main was started anew when main was.
+func othersToo(b *harness.Berth, pod string) (string, error) {
+	return after(b, pod, 4*time.Second, func(p harness.Pod) string {
+		switch other := p.Container("other").Restarts; {
+		case p.Container("main").Restarts == 1 && other == 1:
+			return "both"
+		case p.Container("main").Restarts == 1 && time.Since(p.Created) > 4*time.Second && other == 0:
+			return "only main"
+		}
+		return ""
+	}, "nothing")
 }
 
 // requests are those that the pod's server was asked.

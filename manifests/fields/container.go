@@ -25,7 +25,7 @@ func containers() []Row {
 			notEnforced("the port is reached at the pod's address only", "hostPort hostIP"),
 			honoured("TestPodFromArchive", "hostPort=0"),
 		),
-		of("core/v1.ContainerRestartRule", honoured("TestFields/restartPolicyRules", "action exitCodes")),
+		of("core/v1.ContainerRestartRule", honoured("TestLifeFields/restartPolicyRules.action", "action"), honoured("TestFields/restartPolicyRules", "exitCodes")),
 		of("core/v1.ContainerRestartRuleOnExitCodes", honoured("TestFields/restartPolicyRules.operator", "operator values")),
 		of("core/v1.ResourceRequirements",
 			honoured("TestResources", "limits requests"),

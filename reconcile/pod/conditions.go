@@ -44,13 +44,20 @@ func (p *pass) setConditions(s *corev1.PodStatus, initialized bool) {
 	if p.ready {
 		sandbox.Status = corev1.ConditionTrue
 	}
-	list := [...]corev1.PodCondition{sandbox, init, whole, ready, scheduled}
+	list := []corev1.PodCondition{sandbox, init, whole, ready, scheduled}
+	if over, was := p.over, conditionAt(s.Conditions, corev1.AllContainersRestarting) >= 0; over || was {
+		restarting := corev1.PodCondition{Type: corev1.AllContainersRestarting, Status: corev1.ConditionFalse}
+		if over {
+			restarting.Status, restarting.Reason, restarting.Message = corev1.ConditionTrue, "RestartAllContainersStarted", "container exited with restart policy rule"
+		}
+		list = append(list, restarting)
+	}
 	changed := false
 	for i := range list {
 		changed = p.date(s, &list[i]) || changed
 	}
 	if changed {
-		s.Conditions = merged(s.Conditions, list[:])
+		s.Conditions = merged(s.Conditions, list)
 	}
 }
 

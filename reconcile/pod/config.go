@@ -238,9 +238,13 @@ func (p *pass) hash(c *container) string {
 	return c.hash
 }
 
-// tag is what a started container carries: the hash of its wish, and the sandbox it runs in.
+// tag is what a started container carries: the hash of its wish, the sandbox it runs in, and the round unless that is the first.
 func (p *pass) tag(c *container) string {
-	return p.hash(c) + "@" + strconv.FormatUint(uint64(p.attempt), 10)
+	tag := p.hash(c) + "@" + strconv.FormatUint(uint64(p.attempt), 10)
+	if p.round > 0 {
+		tag += "." + strconv.FormatUint(uint64(p.round), 10)
+	}
+	return tag
 }
 
 func hashOf(tag string) string {
@@ -251,9 +255,20 @@ func hashOf(tag string) string {
 // sandboxOf reads the attempt of the sandbox; a tag of another making belongs to none.
 func sandboxOf(tag string) uint32 {
 	_, attempt, _ := strings.Cut(tag, "@")
+	attempt, _, _ = strings.Cut(attempt, ".")
 	n, err := strconv.ParseUint(attempt, 10, 32)
 	if err != nil {
 		return ^uint32(0)
+	}
+	return uint32(n)
+}
+
+// roundOf reads the round; 0 where there is none.
+func roundOf(tag string) uint32 {
+	_, round, _ := strings.Cut(tag, ".")
+	n, err := strconv.ParseUint(round, 10, 32)
+	if err != nil {
+		return 0
 	}
 	return uint32(n)
 }

@@ -90,6 +90,9 @@ type pass struct {
 	ready   bool
 	changed bool // the pod had a sandbox before and lost it
 	verdict verdict
+	// round counts how often all containers were started over; over tells that this is to happen now.
+	round uint32
+	over  bool
 	// volumes are those that can be had; unmounted tells what the others wait for.
 	volumes   []runtime.Volume
 	unmounted []string
@@ -141,6 +144,7 @@ func newPass(in Input) *pass {
 		p.look(c)
 	}
 	p.inits, p.mains = p.every[:inits], p.every[inits:]
+	p.findRound()
 	return p
 }
 

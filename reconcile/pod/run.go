@@ -31,7 +31,7 @@ func (p *pass) run() {
 	if !p.ensureSandbox() {
 		return
 	}
-	if !p.initialize() {
+	if !p.startOver() || !p.initialize() {
 		return
 	}
 	held := false
@@ -130,7 +130,7 @@ func (p *pass) started(c *container) bool {
 // current tells that the newest attempt belongs to the sandbox that is there. The tag in the hash says so for what we started; the time
 // covers a machine that counts sandboxes differently.
 func (p *pass) current(c *container) bool {
-	if c.last == nil || !p.ready {
+	if c.last == nil || !p.ready || !p.inRound(c) {
 		return false
 	}
 	return sandboxOf(c.last.SpecHash) == p.attempt || !c.last.StartedAt.Before(p.in.Observed.Sandbox.CreatedAt)
@@ -142,7 +142,7 @@ func (p *pass) keepRunning(c *container) {
 		p.lookAfter(c)
 		return
 	}
-	if c.exited() && !p.restarts(c) && (!c.init || p.current(c)) {
+	if c.exited() && !p.restarts(c) && p.inRound(c) && (!c.init || p.current(c)) {
 		return
 	}
 	if wait := p.backoff(c); wait > 0 {
@@ -176,7 +176,7 @@ func (p *pass) restarts(c *container) bool {
 	if c.init && !c.sidecar && code == 0 {
 		return false
 	}
-	if c.spec.RestartPolicy != nil && ruleMatches(c.spec.RestartPolicyRules, code) {
+	if action(c) == corev1.ContainerRestartRuleActionRestart {
 		return true
 	}
 	switch p.policy(c) {
@@ -195,22 +195,6 @@ func (p *pass) policy(c *container) corev1.RestartPolicy {
 		return corev1.RestartPolicy(*own)
 	}
 	return p.pod.Spec.RestartPolicy
-}
-
-func ruleMatches(rules []corev1.ContainerRestartRule, code int) bool {
-	for _, r := range rules {
-		if r.Action != corev1.ContainerRestartRuleActionRestart || r.ExitCodes == nil {
-			continue
-		}
-		listed := false
-		for _, v := range r.ExitCodes.Values {
-			listed = listed || int(v) == code
-		}
-		if listed == (r.ExitCodes.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn) {
-			return true
-		}
-	}
-	return false
 }
 
 // attemptOf numbers the next start. What the status remembers counts even when the machine has forgotten it.

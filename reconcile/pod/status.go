@@ -149,8 +149,10 @@ func (p *pass) containerStatus(s *corev1.ContainerStatus, c *container, waitingF
 		s.Ready = p.containerReady(c)
 	case c.last.State == runtime.Created:
 		s.State.Waiting = &corev1.ContainerStateWaiting{Reason: reasonCreating}
-	case c.waiting != nil:
-		s.State.Waiting = c.waiting
+	case c.waiting != nil, !p.inRound(c):
+		if s.State.Waiting = c.waiting; c.waiting == nil {
+			s.State.Waiting = &corev1.ContainerStateWaiting{Reason: waitingFor}
+		}
 		s.LastTerminationState.Terminated = p.terminated(c.last)
 	default:
 		s.State.Terminated = p.terminated(c.last)

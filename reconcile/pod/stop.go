@@ -194,15 +194,18 @@ func (p *pass) settled() bool {
 	case p.overdue():
 		return true
 	}
+	if p.over {
+		return false
+	}
 	for _, c := range p.inits {
-		if c.exited() && c.last.ExitCode != 0 && !p.restarts(c) {
+		if c.exited() && c.last.ExitCode != 0 && p.inRound(c) && !p.restarts(c) {
 			p.verdict = verdict{phase: corev1.PodFailed, reason: "init container " + c.spec.Name + " failed", since: p.lastEnd()}
 			return true
 		}
 	}
 	phase := corev1.PodSucceeded
 	for _, c := range p.mains {
-		if !c.exited() || c.refused != nil || p.restarts(c) {
+		if !c.exited() || c.refused != nil || !p.inRound(c) || p.restarts(c) {
 			return false
 		}
 		if c.last.ExitCode != 0 {
