@@ -2,6 +2,7 @@ package job
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -186,6 +187,7 @@ func (p *pass) tidyUp() {
 			p.end(pod, "the Job has finished")
 		}
 	}
+	p.dropOld()
 	ttl := p.spec.TTLSecondsAfterFinished
 	if ttl == nil {
 		return
@@ -208,6 +210,24 @@ func (p *pass) tidyUp() {
 		if ended(pod) && pod.DeletionTimestamp == nil {
 			p.end(pod, "the time of the finished Job is over")
 		}
+	}
+}
+
+// mostKept is how many pods of a Job stay when they have ended, for their logs: each holds an address and namespaces of the machine, which
+// has 4096 addresses by default. Kubernetes, too, removes ended pods when there are many.
+const mostKept = 500
+
+// dropOld ends the pods that ended first, beyond those that are kept.
+func (p *pass) dropOld() {
+	var over []*corev1.Pod
+	for _, pod := range p.in.Pods {
+		if ended(pod) && pod.DeletionTimestamp == nil {
+			over = append(over, pod)
+		}
+	}
+	slices.SortStableFunc(over, func(a, b *corev1.Pod) int { return endedAt(a).Compare(endedAt(b)) })
+	for _, pod := range over[:max(0, len(over)-mostKept)] {
+		p.end(pod, "many others ended after it")
 	}
 }
 

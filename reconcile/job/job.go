@@ -48,6 +48,7 @@ func Plan(in Input) reconcile.Plan {
 		p.countPods()
 		p.decide()
 		p.report()
+		p.dropOld()
 	}
 	return p.plan()
 }

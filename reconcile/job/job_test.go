@@ -474,6 +474,26 @@ func TestJobs(t *testing.T) {
 	}
 }
 
+// TestManyPods holds that a Job of many completions does not use up the machine, and counts them all.
+func TestManyPods(t *testing.T) {
+	w := newWorld(sized(1200, 300), indexed)
+	for range 6 {
+		w.settle(t)
+		for range 300 {
+			w.finish(-1, 0)
+			w.Now = w.Now.Add(time.Millisecond)
+		}
+		w.settle(t)
+		w.remove()
+	}
+	if diff := cmp.Diff("active 0 succeeded 1200 failed 0 completed 0-1199 SuccessCriteriaMet=True(CompletionsReached) Complete=True(CompletionsReached)", w.told()); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if n := len(w.Pods); n != 500 {
+		t.Errorf("%d pods are kept, want 500", n)
+	}
+}
+
 // TestOrder holds that what is written down comes before what is done.
 func TestOrder(t *testing.T) {
 	w := newWorld(sized(3, 3), indexed)
