@@ -33,6 +33,8 @@ func (w *world) happenSomething() {
 		w.editWishes()
 	case n < 61:
 		w.editStorage()
+	case n < 63:
+		w.editConfig()
 	case n < 69:
 		w.crash()
 	case n < 71:
@@ -216,6 +218,7 @@ func (w *world) editWishes() {
 	kind := pick(w, imageGood, imageSlow, imageCrash, imageDone)
 	wish := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}, Spec: w.podSpec(fmt.Sprintf("%s:%d", kind, w.tags))}
 	w.withStorage(wish)
+	w.configure(&wish.Spec)
 	switch had, i := find(w.wishes, name); {
 	case i < 0:
 		w.wishes = append(w.wishes, wish)

@@ -16,6 +16,7 @@ func (w *world) checkIdle() {
 	w.moments++
 	for _, p := range w.pods {
 		w.checkIdlePod(p)
+		w.checkIdleConfig(p)
 	}
 	x := w.index()
 	for i, s := range w.sets {

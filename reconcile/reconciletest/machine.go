@@ -129,6 +129,7 @@ func (w *world) runSandbox(a reconcile.RunSandbox) error {
 
 func (w *world) start(a reconcile.StartContainer) {
 	w.checkStart(a)
+	w.checkConfigured(a)
 	status, err := w.fake.StartContainer(background, string(a.UID), a.Config)
 	w.enqueue(a.Pod)
 	m := w.memoryOf(a.UID)

@@ -36,6 +36,8 @@ var knownMistakes = []mistake{
 	{"hooks not waited for", "pod/health.go", `return !begun || !run.Done() || run.Failure != ""`, `return reconcile.Wrong("hooks not waited for") == 0 && (!begun || !run.Done() || run.Failure != "")`},
 	{"deleted pods live on", "pod/pod.go", `case in.Pod.DeletionTimestamp != nil:`, `case in.Pod.DeletionTimestamp != nil && reconcile.Wrong("deleted pods live on") == 0:`},
 	{"status flaps", "pod/conditions.go", `if s.Conditions[i].Status == c.Status &&`, `if reconcile.Wrong("status flaps") == 0 && s.Conditions[i].Status == c.Status &&`},
+	{"mounted files do not follow", "pod/files.go", `if len(changed) > 0 {`, `if len(changed) > 0 && reconcile.Wrong("mounted files do not follow") == 0 {`},
+	{"what is missing is not waited for", "pod/files.go", `if c == nil && !isTrue(optional) {`, `if c == nil && !isTrue(optional) && reconcile.Wrong("what is missing is not waited for") == 0 {`},
 	{"history forgets what it would go back to", "deployment/plan.go", `&& !unsettled && !r.needed(v)`, `&& !unsettled && (reconcile.Wrong("history forgets what it would go back to") == 1 || !r.needed(v))`},
 	{"going back again and again", "deployment/rollback.go", "if r.tookBack() {\n\t\treturn", "if r.tookBack() && reconcile.Wrong(\"going back again and again\") == 0 {\n\t\treturn"},
 	{"the deadline of the rollout before", "deployment/conditions.go", `if !hasDeadline(r.d) || r.tookBack() {`, `if !hasDeadline(r.d) || r.tookBack() || reconcile.Wrong("the deadline of the rollout before") == 1 && reason == reasonFoundReplicaSet {`},

@@ -120,6 +120,7 @@ func (w *world) heal() {
 	w.release()
 	w.healWorkloads()
 	w.healStorage()
+	w.healConfig()
 	for i, p := range w.wishes {
 		if kindOf(p.Spec.Containers[0].Image) == imageCrash || kindOf(p.Spec.Containers[0].Image) == imageDone && p.Spec.RestartPolicy == "Always" {
 			w.tags++

@@ -42,6 +42,7 @@ type world struct {
 	used        map[types.UID]map[string]bool // names of Jobs ever made, by CronJob
 	reworded    map[types.UID]time.Time       // when a file last said something new, by the clock on the wall
 	retention   map[string]retention          // by name of StatefulSets
+	configs     map[string]string             // what ConfigMaps say
 	lastUID     int
 	nonce       uint64
 
@@ -137,6 +138,7 @@ func newWorld(seed uint64, tracing bool) *world {
 		data:     newStorage(),
 
 		retention: map[string]retention{},
+		configs:   map[string]string{},
 		tracing:   tracing,
 	}
 	for _, k := range kinds() {
