@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -13,8 +14,10 @@ import (
 	"berth/controller/store"
 	"berth/manifests"
 	"berth/reconcile"
+	"berth/reconcile/daemonset"
 	"berth/reconcile/deployment"
 	"berth/reconcile/request"
+	"berth/reconcile/statefulset"
 )
 
 // What a user asks of a rollout is written beside the object in the store; the planner does the rest. So it survives whatever happens in between.
@@ -61,9 +64,19 @@ func (c *Controller) Resume(key reconcile.Key) error {
 	})
 }
 
-// Restart exchanges the pods of what runs for new ones of the same revision, by a rollout.
+// Restart exchanges the pods of a Deployment, a StatefulSet or a DaemonSet for new ones of the same revision, by a rollout.
 func (c *Controller) Restart(key reconcile.Key) error {
 	at := c.opts.Clock.Now().UTC().Format(time.RFC3339)
+	if key.Kind == reconcile.KindStatefulSet || key.Kind == reconcile.KindDaemonSet {
+		err := c.store.Update(key, func(it store.Item) (store.Item, error) {
+			it.Object = annotated(it.Object, request.Restarted(it.Object.GetAnnotations(), at))
+			return it, nil
+		})
+		if errors.Is(err, store.ErrNotFound) {
+			return missing(key)
+		}
+		return err
+	}
 	return c.request(key, func(in deployment.Input) (map[string]string, error) {
 		if in.Deployment.Spec.Paused || request.Paused(in.Deployment.Annotations) {
 			return nil, fmt.Errorf("deployments.apps %q can't restart paused deployment (run rollout resume first)", key.Name)
@@ -81,7 +94,7 @@ func (c *Controller) History(key reconcile.Key) ([]Revision, error) {
 	return deployment.History(c.deploymentInput(d)), nil
 }
 
-// Progress tells how the rollout of a Deployment gets on, as soon as that is something else than what was seen last. An error tells that the rollout
+// Progress tells how the rollout of a Deployment, a StatefulSet or a DaemonSet gets on, as soon as that is something else than what was seen last. An error tells that the rollout
 // has failed, or that there is none.
 func (c *Controller) Progress(ctx context.Context, key reconcile.Key, seen string) (text string, done bool, err error) {
 	changes, cancel := c.Changes()
@@ -92,15 +105,24 @@ func (c *Controller) Progress(ctx context.Context, key reconcile.Key, seen strin
 			return "", false, context.Cause(ctx)
 		case <-changes:
 		}
-		d, err := c.deployment(key)
-		if err != nil {
-			return "", false, err
-		}
-		text, done, err := deployment.Progress(c.deploymentInput(d))
+		text, done, err := c.progress(key)
 		if err != nil || done || text != seen {
 			return text, done, err
 		}
 	}
+}
+
+func (c *Controller) progress(key reconcile.Key) (text string, done bool, err error) {
+	it, _ := c.store.Get(key)
+	switch o := it.Object.(type) {
+	case *appsv1.Deployment:
+		return deployment.Progress(c.deploymentInput(o))
+	case *appsv1.StatefulSet:
+		return statefulset.Progress(o)
+	case *appsv1.DaemonSet:
+		return daemonset.Progress(o)
+	}
+	return "", false, missing(key)
 }
 
 // request puts what is asked for beside a Deployment. When that changes meanwhile it is asked anew.
@@ -130,9 +152,13 @@ func (c *Controller) request(key reconcile.Key, decide func(deployment.Input) (m
 func (c *Controller) deployment(key reconcile.Key) (*appsv1.Deployment, error) {
 	d, ok := store.Get[*appsv1.Deployment](c.store, key)
 	if !ok {
-		return nil, fmt.Errorf("deployments.apps %q not found in namespace %q", key.Name, key.Namespace)
+		return nil, missing(key)
 	}
 	return d, nil
+}
+
+func missing(key reconcile.Key) error {
+	return fmt.Errorf("%ss.apps %q not found in namespace %q", strings.ToLower(key.Kind), key.Name, key.Namespace)
 }
 
 func (c *Controller) origin(key reconcile.Key) manifests.Origin {

@@ -229,5 +229,39 @@ func TestRolloutCommands(t *testing.T) {
 	want("deployment.apps/web resumed", "resume", "deployment/web")
 	says("third")
 	refused(`deployments.apps "nobody" not found`, "undo", "deployment/nobody")
-	refused("name a Deployment", "undo", "pod/web")
+	refused("name a workload", "undo", "pod/web")
+}
+
+// A restart exchanges the pods of the other workloads, too, and its end can be waited for.
+func TestRestartOfSets(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	for _, kind := range []string{"StatefulSet", "DaemonSet"} {
+		replicas := "replicas: 2, serviceName: none, "
+		if kind == "DaemonSet" {
+			replicas = ""
+		}
+		name := strings.ToLower(kind)
+		b.Write(name+".yaml", fmt.Sprintf(`apiVersion: apps/v1
+kind: %s
+metadata: {name: %[2]s}
+spec: {%[3]sselector: {matchLabels: {app: %[2]s}}, template: {metadata: {labels: {app: %[2]s}}, spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, %[4]s}]}}}
+`, kind, name, replicas, run("sleep")))
+	}
+	b.Up()
+	for name, n := range map[string]int{"statefulset": 2, "daemonset": 1} {
+		before := harness.PIDs(b.UntilReady(name+"-", n))
+		if out := b.Must("rollout", "restart", name+"/"+name); out != name+".apps/"+name+" restarted\n" {
+			t.Errorf("it says %q", out)
+		}
+		b.Must("rollout", "status", name+"/"+name)
+		for pod, pid := range harness.PIDs(b.UntilReady(name+"-", n)) {
+			if before[pod] == pid {
+				t.Errorf("%s was not restarted", pod)
+			}
+		}
+	}
+	if r := b.CLI("rollout", "undo", "sts/statefulset"); r.Code != 1 || !strings.Contains(r.Stderr, "only status and restart") {
+		t.Errorf("undo of a StatefulSet: %+v", r)
+	}
 }

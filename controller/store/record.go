@@ -20,6 +20,7 @@ import (
 
 	"berth/manifests"
 	"berth/reconcile"
+	"berth/reconcile/request"
 )
 
 // Operations of records.
@@ -203,6 +204,11 @@ func field(obj Object, name string) reflect.Value {
 		return reflect.Value{}
 	}
 	return v.Elem().FieldByName(name)
+}
+
+// sameWish compares what is to be: in Kubernetes a restart and an undo change the spec, here they stand beside it.
+func sameWish(a, b Item) bool {
+	return sameSpec(a, b) && request.Same(a.Object.GetAnnotations(), b.Object.GetAnnotations())
 }
 
 // sameSpec compares what generation counts: the spec, or for objects without one what their file says.

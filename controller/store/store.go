@@ -259,7 +259,7 @@ func (s *Store) Create(key reconcile.Key, obj Object, src *Source) error {
 
 // Update replaces an object. change gets the item and returns the new one: a fresh Object that may share parts with the old, or the old Item as it
 // is for no change. It runs under the writers' lock: it must be quick and must not call the store. UID, creationTimestamp and generation
-// are kept, the latter counted up when the spec differs. A change of nothing but a status that can be observed again is not
+// are kept, the latter counted up when the spec differs, or what is asked for beside it. A change of nothing but a status that can be observed again is not
 // written to disk.
 func (s *Store) Update(key reconcile.Key, change func(Item) (Item, error)) error {
 	s.writing.Lock()
@@ -283,7 +283,7 @@ func (s *Store) Update(key reconcile.Key, change func(Item) (Item, error)) error
 	next.Object.SetUID(old.Object.GetUID())
 	next.Object.SetCreationTimestamp(old.Object.GetCreationTimestamp())
 	next.Object.SetGeneration(old.Object.GetGeneration())
-	respec := key.Kind != reconcile.KindPod && !sameSpec(old, next) // a Pod's spec does not change
+	respec := key.Kind != reconcile.KindPod && !sameWish(old, next) // a Pod's spec does not change
 	if respec {
 		next.Object.SetGeneration(old.Object.GetGeneration() + 1)
 	}

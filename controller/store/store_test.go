@@ -18,6 +18,7 @@ import (
 
 	"berth/manifests"
 	"berth/reconcile"
+	"berth/reconcile/request"
 )
 
 func deployment(name string, replicas int32) (reconcile.Key, *appsv1.Deployment) {
@@ -67,6 +68,27 @@ func setStatus(t *testing.T, s *Store, key reconcile.Key, ready int32) {
 	})
 	if err != nil {
 		t.Fatalf("Update: %v", err)
+	}
+}
+
+// What is asked for beside the file counts as a change of the wish, as it does in Kubernetes.
+func TestGenerationCountsRequests(t *testing.T) {
+	s := mustOpen(t, "")
+	key, d := deployment("web", 3)
+	mustCreate(t, s, key, d, source("web.yaml"))
+	for _, tt := range []struct {
+		annotation string
+		want       int64
+	}{{"team", 1}, {request.AnnotationRestartedAt, 2}, {request.AnnotationRestartedAt, 2}} {
+		err := s.Update(key, func(it Item) (Item, error) {
+			n := it.Object.(*appsv1.Deployment).DeepCopy()
+			n.Annotations = request.With(n.Annotations, tt.annotation, "x")
+			it.Object = n
+			return it, nil
+		})
+		if got, _ := Get[*appsv1.Deployment](s, key); err != nil || got.Generation != tt.want {
+			t.Errorf("after a change of %s: %v, generation %d, want %d", tt.annotation, err, got.Generation, tt.want)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"berth/reconcile/config"
 	"berth/reconcile/history"
 	"berth/reconcile/readiness"
+	"berth/reconcile/request"
 )
 
 var kind = appsv1.SchemeGroupVersion.WithKind(reconcile.KindDaemonSet)
@@ -42,10 +43,11 @@ type Input struct {
 // new one; otherwise the old one must be gone first.
 func Plan(in Input) reconcile.Plan {
 	d := in.DaemonSet
-	p := pass{in: in, set: d, history: history.Of(history.Input{
-		Owner: d, Kind: kind, Template: &d.Spec.Template, Revisions: in.Revisions, Collisions: d.Status.CollisionCount, Config: in.Config,
+	p := pass{in: in, set: d, template: request.Template(&d.Spec.Template, d.Annotations[request.AnnotationRestartedAt])}
+	p.history = history.Of(history.Input{
+		Owner: d, Kind: kind, Template: &p.template, Revisions: in.Revisions, Collisions: d.Status.CollisionCount, Config: in.Config,
 		HashLabel: appsv1.DefaultDaemonSetUniqueLabelKey, Now: in.Now,
-	})}
+	})
 	p.hash = p.history.Newest.Labels[appsv1.DefaultDaemonSetUniqueLabelKey]
 	p.plan.Actions = p.history.Actions
 	p.sort()
@@ -60,10 +62,11 @@ func Plan(in Input) reconcile.Plan {
 
 // pass is one look at one set.
 type pass struct {
-	in      Input
-	set     *appsv1.DaemonSet
-	history history.History
-	hash    string // of the revision that is wished
+	in       Input
+	set      *appsv1.DaemonSet
+	template corev1.PodTemplateSpec // the set's, restarted when that was asked for
+	history  history.History
+	hash     string // of the revision that is wished
 
 	present  []*corev1.Pod // all but those that have ended and are ending, the oldest first
 	ended    []*corev1.Pod // those that have ended, and that nobody has ended yet
@@ -162,7 +165,7 @@ func some(v *intstr.IntOrString) bool {
 
 func (p *pass) create() {
 	names := reconcile.NewNames(p.set.UID, p.in.Nonce, p.in.Pods)
-	t := p.set.Spec.Template.DeepCopy()
+	t := p.template.DeepCopy()
 	pod := &corev1.Pod{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: reconcile.KindPod},
 		ObjectMeta: metav1.ObjectMeta{

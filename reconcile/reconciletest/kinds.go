@@ -115,7 +115,11 @@ func (w *world) editWorkload(n int) {
 	}
 	n = i
 	o = copyOf(o)
-	w.kindOf(o).edit(w, o)
+	if w.rng.IntN(16) == 0 {
+		o.SetAnnotations(request.Restarted(o.GetAnnotations(), strconv.Itoa(w.happened))) // where pods cannot be restarted it says nothing
+	} else {
+		w.kindOf(o).edit(w, o)
+	}
 	w.reword(n, o)
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -217,13 +218,21 @@ func (w *world) checkIdleRollout(d *appsv1.Deployment) {
 		}
 		return
 	}
-	if top == nil || top.Spec.Template.Spec.Containers[0].Image != d.Spec.Template.Spec.Containers[0].Image {
-		return // under Recreate the file's revision is not there yet
+	if top == nil || w.makesRoom(d) {
+		return
 	}
 	last := w.lastReady(d.UID)
 	if progress(d) == "ProgressDeadlineExceeded" && !proven(top) && !isPaused(d) && request.Auto(d.Annotations) && last != "" && last != top.UID {
 		w.fail("Deployment %s has failed its deadline and stays, although %s was complete", d.Name, last)
 	}
+}
+
+// makesRoom tells that pods have to end before the file's revision can be made.
+func (w *world) makesRoom(d *appsv1.Deployment) bool {
+	ending := func(p *corev1.Pod) bool { return p.DeletionTimestamp != nil }
+	return d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType && slices.ContainsFunc(w.setsOf(d.UID), func(rs *appsv1.ReplicaSet) bool {
+		return slices.ContainsFunc(w.podsOf(rs.UID), ending)
+	})
 }
 
 // checkPatience holds that time alone changes nothing where nobody waits for it: otherwise each look would lead to the next.

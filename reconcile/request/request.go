@@ -40,6 +40,16 @@ func Beside(annotation string) bool {
 	return false
 }
 
+// Same tells whether two sets of annotations ask for the same.
+func Same(a, b map[string]string) bool {
+	for _, name := range []string{AnnotationRestartedAt, AnnotationPaused, AnnotationHold} {
+		if a[name] != b[name] {
+			return false
+		}
+	}
+	return true
+}
+
 // Auto tells whether a workload with these annotations goes back by itself.
 func Auto(annotations map[string]string) bool {
 	wanted, err := strconv.ParseBool(annotations[AnnotationAuto])

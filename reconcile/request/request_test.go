@@ -86,3 +86,14 @@ func TestAuto(t *testing.T) {
 		t.Error("without annotations")
 	}
 }
+
+func TestSame(t *testing.T) {
+	for name, want := range map[string]bool{
+		request.AnnotationRestartedAt: false, request.AnnotationPaused: false, request.AnnotationHold: false,
+		request.AnnotationRevision: true, request.AnnotationAuto: true, "team": true,
+	} {
+		if got := request.Same(nil, map[string]string{name: "x"}); got != want {
+			t.Errorf("%s: %t, want %t", name, got, want)
+		}
+	}
+}

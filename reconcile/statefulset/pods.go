@@ -46,7 +46,7 @@ func podName(set *appsv1.StatefulSet, ordinal int) string {
 
 // newPod is the pod of an ordinal, of the revision that belongs there. The executor adds its UID.
 func (s *pass) newPod(ordinal int) *corev1.Pod {
-	set, template, revision := s.set, &s.set.Spec.Template, s.update
+	set, template, revision := s.set, &s.template, s.update
 	if s.before != nil && s.belowPartition(ordinal) {
 		template, revision = s.before, s.current
 	}

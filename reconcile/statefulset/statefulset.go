@@ -18,6 +18,7 @@ import (
 	"berth/reconcile/config"
 	"berth/reconcile/history"
 	"berth/reconcile/readiness"
+	"berth/reconcile/request"
 )
 
 // Input is what is known of one StatefulSet. Nothing in it is changed.
@@ -60,6 +61,7 @@ type pass struct {
 	// current is what pods below the partition are made of, update what the others are; mostly the same. before is current's template, nil
 	// when that is the set's.
 	current, update string
+	template        corev1.PodTemplateSpec // the set's, restarted when that was asked for
 	before          *corev1.PodTemplateSpec
 
 	replicas  []*corev1.Pod // by place: ordinal less start; nil where there is none
@@ -73,8 +75,9 @@ type pass struct {
 func newPass(in Input) *pass {
 	set := in.StatefulSet
 	s := &pass{set: set, now: in.Now, stated: in.Stated, claims: make(map[string]*corev1.PersistentVolumeClaim, len(in.Claims))}
+	s.template = request.Template(&set.Spec.Template, set.Annotations[request.AnnotationRestartedAt])
 	s.history = history.Of(history.Input{
-		Owner: set, Kind: kind, Template: &set.Spec.Template, Revisions: in.Revisions, Collisions: set.Status.CollisionCount, Config: in.Config,
+		Owner: set, Kind: kind, Template: &s.template, Revisions: in.Revisions, Collisions: set.Status.CollisionCount, Config: in.Config,
 		HashLabel: hashLabel, Now: in.Now,
 	})
 	s.update = s.history.Newest.Name

@@ -15,9 +15,9 @@ import (
 
 func (a *app) rollout() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "rollout COMMAND deployment/NAME",
-		Short: "Watch, undo, pause or restart the rollout of a Deployment",
-		Long: `Watch, undo, pause or restart the rollout of a Deployment. What is asked for here is kept beside the manifests and never in them: an undo
+		Use:   "rollout COMMAND KIND/NAME",
+		Short: "Watch, undo, pause or restart the rollout of a workload",
+		Long: `Watch, undo, pause or restart the rollout of a Deployment; watch and restart that of a StatefulSet or a DaemonSet. What is asked for here is kept beside the manifests and never in them: an undo
 holds until the Deployment's file changes, a pause until resume.`,
 	}
 	cmd.AddCommand(a.rolloutStatus(), a.rolloutHistory(), a.rolloutUndo(),
@@ -27,33 +27,41 @@ holds until the Deployment's file changes, a pause until resume.`,
 	return cmd
 }
 
-// rolloutCommand is one command; run gets the Deployment that it is about.
+// rolloutCommand is one command; run gets the workload that it is about.
 func (a *app) rolloutCommand(verb, short string, run func(context.Context, daemon.Rollout) error) *cobra.Command {
 	var namespace string
 	cmd := &cobra.Command{
-		Use: verb + " deployment/NAME", Short: short, Args: cobra.RangeArgs(1, 2),
+		Use: verb + " KIND/NAME", Short: short, Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := deploymentName(args)
+			kind, name, err := workloadName(args)
 			if err != nil {
 				return err
 			}
-			return run(cmd.Context(), daemon.Rollout{Verb: verb, Namespace: namespace, Name: name})
+			if kind != "Deployment" && verb != daemon.RolloutStatus && verb != daemon.RolloutRestart {
+				return fmt.Errorf("cannot %s the rollout of a %s: only status and restart know more than Deployments", verb, kind)
+			}
+			return run(cmd.Context(), daemon.Rollout{Verb: verb, Kind: kind, Namespace: namespace, Name: name})
 		},
 	}
-	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the Deployment")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the workload")
 	return cmd
 }
 
-// deploymentName reads deployment/NAME, or deployment NAME, as kubectl does.
-func deploymentName(args []string) (string, error) {
-	kind, name, ok := strings.Cut(strings.Join(args, "/"), "/")
-	switch strings.ToLower(kind) {
-	case "deploy", "deployment", "deployments", "deployment.apps", "deployments.apps":
-		if ok && name != "" && !strings.Contains(name, "/") {
-			return name, nil
-		}
+// workloadName reads KIND/NAME, or KIND NAME, as kubectl does.
+func workloadName(args []string) (kind, name string, err error) {
+	word, name, _ := strings.Cut(strings.Join(args, "/"), "/")
+	switch strings.TrimSuffix(strings.ToLower(word), ".apps") {
+	case "deploy", "deployment", "deployments":
+		kind = "Deployment"
+	case "sts", "statefulset", "statefulsets":
+		kind = "StatefulSet"
+	case "ds", "daemonset", "daemonsets":
+		kind = "DaemonSet"
 	}
-	return "", fmt.Errorf("cannot tell what %q is: name a Deployment, such as deployment/web", strings.Join(args, " "))
+	if kind == "" || name == "" || strings.Contains(name, "/") {
+		return "", "", fmt.Errorf("cannot tell what %q is: name a workload, such as deployment/web", strings.Join(args, " "))
+	}
+	return kind, name, nil
 }
 
 // rolloutVerb is a command that only asks.
@@ -62,7 +70,7 @@ func (a *app) rolloutVerb(verb, short, done string) *cobra.Command {
 		if _, err := a.askRollout(ctx, r); err != nil {
 			return err
 		}
-		fmt.Fprintf(a.out, "deployment.apps/%s %s\n", safe(r.Name), done)
+		fmt.Fprintf(a.out, "%s.apps/%s %s\n", strings.ToLower(r.Kind), safe(r.Name), done)
 		return nil
 	})
 }
@@ -93,7 +101,7 @@ func (a *app) rolloutStatus() *cobra.Command {
 		for {
 			told, err := a.askRollout(ctx, r)
 			if err != nil && ctx.Err() != nil {
-				return fmt.Errorf("timed out waiting for the rollout of deployment %q", r.Name)
+				return fmt.Errorf("timed out waiting for the rollout of %s %q", strings.ToLower(r.Kind), r.Name)
 			}
 			if err != nil {
 				return err

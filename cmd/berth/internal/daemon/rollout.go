@@ -18,9 +18,11 @@ const (
 	RolloutRestart = "restart"
 )
 
-// Rollout is a request about a Deployment's rollout.
+// Rollout is a request about the rollout of a workload.
 type Rollout struct {
-	Verb      string `json:"verb"`
+	Verb string `json:"verb"`
+	// Kind is Deployment; status and restart take StatefulSet and DaemonSet, too.
+	Kind      string `json:"kind"`
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
 	// Revision is the one to go back to; 0 for the one before.
@@ -39,7 +41,7 @@ type RolloutAnswer struct {
 }
 
 func (c controlled) Rollout(ctx context.Context, r Rollout) (a RolloutAnswer, err error) {
-	key := reconcile.Key{Kind: reconcile.KindDeployment, Namespace: r.Namespace, Name: r.Name}
+	key := reconcile.Key{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}
 	switch r.Verb {
 	case RolloutStatus:
 		a.Text, a.Done, err = c.c.Progress(ctx, key, r.Seen)
