@@ -62,5 +62,7 @@ func (h hub) listen(ctx context.Context, handle func(runtime.Event)) error {
 
 // Events implements runtime.Events.
 func (r *Runtime) Events(ctx context.Context, handle func(runtime.Event)) error {
+	stop := r.watchClock()
+	defer stop()
 	return r.events.listen(ctx, handle)
 }
