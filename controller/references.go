@@ -192,13 +192,17 @@ func (r *references) content(key reconcile.Key) *config.Content {
 
 // note takes in a change of the store: of something that may be used, or the end of a user.
 func (r *references) note(ch store.Change) {
+	used := ch.Key.Kind == reconcile.KindConfigMap || ch.Key.Kind == reconcile.KindSecret
+	if !used && !ch.Deleted {
+		return // most changes are of a status
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if ch.Deleted {
 		r.drop(ch.Key)
 		delete(r.contents, ch.Key)
 	}
-	if ch.Key.Kind != reconcile.KindConfigMap && ch.Key.Kind != reconcile.KindSecret {
+	if !used {
 		return
 	}
 	r.changed[ch.Key] = struct{}{}

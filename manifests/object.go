@@ -337,6 +337,11 @@ func (o *objectReader) placeOf(path string) (line, col int) {
 	if !whole && strings.HasPrefix(path, "spec.clusterIPs") && o.root.value("spec").get("clusterIP") != nil {
 		line, col, _ = o.root.find("spec.clusterIP")
 	}
+	if rest, ok := strings.CutPrefix(path, "data"); ok && !whole && o.root.get("stringData") != nil { // a Secret's text is validated as its data
+		if l, c, whole := o.root.find("stringData" + rest); whole || o.root.get("data") == nil {
+			line, col = l, c
+		}
+	}
 	return line, col
 }
 
