@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,9 +51,9 @@ func target(ports ...corev1.ContainerPort) *Target {
 }
 
 func TestHTTP(t *testing.T) {
-	var got *http.Request
+	var last atomic.Pointer[http.Request]
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got = r
+		last.Store(r)
 		code, err := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/"))
 		switch {
 		case r.URL.Path == "/slow":
@@ -111,7 +112,7 @@ func TestHTTP(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got = nil
+			last.Store(nil)
 			get := &corev1.HTTPGetAction{Path: tt.path, Port: intstr.FromInt(portOf(plain))}
 			if tt.change != nil {
 				tt.change(get)
@@ -119,7 +120,7 @@ func TestHTTP(t *testing.T) {
 			a := Asker{Dialer: &machine{}}
 			tgt := target(corev1.ContainerPort{Name: "web", ContainerPort: int32(portOf(plain))})
 			res, message, err := a.ask(t.Context(), tgt, &corev1.Probe{TimeoutSeconds: 1, ProbeHandler: corev1.ProbeHandler{HTTPGet: get}})
-			if tt.check != nil && got != nil {
+			if got := last.Load(); tt.check != nil && got != nil {
 				message = tt.check(got)
 			}
 			want := strings.ReplaceAll(tt.message, "PORT", strconv.Itoa(portOf(plain)))

@@ -205,6 +205,7 @@ func (p *Prober) release(w *watched) {
 			p.end(c)
 		}
 	}
+	p.scheduleAll(w) // what waited for the end of the container goes on until it has come
 }
 
 func (p *Prober) drop(w *watched) {

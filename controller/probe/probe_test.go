@@ -40,8 +40,8 @@ func onBench(t *testing.T, c corev1.Container, age time.Duration, test func(b *b
 		b := &bench{began: time.Now(), answer: func(string, time.Duration) int { return 0 }}
 		b.target = Target{Pod: reconcile.Key{Name: "web"}, UID: "u-1", Container: &c, StartedAt: b.began.Add(-age)}
 		b.Prober = New(Options{
-			Asker: Asker{Executor: b}, Clock: clock.RealClock{}, Event: func(e reconcile.RecordEvent) { b.events = append(b.events, b.at()+" "+e.Reason+": "+e.Message) },
-			Changed: func(_ reconcile.Key, uid types.UID) { b.told = append(b.told, b.at()+" "+b.look()) },
+			Asker: Asker{Executor: b}, Clock: clock.RealClock{}, Event: func(e reconcile.RecordEvent) { b.note(&b.events, b.at()+" "+e.Reason+": "+e.Message) },
+			Changed: func(reconcile.Key, types.UID) { b.note(&b.told, b.at()+" "+b.look()) },
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -52,16 +52,20 @@ func onBench(t *testing.T, c corev1.Container, age time.Duration, test func(b *b
 }
 
 func (b *bench) Exec(ctx context.Context, _, _ string, cfg runtime.ExecConfig) (int, error) {
-	b.looking.Lock()
-	b.asked = append(b.asked, cfg.Command[0]+"@"+b.at())
+	b.note(&b.asked, cfg.Command[0]+"@"+b.at())
 	code := b.answer(cfg.Command[0], time.Since(b.began))
-	b.looking.Unlock()
 	select {
 	case <-time.After(b.took):
 		return code, nil
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
+}
+
+func (b *bench) note(list *[]string, text string) {
+	b.looking.Lock()
+	defer b.looking.Unlock()
+	*list = append(*list, text)
 }
 
 func (b *bench) at() string { return fmt.Sprintf("%.4g", time.Since(b.began).Seconds()) }
