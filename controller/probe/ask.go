@@ -78,7 +78,7 @@ func (a Asker) ask(ctx context.Context, t *Target, p *corev1.Probe) (result, str
 func (a Asker) askTCP(ctx context.Context, t *Target, host string, port int) (result, string, error) {
 	conn, err := a.dial(ctx, t, "tcp", t.address(host, port))
 	if err != nil {
-		return failure, err.Error(), nil
+		return failure, err.Error(), nil //nolint:nilerr // that nobody listens is an answer
 	}
 	_ = conn.Close()
 	return success, "", nil

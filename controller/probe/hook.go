@@ -34,7 +34,7 @@ func (a Asker) Hook(ctx context.Context, clk clock.Clock, t *Target, h *corev1.L
 	case h.Sleep != nil:
 		return about(t, fmt.Sprintf("Sleep lifecycle hook (%d)", h.Sleep.Seconds), sleep(ctx, clk, h.Sleep.Seconds))
 	}
-	return errors.New("Cannot run handler: a lifecycle hook is exec, httpGet or sleep") //nolint:revive,staticcheck // as the kubelet words it
+	return errors.New("Cannot run handler: a lifecycle hook is exec, httpGet or sleep") //nolint:staticcheck // as the kubelet words it
 }
 
 func about(t *Target, what string, err error) error {

@@ -113,12 +113,12 @@ func readiness(delay, period, good, bad int32) func(*corev1.Container) {
 	return func(c *corev1.Container) { c.ReadinessProbe = spec("readiness", delay, period, good, bad) }
 }
 
-func liveness(delay, period, good, bad int32) func(*corev1.Container) {
-	return func(c *corev1.Container) { c.LivenessProbe = spec("liveness", delay, period, good, bad) }
+func liveness(delay, period, bad int32) func(*corev1.Container) {
+	return func(c *corev1.Container) { c.LivenessProbe = spec("liveness", delay, period, 1, bad) }
 }
 
-func startup(delay, period, good, bad int32) func(*corev1.Container) {
-	return func(c *corev1.Container) { c.StartupProbe = spec("startup", delay, period, good, bad) }
+func startup(period, bad int32) func(*corev1.Container) {
+	return func(c *corev1.Container) { c.StartupProbe = spec("startup", 0, period, 1, bad) }
 }
 
 // failing answers badly in a window.
@@ -158,7 +158,7 @@ func TestProber(t *testing.T) {
 			events: []string{"2 Unhealthy: Readiness probe failed: ", "4 Unhealthy: Readiness probe failed: "},
 		},
 		"a delay is waited for": {
-			container: probing(readiness(5, 10, 1, 3), liveness(7, 10, 1, 3)), run: 20 * s, first: "started ",
+			container: probing(readiness(5, 10, 1, 3), liveness(7, 10, 3)), run: 20 * s, first: "started ",
 			asked: []string{"readiness@5", "liveness@7", "readiness@15", "liveness@17"}, told: []string{"5 started ready "},
 		},
 		"unready when it has failed often enough, ready with one good look": {
@@ -181,21 +181,21 @@ func TestProber(t *testing.T) {
 			asked: []string{"readiness@0", "readiness@1", "readiness@2", "readiness@3"}, told: []string{"2 started ready "},
 		},
 		"liveness ends it after its threshold, and nobody is asked any more": {
-			container: probing(liveness(0, 2, 1, 2)), answer: failing("liveness", 3*s, time.Hour), run: 20 * s, first: "started ready ",
+			container: probing(liveness(0, 2, 2)), answer: failing("liveness", 3*s, time.Hour), run: 20 * s, first: "started ready ",
 			asked: []string{"liveness@2", "liveness@4", "liveness@6"}, told: []string{"6 started ready failed liveness "},
 			events: []string{"4 Unhealthy: Liveness probe failed: ", "6 Unhealthy: Liveness probe failed: "},
 		},
 		"the startup probe holds the others": {
-			container: probing(startup(0, 10, 1, 30), liveness(0, 2, 1, 1), readiness(0, 5, 1, 1)), answer: failing("startup", 0, 11*s), run: 24 * s,
+			container: probing(startup(10, 30), liveness(0, 2, 1), readiness(21, 5, 1, 1)), answer: failing("startup", 0, 11*s), run: 24 * s,
 			asked: []string{
 				"startup@0", "startup@0.05", "startup@0.15", "startup@0.35", "startup@0.75", "startup@1.55", "startup@3.15", "startup@6.35", "startup@10", "startup@20",
-				"readiness@20", "liveness@22", "liveness@24",
+				"readiness@21", "liveness@22", "liveness@24",
 			},
-			told:   []string{"20 started ", "20 started ready "},
+			told:   []string{"20 started ", "21 started ready "},
 			events: []string{"10 Unhealthy: Startup probe failed: "},
 		},
 		"the startup probe ends it when it has waited long enough": {
-			container: probing(startup(0, 3, 1, 3), liveness(0, 1, 1, 1)), answer: failing("startup", 0, time.Hour), run: 20 * s,
+			container: probing(startup(3, 3), liveness(0, 1, 1)), answer: failing("startup", 0, time.Hour), run: 20 * s,
 			asked: []string{
 				"startup@0", "startup@0.05", "startup@0.15", "startup@0.35", "startup@0.75", "startup@1.55", "startup@3", "startup@6", "startup@9",
 			},
@@ -203,15 +203,15 @@ func TestProber(t *testing.T) {
 			events: []string{"3 Unhealthy: Startup probe failed: ", "6 Unhealthy: Startup probe failed: ", "9 Unhealthy: Startup probe failed: "},
 		},
 		"turns that a slow answer has missed are not made up for": {
-			container: probing(liveness(0, 1, 1, 1), func(c *corev1.Container) { c.LivenessProbe.TimeoutSeconds = 2 }), took: 1500 * time.Millisecond, run: 5500 * time.Millisecond,
+			container: probing(liveness(0, 1, 1), func(c *corev1.Container) { c.LivenessProbe.TimeoutSeconds = 2 }), took: 1500 * time.Millisecond, run: 5500 * time.Millisecond,
 			asked: []string{"liveness@1", "liveness@3", "liveness@5"}, first: "started ready ",
 		},
 		"an answer that takes too long is a failure": {
-			container: probing(liveness(0, 5, 1, 10)), took: 1500 * time.Millisecond, run: 7 * s, asked: []string{"liveness@5"}, first: "started ready ",
+			container: probing(liveness(0, 5, 10)), took: 1500 * time.Millisecond, run: 7 * s, asked: []string{"liveness@5"}, first: "started ready ",
 			events: []string{`6 Unhealthy: Liveness probe failed: command timed out: "liveness" timed out after 1s`},
 		},
 		"what was ready before berth began anew stays it": {
-			container: probing(startup(0, 1, 1, 1), readiness(0, 10, 1, 3)), age: 63 * s, known: &Known{Started: true, Ready: true, ReadySince: time.Unix(1, 0)}, run: 20 * s, first: "started ready ",
+			container: probing(startup(1, 1), readiness(0, 10, 1, 3)), age: 63 * s, known: &Known{Started: true, Ready: true, ReadySince: time.Unix(1, 0)}, run: 20 * s, first: "started ready ",
 			answer: failing("startup", 0, time.Hour), asked: []string{"readiness@7", "readiness@17"},
 		},
 		"what was not ready before berth began anew stays it": {
@@ -220,11 +220,11 @@ func TestProber(t *testing.T) {
 			events: []string{"7 Unhealthy: Readiness probe failed: "},
 		},
 		"what nobody knows anything of has just been started": {
-			container: probing(startup(0, 10, 1, 3), readiness(0, 10, 1, 3)), age: 63 * s, run: 5 * s,
-			asked: []string{"startup@0", "readiness@0"}, told: []string{"0 started ", "0 started ready "},
+			container: probing(startup(10, 3), readiness(65, 10, 1, 3)), age: 63 * s, run: 5 * s,
+			asked: []string{"startup@0", "readiness@2"}, told: []string{"0 started ", "2 started ready "},
 		},
 		"the clock was set back before berth began anew": {
-			container: probing(liveness(0, 10, 1, 3)), age: -time.Hour, run: 21 * s, first: "started ready ", asked: []string{"liveness@10", "liveness@20"},
+			container: probing(liveness(0, 10, 3)), age: -time.Hour, run: 21 * s, first: "started ready ", asked: []string{"liveness@10", "liveness@20"},
 		},
 		"no probes": {container: probing(), run: time.Hour, first: "no probes"},
 	}
@@ -251,7 +251,7 @@ func TestProber(t *testing.T) {
 
 // A container that was started anew is another one: what was known of the one before is forgotten.
 func TestRestart(t *testing.T) {
-	onBench(t, probing(liveness(0, 1, 1, 1)), 0, func(b *bench) {
+	onBench(t, probing(liveness(0, 1, 1)), 0, func(b *bench) {
 		b.answer = failing("liveness", 0, 1500*time.Millisecond)
 		b.look()
 		b.pass(time.Second)
@@ -274,7 +274,7 @@ func TestRestart(t *testing.T) {
 
 // A pod that ends is asked for its readiness only: nothing can make it start again.
 func TestEnding(t *testing.T) {
-	onBench(t, probing(liveness(0, 1, 1, 1), readiness(0, 1, 1, 1)), 0, func(b *bench) {
+	onBench(t, probing(liveness(0, 1, 1), readiness(0, 1, 1, 1)), 0, func(b *bench) {
 		b.answer = func(string, time.Duration) int { return 1 }
 		b.look()
 		b.pass(1500 * time.Millisecond)

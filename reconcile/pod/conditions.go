@@ -118,23 +118,11 @@ func (p *pass) trueSince(kind corev1.PodConditionType) time.Time {
 		since = p.in.Observed.Sandbox.CreatedAt
 	}
 	if kind == corev1.PodReady || kind == corev1.ContainersReady {
-		for _, probe := range p.in.Probes {
-			if probe.ReadySince.IsZero() {
-				return p.in.Now // only the probes of before knew
-			}
-			if probe.ReadySince.After(since) {
-				since = probe.ReadySince
-			}
-		}
 		for _, c := range p.all() {
-			if c.last == nil || c.last.State != runtime.Running {
-				continue
-			}
-			if c.last.StartedAt.After(since) {
-				since = c.last.StartedAt
-			}
-			if hook, ok := p.hook(c, reconcile.PostStart); ok && hook.Ended.After(since) {
-				since = hook.Ended
+			if at, known := p.readySince(c); !known {
+				return p.in.Now
+			} else if at.After(since) {
+				since = at
 			}
 		}
 	}
@@ -142,6 +130,20 @@ func (p *pass) trueSince(kind corev1.PodConditionType) time.Time {
 		return p.in.Now
 	}
 	return since
+}
+
+// readySince is since when a running container is ready, if it is; not known when only the probes of before knew.
+func (p *pass) readySince(c *container) (at time.Time, known bool) {
+	if c.last == nil || c.last.State != runtime.Running {
+		return at, true
+	}
+	if probe, ok := p.in.Probes[c.spec.Name]; ok {
+		return probe.ReadySince, !probe.ReadySince.IsZero()
+	}
+	if hook, ok := p.hook(c, reconcile.PostStart); ok && hook.Done() {
+		return hook.Ended, true
+	}
+	return c.last.StartedAt, true
 }
 
 // unready names the containers that keep the Pod from being ready, sidecars included.

@@ -42,11 +42,11 @@ func hooked(in *pod.Input, name string, kind reconcile.HookKind, since time.Dura
 func done(r *reconcile.HookRun)   { r.Ended = now }
 func failed(r *reconcile.HookRun) { r.Ended, r.Failure = now, "no such host" }
 
-func signalled(in *pod.Input, name string, since time.Duration) {
+func signalled(in *pod.Input, since time.Duration) {
 	if in.Memory.Signalled == nil {
 		in.Memory.Signalled = map[string]reconcile.Signalled{}
 	}
-	in.Memory.Signalled[name] = reconcile.Signalled{Attempt: last(in, name).Attempt, At: in.Now.Add(-since)}
+	in.Memory.Signalled["main"] = reconcile.Signalled{Attempt: last(in, "main").Attempt, At: in.Now.Add(-since)}
 }
 
 func verdict(name string, v pod.Probe) func(*pod.Input) {
@@ -102,11 +102,11 @@ func TestHooksAndProbes(t *testing.T) {
 		"liveness fails": {mutate: livenessFailed, want: []string{signal("main", unwell)}, events: []string{"Killing: " + unwell}, after: 30 * time.Second},
 		"liveness fails, and it has been told": {mutate: func(in *pod.Input) {
 			livenessFailed(in)
-			signalled(in, "main", 10*time.Second)
+			signalled(in, 10*time.Second)
 		}, after: 20 * time.Second},
 		"liveness fails, and it does not listen": {mutate: func(in *pod.Input) {
 			livenessFailed(in)
-			signalled(in, "main", 30*time.Second)
+			signalled(in, 30*time.Second)
 		}, want: []string{graceOver}, after: 2 * time.Second},
 		"liveness fails, with a grace of its own": {
 			with: main(func(c *corev1.Container) {
@@ -127,7 +127,7 @@ func TestHooksAndProbes(t *testing.T) {
 		},
 		"liveness failed, and the clock was set back since": {mutate: func(in *pod.Input) {
 			livenessFailed(in)
-			signalled(in, "main", -time.Hour)
+			signalled(in, -time.Hour)
 		}, want: []string{graceOver}, after: 2 * time.Second},
 		"the startup probe of a sidecar fails": {
 			with: withSidecar, mutate: verdict("side", pod.Probe{Failed: pod.Startup}), want: []string{signal("side", "Init container side failed startup probe")},
@@ -153,12 +153,12 @@ func TestHooksAndProbes(t *testing.T) {
 		"deleted: a moment after the late signal": {with: main(withPreStop), mutate: func(in *pod.Input) {
 			deleted(in, 31*time.Second)
 			hooked(in, "main", reconcile.PreStop, 31*time.Second)
-			signalled(in, "main", time.Second)
+			signalled(in, time.Second)
 		}, after: time.Second},
 		"deleted: the end after the late signal": {with: main(withPreStop), mutate: func(in *pod.Input) {
 			deleted(in, 32*time.Second)
 			hooked(in, "main", reconcile.PreStop, 32*time.Second)
-			signalled(in, "main", 2*time.Second)
+			signalled(in, 2*time.Second)
 		}, want: []string{graceOver}, after: 2 * time.Second},
 		"deleted by force: no hook": {with: main(withPreStop), mutate: func(in *pod.Input) {
 			deleted(in, 0)
@@ -188,7 +188,7 @@ func TestHooksAndProbes(t *testing.T) {
 			with: three, mutate: func(in *pod.Input) {
 				deleted(in, 30*time.Second)
 				hooked(in, "one", reconcile.PreStop, 30*time.Second, done)
-				signalled(in, "main", 30*time.Second)
+				signalled(in, 30*time.Second)
 			}, want: []string{graceOver, signal("two", "the pod is deleted"), signal("one", "the pod is deleted")},
 			events: []string{"Killing: Stopping container two"}, after: 2 * time.Second,
 		},
