@@ -135,7 +135,10 @@ func TestJobsAndTime(t *testing.T) {
 	b.Write("fails.yaml", jobOf("fails", "backoffLimit: 1", shell("echo no; exit 3")))
 	b.Write("later.yaml", jobOf("later", "suspend: true", shell("echo at last")))
 	b.Write("short.yaml", jobOf("short", "ttlSecondsAfterFinished: 2", shell("true")))
-	main, pod := noting(dir, "echo minute >> /h/minutes")
+	main, pod := noting(dir, "[ -e /h/again ] && exit 0; touch /h/again; exit 1")
+	b.Write("again.yaml", fmt.Sprintf("apiVersion: batch/v1\nkind: Job\nmetadata: {name: again}\nspec: %s\n",
+		jobSpec("backoffLimit: 2", main, strings.Replace(pod, "Never", "OnFailure", 1))))
+	main, pod = noting(dir, "echo minute >> /h/minutes")
 	b.Write("tick.yaml", fmt.Sprintf("apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: tick}\nspec: {schedule: '* * * * *', concurrencyPolicy: Forbid, jobTemplate: {spec: %s}}\n",
 		jobSpec("", main, pod)))
 	minute := time.Now().Truncate(time.Minute)
@@ -148,6 +151,9 @@ func TestJobsAndTime(t *testing.T) {
 		}
 		return nil
 	})
+	if pods := untilDone(b, "again").PodsOf("again-"); len(pods) != 1 || pods[0].Container("main").Restarts != 1 {
+		t.Errorf("a pod that is restarted in place: %+v", pods)
+	}
 	s, err := b.Look()
 	if w := workloadOf(s, "Job", "later"); err != nil || !w.Done || len(s.PodsOf("later-")) > 0 {
 		t.Errorf("a suspended Job: %+v %+v %v", w, s.PodsOf("later-"), err)
