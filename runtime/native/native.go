@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -85,6 +86,7 @@ type Runtime struct {
 
 	events hub
 	ends   endQueue
+	erased atomic.Int64 // pods, since the start
 
 	mu sync.Mutex // guards what follows
 	// keeper is replaced when it dies.

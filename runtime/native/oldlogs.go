@@ -49,8 +49,15 @@ func (r *Runtime) pruneLogs(p *pod, c *container) error {
 // keptPodLogs is how many removed pods' logs stay, the youngest: enough to look at what a rollout has replaced, and no growth for ever.
 const keptPodLogs = 64
 
+// pruneEvery is how many pods are removed between two looks at all logs: when hundreds go at once a look for each would take longer than
+// the rest of its removal. So many more logs may stay.
+const pruneEvery = 16
+
 // pruneOldLogs removes the logs of pods that are long gone.
 func (r *Runtime) pruneOldLogs() error {
+	if r.erased.Add(1)%pruneEvery != 1 {
+		return nil
+	}
 	entries, err := os.ReadDir(r.dirs.logs())
 	if err != nil {
 		return err
