@@ -19,6 +19,37 @@ import (
 
 // makeContainer makes what a container needs on the machine: its cgroup, its directories, and the trees that are bound into it.
 func (r *Runtime) makeContainer(ctx context.Context, uid string, s *start) error {
+	err := both(func() error { return r.makeGroup(ctx, uid, s) }, func() error {
+		if err := r.makeLayer(uid, s); err != nil {
+			return createError("make the writable layer", err)
+		}
+		if err := makeDirs(filepath.Dir(s.c.LogPath)); err != nil {
+			return createError("make the log directory", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.in.taskFiles = s.group.TaskFiles()
+	if err := r.openGroups(s, s.group.Dir()); err != nil {
+		return createError("open the cgroup", err)
+	}
+	if err := r.gatherAttachments(uid, s); err != nil {
+		return createError("prepare the volumes", err)
+	}
+	return nil
+}
+
+// both runs two functions of which neither needs the other, at once.
+func both(f, g func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	err := g()
+	return errors.Join(<-done, err)
+}
+
+func (r *Runtime) makeGroup(ctx context.Context, uid string, s *start) error {
 	cfg := s.c.Config
 	if err := r.awaitEmpty(ctx, uid, cfg.Name); err != nil {
 		return createError("clear the cgroup", err)
@@ -28,19 +59,6 @@ func (r *Runtime) makeContainer(ctx context.Context, uid string, s *start) error
 		return createError("make the cgroup", err)
 	}
 	s.group = group
-	s.in.taskFiles = group.TaskFiles()
-	if err := r.openGroups(s, group.Dir()); err != nil {
-		return createError("open the cgroup", err)
-	}
-	if err := r.makeLayer(uid, s); err != nil {
-		return createError("make the writable layer", err)
-	}
-	if err := makeDirs(filepath.Dir(s.c.LogPath)); err != nil {
-		return createError("make the log directory", err)
-	}
-	if err := r.gatherAttachments(uid, s); err != nil {
-		return createError("prepare the volumes", err)
-	}
 	return nil
 }
 

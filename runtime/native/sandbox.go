@@ -104,9 +104,6 @@ func (r *Runtime) makeSandbox(ctx context.Context, p *pod, cfg runtime.SandboxCo
 			return err
 		}
 	}
-	if err := r.cgroups.CreatePod(uid, cfg.PidsLimit); err != nil {
-		return err
-	}
 	if rec.Attempt > 0 {
 		if err := r.dropNamespaces(ctx, p); err != nil {
 			return err
@@ -124,22 +121,22 @@ func (r *Runtime) makeSandbox(ctx context.Context, p *pod, cfg runtime.SandboxCo
 	return r.record(p, rec)
 }
 
-// makeParts makes the files of a pod, and its namespaces unless these are to come with the first container.
+// makeParts makes the group and the files of a pod, and its namespaces unless these are to come with the first container.
 func (r *Runtime) makeParts(ctx context.Context, p *pod, cfg runtime.SandboxConfig, rec *sandboxRecord) error {
-	if comesWithContainer(cfg) && !p.careful {
-		if err := r.makeFiles(ctx, cfg, *rec); err != nil {
+	// What is on disk is made while the groups and namespaces are: neither needs the other, and a start waits for the longer only.
+	known := *rec
+	return both(func() error { return r.makeFiles(ctx, cfg, known) }, func() error {
+		if err := r.cgroups.CreatePod(cfg.UID, cfg.PidsLimit); err != nil {
 			return err
+		}
+		if !comesWithContainer(cfg) || p.careful {
+			return r.makeNamespaces(ctx, p, cfg, rec)
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		p.alive = true
 		return nil
-	}
-	// What is on disk is made while the keeper makes the namespaces: neither needs the other, and a start waits for the longer only.
-	disk := make(chan error, 1)
-	go func(rec sandboxRecord) { disk <- r.makeFiles(ctx, cfg, rec) }(*rec)
-	err := r.makeNamespaces(ctx, p, cfg, rec)
-	return errors.Join(err, <-disk)
+	})
 }
 
 // makeFiles makes what the containers of the pod share on disk.
