@@ -35,6 +35,7 @@ func (c *Controller) planClaim(_ context.Context, it store.Item) (reconcile.Plan
 	if pvc.Spec.VolumeName == "" {
 		c.ingest.whole() // before anything else is looked at
 		in.Volumes = all[*corev1.PersistentVolume](c.store, reconcile.KindPersistentVolume)
+		in.Former = c.formerHolders(in.Volumes)
 	} else if v, ok := store.Get[*corev1.PersistentVolume](c.store, volumeKey(pvc.Spec.VolumeName)); ok {
 		in.Volumes = []*corev1.PersistentVolume{v}
 	}

@@ -110,7 +110,9 @@ func (w *world) stored() []string {
 	}
 	var ids []string
 	for _, v := range list {
-		ids = append(ids, v.ID)
+		if !v.NoData {
+			ids = append(ids, v.ID)
+		}
 	}
 	return ids
 }
@@ -303,6 +305,53 @@ func TestDownKeepsData(t *testing.T) {
 			t.Errorf("after down and up the claim holds %s, want %s", now, volume)
 		}
 	})
+}
+
+// Two claims that could take each other's volume get their own again, after `down`, a lost state, and when all files were away.
+func TestDeclaredVolumesAreNotSwapped(t *testing.T) {
+	for name, forget := range map[string]func(t *testing.T, w *world){
+		"down": func(t *testing.T, w *world) {
+			if err := w.c.Down(w.t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			w.end()
+			w.fake = w.fake.Reopen()
+			w.start()
+		},
+		"lost": func(t *testing.T, w *world) {
+			w.fake = w.fake.Reopen()
+			w.end()
+			if err := os.RemoveAll(filepath.Join(w.dir, "objects")); err != nil {
+				t.Fatal(err)
+			}
+			w.start()
+		},
+		"away": func(_ *testing.T, w *world) {
+			files := w.source.now
+			w.write()
+			w.pass(time.Minute)
+			w.snapshot(files)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.start()
+				w.write(pvc("b", "manual"), hostVolume("one", "manual", "1Gi"), hostVolume("two", "manual", "1Gi"))
+				w.settle()
+				w.write(pvc("a", "manual"), pvc("b", "manual"), hostVolume("one", "manual", "1Gi"), hostVolume("two", "manual", "1Gi"))
+				w.settle()
+				a, b := w.wantBound("a"), w.wantBound("b")
+				if a != "two" || b != "one" {
+					t.Fatalf("a holds %s and b holds %s", a, b)
+				}
+				forget(t, w)
+				w.settle()
+				if a, b := w.wantBound("a"), w.wantBound("b"); a != "two" || b != "one" {
+					t.Errorf("a holds %s now and b holds %s", a, b)
+				}
+			})
+		})
+	}
 }
 
 // What is taken along by its owner loses its data, but not because everything is taken down.

@@ -107,6 +107,7 @@ type Controller struct {
 	references *references
 	notify     *notifier
 	mounts     *mounts
+	holders    *holders
 	planners   map[string]func(*Controller, context.Context, store.Item) (reconcile.Plan, error) // by kind
 	started    time.Time
 	asker      probe.Asker
@@ -151,6 +152,7 @@ func New(opts Options) (*Controller, error) {
 	c.memory = newMemory()
 	c.lost = newLost()
 	c.mounts = newMounts()
+	c.holders = newHolders()
 	c.hooks = newHooks()
 	c.asker = probe.Asker{Dialer: opts.Dialer, Executor: opts.Executor}
 	c.prober = probe.New(probe.Options{Asker: c.asker, Clock: opts.Clock, Changed: c.verdictChanged, Event: c.events.add})

@@ -78,7 +78,11 @@ func (c *Controller) labelVolume(ctx context.Context, v *corev1.PersistentVolume
 	if err != nil {
 		return fmt.Errorf("cannot describe %s: %w", v.Name, err)
 	}
-	return c.opts.Volumes.MakeVolume(ctx, runtime.StoredVolume{ID: claim.Stored(v), Label: label})
+	if claim.Made(v) {
+		return c.opts.Volumes.MakeVolume(ctx, runtime.StoredVolume{ID: claim.Stored(v), Label: label})
+	}
+	c.holders.set(v)
+	return c.opts.Volumes.MakeVolume(ctx, runtime.StoredVolume{ID: declaredID(v.Name), Label: label, NoData: true})
 }
 
 // bindClaim is decided here once more, in one step for each side: between the look and the deed another claim may have taken the volume.
@@ -101,9 +105,14 @@ func (c *Controller) bindClaim(ctx context.Context, a reconcile.BindClaim) (agai
 	if err != nil || bound == nil {
 		return true, ignoreGone(err)
 	}
-	if claim.Made(bound) && !apiequality.Semantic.DeepEqual(was.Spec, bound.Spec) {
-		if err := c.labelVolume(ctx, bound); err != nil {
+	// Whose it is is written beside the data, or for what is elsewhere, alone.
+	if !apiequality.Semantic.DeepEqual(was.Spec, bound.Spec) {
+		err := c.labelVolume(ctx, bound)
+		if err != nil && claim.Made(bound) {
 			return false, err
+		}
+		if err != nil { // of a declared volume no data is lost by that
+			c.opts.Log.Error(err, "cannot write down who holds a volume", "volume", bound.Name)
 		}
 	}
 	return false, ignoreGone(c.store.Update(a.Claim, func(it store.Item) (store.Item, error) {
@@ -247,6 +256,10 @@ func (c *Controller) adoptVolumes(ctx context.Context) {
 			continue
 		}
 		v := &corev1.PersistentVolume{}
+		if s.NoData && json.Unmarshal(s.Label, v) == nil && declaredID(v.Name) == s.ID {
+			c.holders.set(v)
+			continue
+		}
 		if err := json.Unmarshal(s.Label, v); err != nil || v.Name == "" || claim.Stored(v) != s.ID {
 			c.warn(fmt.Sprintf("the volume %s does not say whose it is: it is left alone", s.ID))
 			continue

@@ -91,6 +91,8 @@ type StoredVolume struct {
 	ID string
 	// Label is kept beside the data and returned as it is: what the volume is for, should everything else be lost.
 	Label []byte
+	// NoData is a label alone, for what is somewhere else. No pod can have it.
+	NoData bool
 }
 
 // Event names a pod whose state changed. It carries no state: the reader looks.

@@ -39,6 +39,8 @@ type Input struct {
 	Claim *corev1.PersistentVolumeClaim
 	// Volumes are all there are, or for a claim that names one, that.
 	Volumes []*corev1.PersistentVolume
+	// Former names, by volume, another claim that had it before and is looking for one now, or this claim itself.
+	Former map[string]reconcile.Key
 	// Users are the pods that have it, or may have it: those that are still kept waiting for it are left out.
 	Users []*corev1.Pod
 	// Class is the one that the claim names, or the default class when it names none; nil when there is no such object.

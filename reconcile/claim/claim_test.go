@@ -108,6 +108,14 @@ func TestPlan(t *testing.T) {
 		"nothing there":          {claim.Input{Claim: pvc()}, provision},
 		"the smallest that fits": {claim.Input{Claim: pvc(), Volumes: []*corev1.PersistentVolume{pv("s", "1Gi"), pv("l", "9Gi"), pv("m", "5Gi")}}, "bind data to m"},
 		"of equals the first":    {claim.Input{Claim: pvc(), Volumes: []*corev1.PersistentVolume{pv("b", "5Gi"), pv("a", "5Gi")}}, "bind data to a"},
+		"the one it had, however large": {
+			claim.Input{Claim: pvc(), Volumes: []*corev1.PersistentVolume{pv("a", "5Gi"), pv("b", "9Gi")}, Former: map[string]reconcile.Key{"b": {Kind: "PersistentVolumeClaim", Namespace: "shop", Name: "data"}}},
+			"bind data to b",
+		},
+		"not the one another had": {
+			claim.Input{Claim: pvc(), Volumes: []*corev1.PersistentVolume{pv("a", "5Gi"), pv("b", "9Gi")}, Former: map[string]reconcile.Key{"a": {Kind: "PersistentVolumeClaim", Namespace: "shop", Name: "x"}}},
+			"bind data to b",
+		},
 		"a volume of another claim": {claim.Input{Claim: pvc(), Volumes: []*corev1.PersistentVolume{pv("p", "5Gi", made, func(v *corev1.PersistentVolume) {
 			v.Spec.ClaimRef = &corev1.ObjectReference{Namespace: "shop", Name: "x"}
 		})}}, provision},

@@ -70,7 +70,7 @@ func (p *pass) reserved() *corev1.PersistentVolume {
 	return best
 }
 
-// smallest is the smallest free volume that fits; of several of one size the first by name.
+// smallest is the smallest free volume that fits; of several of one size the first by name. One that the claim had before comes before all.
 func (p *pass) smallest() *corev1.PersistentVolume {
 	selector, err := metav1.LabelSelectorAsSelector(p.Claim.Spec.Selector)
 	if err != nil {
@@ -83,6 +83,11 @@ func (p *pass) smallest() *corev1.PersistentVolume {
 	for _, v := range p.Volumes {
 		if v.Spec.ClaimRef != nil || refusal(v) != "" || p.mismatch(v) != "" || !selector.Matches(labels.Set(v.Labels)) {
 			continue
+		}
+		if had, ok := p.Former[v.Name]; ok && had != p.key {
+			continue // with the data of another, who is back
+		} else if ok {
+			return v
 		}
 		if best == nil {
 			best = v

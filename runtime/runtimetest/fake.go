@@ -54,7 +54,7 @@ func New(clock Clock) *Fake {
 		images:  map[string]runtime.Image{},
 		pulls:   map[string]PullFault{},
 		subs:    map[*subscriber]struct{}{},
-		volumes: map[string][]byte{},
+		volumes: map[string]runtime.StoredVolume{},
 		serving: map[string]func(net.Conn){},
 	}}
 }

@@ -27,7 +27,7 @@ type machine struct {
 	images    map[string]runtime.Image
 	pulls     map[string]PullFault
 	pulled    []string
-	volumes   map[string][]byte // labels by ID
+	volumes   map[string]runtime.StoredVolume // by ID
 	onVolume  func(id string) error
 	subs      map[*subscriber]struct{}
 	calls     []string

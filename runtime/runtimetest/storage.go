@@ -31,7 +31,7 @@ func (f *Fake) ListVolumes(ctx context.Context) ([]runtime.StoredVolume, error) 
 	defer f.machine.mu.Unlock()
 	var list []runtime.StoredVolume
 	for _, id := range slices.Sorted(maps.Keys(f.volumes)) {
-		list = append(list, runtime.StoredVolume{ID: id, Label: f.volumes[id]})
+		list = append(list, f.volumes[id])
 	}
 	return list, nil
 }
@@ -63,7 +63,8 @@ func (m *machine) makeVolume(v runtime.StoredVolume) error {
 		}
 		m.note("make volume %s", v.ID)
 	}
-	m.volumes[v.ID] = slices.Clone(v.Label)
+	v.Label = slices.Clone(v.Label)
+	m.volumes[v.ID] = v
 	return nil
 }
 
@@ -88,7 +89,7 @@ func (m *machine) haveVolumes(cfg runtime.SandboxConfig) error {
 		if v.Disk == nil {
 			continue
 		}
-		if _, ok := m.volumes[v.Disk.ID]; !ok {
+		if stored, ok := m.volumes[v.Disk.ID]; !ok || stored.NoData {
 			return fmt.Errorf("cannot run sandbox %s: volume %q: %w", cfg.UID, v.Disk.ID, runtime.ErrNotFound)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // Disks is a directory of volumes that outlive pods. Each says itself what it is for, so that it is found again when nobody remembers it:
 //
 //	DIR/ID/label   the label
-//	DIR/ID/data    what pods see
+//	DIR/ID/data    what pods see; not there for labels alone
 //	DIR/.*         being made or being removed: after a crash nothing but rubbish
 type Disks string
 
@@ -59,11 +59,7 @@ func (d Disks) make(v runtime.StoredVolume) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(temp) }() // it is gone when all went well
-	data := filepath.Join(temp, diskData)
-	if err := os.Mkdir(data, 0o700); err != nil {
-		return err
-	}
-	if err := os.Chmod(data, 0o777); err != nil { // whatever the umask: any user of any image may write
+	if err := makeData(temp, v.NoData); err != nil {
 		return err
 	}
 	if err := writeLabel(temp, v.Label); err != nil {
@@ -73,6 +69,17 @@ func (d Disks) make(v runtime.StoredVolume) error {
 		return err
 	}
 	return errors.Join(syncDir(string(d)), syncDir(filepath.Dir(string(d))))
+}
+
+func makeData(dir string, none bool) error {
+	if none {
+		return nil
+	}
+	data := filepath.Join(dir, diskData)
+	if err := os.Mkdir(data, 0o700); err != nil {
+		return err
+	}
+	return os.Chmod(data, 0o777) // whatever the umask: any user of any image may write
 }
 
 // writeLabel replaces the label in a directory: after a power cut the old or the new one is there.
@@ -119,7 +126,8 @@ func (d Disks) List() ([]runtime.StoredVolume, error) {
 		if err != nil {
 			label = nil
 		}
-		list = append(list, runtime.StoredVolume{ID: e.Name(), Label: label})
+		_, err = os.Lstat(filepath.Join(path, diskData))
+		list = append(list, runtime.StoredVolume{ID: e.Name(), Label: label, NoData: errors.Is(err, fs.ErrNotExist)})
 	}
 	slices.SortFunc(list, func(a, b runtime.StoredVolume) int { return strings.Compare(a.ID, b.ID) })
 	return list, nil

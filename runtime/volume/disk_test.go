@@ -22,12 +22,16 @@ func TestDisks(t *testing.T) {
 	for _, v := range []runtime.StoredVolume{{ID: "b", Label: []byte("1")}, {ID: "a", Label: []byte("2")}, {ID: "b", Label: []byte("3")}} {
 		must(t, d.Make(v))
 	}
+	must(t, d.Make(runtime.StoredVolume{ID: "c", Label: []byte("5"), NoData: true}))
+	if _, err := d.Open("c"); !errors.Is(err, runtime.ErrNotFound) {
+		t.Errorf("Open of a label alone = %v, want ErrNotFound", err)
+	}
 	file := filepath.Join(string(d), "b", diskData, "file")
 	must(t, os.WriteFile(file, []byte("kept"), 0o600))
 	must(t, d.Make(runtime.StoredVolume{ID: "b", Label: []byte("4")}))
 	list, err := d.List()
 	must(t, err)
-	if diff := cmp.Diff([]runtime.StoredVolume{{ID: "a", Label: []byte("2")}, {ID: "b", Label: []byte("4")}}, list); diff != "" {
+	if diff := cmp.Diff([]runtime.StoredVolume{{ID: "a", Label: []byte("2")}, {ID: "b", Label: []byte("4")}, {ID: "c", Label: []byte("5"), NoData: true}}, list); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
 	if data, err := os.ReadFile(file); err != nil || string(data) != "kept" {
@@ -36,6 +40,7 @@ func TestDisks(t *testing.T) {
 	if info, err := os.Stat(filepath.Dir(file)); err != nil || info.Mode().Perm() != 0o777 {
 		t.Errorf("the data's mode is %v, %v", info.Mode(), err)
 	}
+	must(t, d.Remove("c"))
 	must(t, d.Remove("b"))
 	must(t, d.Remove("b"))
 	if entries, err := os.ReadDir(string(d)); err != nil || len(entries) != 1 {
