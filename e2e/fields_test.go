@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -234,17 +235,22 @@ func fieldCases() map[string]fieldCase {
 		"capabilities.drop":        {script: status("CapBnd"), main: "securityContext: {capabilities: {drop: [CHOWN]}}", with: "CapBnd:00000000000005fa", without: "CapBnd:00000000000005fb"},
 		"privileged":               {script: "tool syscall mknod", main: "securityContext: {privileged: true}", with: "mknod: done", without: "mknod: operation not permitted"},
 		"seccompProfile":           {script: status("Seccomp"), main: "securityContext: {seccompProfile: {type: Unconfined}}", with: "Seccomp:0", without: "Seccomp:2"},
-		"procMount":                {script: "grep -c ' /proc/sys ' /proc/self/mounts", bothPod: "hostUsers: false", main: "securityContext: {procMount: Unmasked}", with: "0", without: "1"},
-		"pod runAsUser":            {script: "id -u", pod: "securityContext: {runAsUser: 1234}", with: "1234", without: "0"},
-		"pod runAsGroup":           {script: "id -g", pod: "securityContext: {runAsGroup: 1234}", with: "1234", without: "0"},
-		"pod runAsNonRoot":         {see: state, script: "sleep 1000", pod: "securityContext: {runAsNonRoot: true}", with: "Pending CreateContainerConfigError *", without: "Running Running"},
-		"pod seccompProfile":       {script: status("Seccomp"), pod: "securityContext: {seccompProfile: {type: Unconfined}}", with: "Seccomp:0", without: "Seccomp:2"},
-		"fsGroup":                  {script: "stat -c %g /v", bothMain: mount, bothPod: dir, pod: "securityContext: {fsGroup: 1234}", with: "1234", without: "0"},
-		"supplementalGroups":       {script: "id -G", pod: "securityContext: {supplementalGroups: [1234]}", with: "0 1234", without: "0"},
-		"sysctls":                  {script: "cat /proc/sys/net/ipv4/ip_unprivileged_port_start", pod: "securityContext: {sysctls: [{name: net.ipv4.ip_unprivileged_port_start, value: '77'}]}", with: "77", without: "0"},
+		"localhostProfile": {
+			script: "mkdir /new 2>/dev/null && echo made || echo denied", with: "denied", without: "made",
+			main: "securityContext: {seccompProfile: {type: Localhost, localhostProfile: no-mkdir.json}}",
+		},
+		"procMount":          {script: "grep -c ' /proc/sys ' /proc/self/mounts", bothPod: "hostUsers: false", main: "securityContext: {procMount: Unmasked}", with: "0", without: "1"},
+		"pod runAsUser":      {script: "id -u", pod: "securityContext: {runAsUser: 1234}", with: "1234", without: "0"},
+		"pod runAsGroup":     {script: "id -g", pod: "securityContext: {runAsGroup: 1234}", with: "1234", without: "0"},
+		"pod runAsNonRoot":   {see: state, script: "sleep 1000", pod: "securityContext: {runAsNonRoot: true}", with: "Pending CreateContainerConfigError *", without: "Running Running"},
+		"pod seccompProfile": {script: status("Seccomp"), pod: "securityContext: {seccompProfile: {type: Unconfined}}", with: "Seccomp:0", without: "Seccomp:2"},
+		"fsGroup":            {script: "stat -c %g /v", bothMain: mount, bothPod: dir, pod: "securityContext: {fsGroup: 1234}", with: "1234", without: "0"},
+		"supplementalGroups": {script: "id -G", pod: "securityContext: {supplementalGroups: [1234]}", with: "0 1234", without: "0"},
+		"sysctls":            {script: "cat /proc/sys/net/ipv4/ip_unprivileged_port_start", pod: "securityContext: {sysctls: [{name: net.ipv4.ip_unprivileged_port_start, value: '77'}]}", with: "77", without: "0"},
 
 		// The pod.
 		"hostname":              {script: "hostname", pod: "hostname: other", with: "other", without: "without-hostname"},
+		"hostnameOverride":      {script: "hostname", pod: "hostnameOverride: a.name.of.its.own", with: "a.name.of.its.own", without: "without-hostnameoverride"},
 		"setHostnameAsFQDN":     {script: "hostname", bothPod: "subdomain: sub, hostname: h", pod: "setHostnameAsFQDN: true", with: "h.sub.default.svc.cluster.local", without: "h"},
 		"hostAliases":           {script: "grep another.name /etc/hosts || echo none", pod: "hostAliases: [{ip: 10.1.2.3, hostnames: [another.name]}]", with: "10.1.2.3\tanother.name", without: "none"},
 		"dnsPolicy":             {script: "grep -c . /etc/resolv.conf", bothPod: "dnsConfig: {nameservers: [10.1.2.3]}", pod: "dnsPolicy: None", with: "1", without: "*"},
@@ -268,6 +274,7 @@ func showFields(t *testing.T, cases map[string]fieldCase, objects ...string) {
 	t.Helper()
 	b := harness.New(t)
 	b.Load(images.Tool)
+	writeProfile(b, "no-mkdir.json", `{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}`)
 	for i, o := range objects {
 		b.Write(fmt.Sprintf("objects-%d.yaml", i), o)
 	}
@@ -299,6 +306,18 @@ func showFields(t *testing.T, cases map[string]fieldCase, objects ...string) {
 				})
 			}
 		})
+	}
+}
+
+// writeProfile puts a seccomp profile where Localhost profiles are looked for.
+func writeProfile(b *harness.Berth, name, text string) {
+	b.Helper()
+	dir := filepath.Join(b.State, "seccomp")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		b.Fatalf("%v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		b.Fatalf("%v", err)
 	}
 }
 

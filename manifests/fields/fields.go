@@ -148,6 +148,12 @@ func shown(names string) []Row {
 }
 
 func honoured(test, names string) []Row { return line(Row{Verdict: Honoured, Test: test}, names) }
+
+// noted fields are honoured, and there is something to know of them.
+func noted(test, text, names string) []Row {
+	return line(Row{Verdict: Honoured, Test: test, Text: text}, names)
+}
+
 func approximated(test, text, names string) []Row {
 	return line(Row{Verdict: Approximated, Test: test, Text: text}, names)
 }

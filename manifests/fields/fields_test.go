@@ -42,28 +42,50 @@ func TestRowsAreWhole(t *testing.T) {
 
 // The tests that rows name exist: the function, and the case where one is named.
 func TestNamedTestsExist(t *testing.T) {
-	cases := testNames(t)
+	folders := testNames(t)
 	for _, r := range fields.Rows() {
-		name, sub, _ := strings.Cut(r.Test, "/")
-		switch words, ok := cases[name]; {
-		case r.Test == "":
-		case !ok:
+		if r.Test == "" {
+			continue
+		}
+		folder, name := "", r.Test
+		if i := strings.Index(r.Test, ".Test"); i >= 0 && !strings.HasPrefix(r.Test, "Test") {
+			folder, name = r.Test[:i], r.Test[i+1:]
+		}
+		name, sub, _ := strings.Cut(name, "/")
+		found := folders[name]
+		if folder != "" {
+			found = map[string]map[string]bool{folder: found[folder]}
+		}
+		if len(found) > 1 {
+			t.Errorf("%s: there is a %s in more than one package: name its folder", r.Name(), name)
+		}
+		for _, words := range found {
+			switch {
+			case words == nil:
+				t.Errorf("%s: there is no test %s in %s", r.Name(), name, folder)
+			case sub != "" && !words[sub]:
+				t.Errorf("%s: %s has no case %q", r.Name(), name, sub)
+			}
+		}
+		if len(found) == 0 {
 			t.Errorf("%s: there is no test %s", r.Name(), name)
-		case sub != "" && !words[sub]:
-			t.Errorf("%s: %s has no case %q", r.Name(), name, sub)
 		}
 	}
 }
 
-// testNames finds the test functions of the whole project, each with the strings that stand in its file.
-func testNames(t *testing.T) map[string]map[string]bool {
+// testNames finds the test functions of the whole project by name and folder, each with the strings that stand in its file.
+func testNames(t *testing.T) map[string]map[string]map[string]bool {
 	t.Helper()
-	found := map[string]map[string]bool{}
+	found := map[string]map[string]map[string]bool{}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			return err
+		}
+		folder, err := filepath.Rel(root, filepath.Dir(path))
 		if err != nil {
 			return err
 		}
@@ -82,11 +104,9 @@ func testNames(t *testing.T) map[string]map[string]bool {
 				continue
 			}
 			if found[f.Name.Name] == nil {
-				found[f.Name.Name] = map[string]bool{}
+				found[f.Name.Name] = map[string]map[string]bool{}
 			}
-			for w := range words {
-				found[f.Name.Name][w] = true
-			}
+			found[f.Name.Name][filepath.ToSlash(folder)] = words
 		}
 		return nil
 	})

@@ -43,6 +43,6 @@ func jobs() []Row {
 			honoured("TestCronJobs/suspended, and made up for when it goes on", "suspend"),
 			honoured("TestCronJobs/the history", "successfulJobsHistoryLimit failedJobsHistoryLimit"),
 		),
-		of("batch/v1.JobTemplateSpec", honoured("TestStatus", "spec")),
+		of("batch/v1.JobTemplateSpec", honoured("reconcile/cronjob.TestStatus", "spec")),
 	)
 }

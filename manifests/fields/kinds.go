@@ -18,7 +18,7 @@ func kinds() []Row {
 	)
 	return join(
 		runs("TestPodFromArchive", "core/v1.Pod"),
-		runs("TestScale", "apps/v1.Deployment"),
+		runs("e2e.TestScale", "apps/v1.Deployment"),
 		runs("TestNewPods", "apps/v1.ReplicaSet"),
 		runs("TestAFinishedJobNeverRunsAgain", "batch/v1.Job"),
 		runs("TestCronJob", "batch/v1.CronJob"),
@@ -29,7 +29,6 @@ func kinds() []Row {
 		runs("TestClassDeletes", "storage/v1.StorageClass"),
 		runs("TestDefaults", "core/v1.Namespace"),
 		runs("TestDefaults", "core/v1.ServiceAccount"),
-		runs("TestRefused", "node/v1.RuntimeClass"),
 		runs("TestStatefulSet", "apps/v1.StatefulSet"),
 		runs("TestDaemonSet", "apps/v1.DaemonSet"),
 		runs("TestReplicationController", "core/v1.ReplicationController"),
@@ -51,6 +50,7 @@ func kinds() []Row {
 		none("nothing is counted against it", "core/v1.ResourceQuota"),
 		none(noNodes, "core/v1.Node", "storage/v1.VolumeAttachment", "storage/v1.CSINode", "storage/v1.CSIDriver", "storage/v1.CSIStorageCapacity"),
 		none("volumes have no classes of speed here", "storage/v1.VolumeAttributesClass"),
+		none("there are no other runtimes here", "node/v1.RuntimeClass"),
 		none("berth keeps revisions of its own", "apps/v1.ControllerRevision"),
 		none("addresses of services are not served yet", "networking/v1.IPAddress", "networking/v1.ServiceCIDR"),
 		none("all pods run: nothing is preempted", "scheduling/v1.PriorityClass"),

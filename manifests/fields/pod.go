@@ -5,17 +5,17 @@ const oneMachine = "there is one machine"
 // pods is the pod as a whole.
 func pods() []Row {
 	return join(
-		of("core/v1.PodTemplateSpec", honoured("TestRollingUpdate", "metadata spec")),
+		of("core/v1.PodTemplateSpec", honoured("e2e.TestRollingUpdate", "metadata spec")),
 		of("core/v1.PodSpec",
 			honoured("TestPodFromArchive", "containers"),
 			honoured("TestInitContainers", "initContainers"),
-			honoured("TestVolumes", "volumes"),
+			honoured("e2e.TestVolumes", "volumes"),
 			shown("restartPolicy"),
 			honoured("TestGracefulEnd", "terminationGracePeriodSeconds"),
 			honoured("TestSecurityContext", "securityContext"),
 			shown("hostNetwork hostPID hostIPC shareProcessNamespace hostUsers hostname hostAliases setHostnameAsFQDN schedulingGates"),
 			honoured("TestImagePullSecrets", "imagePullSecrets"),
-			honoured("TestSandbox", "hostnameOverride"),
+			shown("hostnameOverride"),
 			honoured("TestFields/dnsConfig.nameservers", "dnsConfig"),
 
 			approximated("TestFields/dnsPolicy", "names of services are not served yet: pods resolve what the machine resolves", "dnsPolicy"),

@@ -146,6 +146,9 @@ func TestPlan(t *testing.T) {
 		"a selector": {claim.Input{Claim: pvc(func(c *corev1.PersistentVolumeClaim) {
 			c.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}
 		}), Volumes: []*corev1.PersistentVolume{pv("m", "5Gi"), pv("ab", "9Gi", func(v *corev1.PersistentVolume) { v.Labels = map[string]string{"a": "b"} })}}, "bind data to ab"},
+		"a selector by expression": {claim.Input{Claim: pvc(func(c *corev1.PersistentVolumeClaim) {
+			c.Spec.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: metav1.LabelSelectorOpIn, Values: []string{"b", "c"}}}}
+		}), Volumes: []*corev1.PersistentVolume{pv("m", "5Gi"), pv("ab", "9Gi", func(v *corev1.PersistentVolume) { v.Labels = map[string]string{"a": "b"} })}}, "bind data to ab"},
 		"access modes": {claim.Input{Claim: pvc(func(c *corev1.PersistentVolumeClaim) {
 			c.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
 		}), Class: class("x", "Retain"), Volumes: []*corev1.PersistentVolume{pv("m", "5Gi")}}, provision},
