@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -174,7 +175,7 @@ func (c *Controller) deploymentInput(d *appsv1.Deployment) deployment.Input {
 		Deployment: d, ReplicaSets: sets, Config: c.templateConfig(reconcile.KeyOf(d), d, &d.Spec.Template.Spec), Now: c.opts.Clock.Now(),
 	}
 	if deployment.Overdue(d, in.Now) {
-		in.Trouble = c.trouble(sets)
+		in.Trouble, in.Pulling = c.trouble(sets), c.pulling(sets)
 	}
 	return in
 }
@@ -186,6 +187,22 @@ func (c *Controller) trouble(sets []*appsv1.ReplicaSet) map[string]string {
 		if text := problem(owned[*corev1.Pod](c.store, rs.UID)); text != "" {
 			found[rs.Name] = text
 		}
+	}
+	return found
+}
+
+// pulling names the ReplicaSets with pods that wait for an image which is on its way.
+func (c *Controller) pulling(sets []*appsv1.ReplicaSet) map[string]bool {
+	images := map[string]bool{}
+	for _, p := range c.images.pulling() {
+		images[p.Image] = true
+	}
+	found := map[string]bool{}
+	for _, rs := range sets {
+		found[rs.Name] = len(images) > 0 && slices.ContainsFunc(owned[*corev1.Pod](c.store, rs.UID), func(p *corev1.Pod) bool {
+			wants := func(k corev1.Container) bool { return images[k.Image] }
+			return !ready(p) && (slices.ContainsFunc(p.Spec.InitContainers, wants) || slices.ContainsFunc(p.Spec.Containers, wants))
+		})
 	}
 	return found
 }

@@ -87,6 +87,21 @@ func TestAFailedRolloutIsTakenBack(t *testing.T) {
 	})
 }
 
+// A large image on a slow line is waited for, however long it takes.
+func TestASlowPullIsNoFailedRollout(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.fake.OnPull("web:2", pullFault{Delay: time.Hour})
+		w.start()
+		w.write(hasty("web:1"))
+		w.settle()
+		w.write(hasty("web:2"))
+		w.pass(2 * time.Hour)
+		if s := workload(w.settle()); !s.Done || s.Problem != "" || w.event("RolledBack") != "" {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 func TestRequests(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()

@@ -23,6 +23,8 @@ type Input struct {
 	Config config.Fingerprint
 	// Trouble is what keeps the pods of a ReplicaSet from being ready, in a sentence by its name, as far as it is known. It is only repeated.
 	Trouble map[string]string
+	// Pulling names the ReplicaSets with pods that wait for an image which is on its way at this moment.
+	Pulling map[string]bool
 	Now     time.Time
 }
 
@@ -53,6 +55,7 @@ type rollout struct {
 	was     appsv1.DeploymentStatus // what the last pass left; its conditions are replaced, never written into
 	config  config.Fingerprint      // nil when the Deployment does not follow it
 	trouble map[string]string
+	pulling map[string]bool
 	now     time.Time
 
 	hold     *request.Hold          // nil while the file's own revision runs
@@ -63,7 +66,8 @@ type rollout struct {
 	every     []*revision // what all has listed
 	collision *int32
 
-	back *request.Hold // what this pass has decided to go back to
+	back    *request.Hold // what this pass has decided to go back to
+	waiting bool          // with that decision, for an image
 }
 
 // revision is a ReplicaSet and what shall become of it.
@@ -79,7 +83,7 @@ type revision struct {
 
 func newRollout(in Input) *rollout {
 	d := in.Deployment
-	r := &rollout{d: d, was: d.Status, trouble: in.Trouble, now: in.Now, collision: d.Status.CollisionCount}
+	r := &rollout{d: d, was: d.Status, trouble: in.Trouble, pulling: in.Pulling, now: in.Now, collision: d.Status.CollisionCount}
 	r.aim(in)
 	sets := byAge(in.ReplicaSets)
 	chosen := r.chosen(sets)

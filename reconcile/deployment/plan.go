@@ -6,11 +6,15 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 
 	"berth/reconcile"
 )
+
+// pullPause is when an overdue rollout is looked at again that waits for an image: the end of a pull alone changes no ReplicaSet.
+const pullPause = 10 * time.Second
 
 // rolled ends a pass of a rollout: status, deadline, what is known of its success, and the end of revisions that nobody will go back to.
 func (r *rollout) rolled() reconcile.Plan {
@@ -23,6 +27,9 @@ func (r *rollout) rolled() reconcile.Plan {
 	}
 	plan := r.plan(status)
 	plan.RequeueAfter = r.untilDeadline(&status)
+	if r.waiting {
+		plan.RequeueAfter = pullPause
+	}
 	return plan
 }
 

@@ -22,7 +22,8 @@ func (r *rollout) released() bool {
 	return r.hold == nil && r.d.Annotations[request.AnnotationHold] != ""
 }
 
-// judgeFailure decides what becomes of a rollout that has failed its deadline, and says what came of it.
+// judgeFailure decides what becomes of a rollout that has failed its deadline, and says what came of it. A large image on a slow line is no reason
+// to go back: it would have to be asked for again.
 func (r *rollout) judgeFailure(s *appsv1.DeploymentStatus) {
 	progressing := findCondition(s.Conditions, appsv1.DeploymentProgressing)
 	failed := progressing != nil && progressing.Reason == reasonTimedOut
@@ -31,6 +32,10 @@ func (r *rollout) judgeFailure(s *appsv1.DeploymentStatus) {
 	}
 	if !failed || r.newest == nil || r.newest.proven() || !request.Auto(r.d.Annotations) {
 		r.dropNothingReady(s)
+		return
+	}
+	if r.pulling[r.newest.rs.Name] {
+		r.waiting = true
 		return
 	}
 	good := r.lastReady()

@@ -264,3 +264,38 @@ func TestRollbackGoesOnAfterAnyKill(t *testing.T) {
 		w.want(t, fmt.Sprintf("killed after %d actions", kill), "4 × web:1, 0 × bad", timedOut, "True ProgressDeadlineExceeded")
 	}
 }
+
+// A large image on a slow line is waited for.
+func TestRollbackWaitsForAnImage(t *testing.T) {
+	tests := map[string]struct{ never, sizes string }{
+		"it comes": {"", "0 × web:1, 4 × web:2"},
+		"it fails": {"web:2", "4 × web:1, 0 × web:2"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := settled(t)
+			image(w, "web:2")
+			w.apply(deployment.Plan(w.Input))
+			w.serve(0, 1)
+			w.Now = now.Add(time.Hour)
+			w.Pulling = map[string]bool{w.ReplicaSets[1].Name: true}
+			w.apply(deployment.Plan(w.Input)) // the first pod was there
+			w.Now = now.Add(2 * time.Hour)
+			w.serve(0, 4)
+			w.apply(deployment.Plan(w.Input))
+			w.Now = now.Add(3 * time.Hour)
+			w.apply(deployment.Plan(w.Input))
+			if p := deployment.Plan(w.Input); len(p.Actions) > 0 || p.RequeueAfter != 10*time.Second || condition(w, appsv1.DeploymentProgressing) != timedOut {
+				t.Fatalf("it plans %v, looks again after %s, and says %s", p.Actions, p.RequeueAfter, condition(w, appsv1.DeploymentProgressing))
+			}
+			w.Pulling = nil
+			if tt.never == "" {
+				w.serve()
+			}
+			w.live(t, tt.never)
+			if got := w.sizes(); got != tt.sizes {
+				t.Errorf("%s, want %s", got, tt.sizes)
+			}
+		})
+	}
+}

@@ -90,7 +90,10 @@ func (w *world) undo(d *appsv1.Deployment) bool {
 }
 
 func (w *world) deploymentInput(d *appsv1.Deployment) deployment.Input {
-	in := deployment.Input{Deployment: d, ReplicaSets: w.setsOf(d.UID), Now: w.clock.wall}
+	in := deployment.Input{Deployment: d, ReplicaSets: w.setsOf(d.UID), Pulling: map[string]bool{}, Now: w.clock.wall}
+	for _, rs := range in.ReplicaSets {
+		in.Pulling[rs.Name] = slices.ContainsFunc(w.podsOf(rs.UID), func(p *corev1.Pod) bool { return w.images[p.Spec.Containers[0].Image].Pulling })
+	}
 	if n := w.versionOf(d.UID).config; n > 0 {
 		in.Config = config.Fingerprint{{Kind: "ConfigMap", Name: "m"}: strconv.Itoa(n)}
 	}
@@ -222,6 +225,9 @@ func (w *world) checkIdleRollout(d *appsv1.Deployment) {
 		return
 	}
 	last := w.lastReady(d.UID)
+	if _, waits := w.timers[reconcile.KeyOf(d)]; waits {
+		return // for an image
+	}
 	if progress(d) == "ProgressDeadlineExceeded" && !proven(top) && !isPaused(d) && request.Auto(d.Annotations) && last != "" && last != top.UID {
 		w.fail("Deployment %s has failed its deadline and stays, although %s was complete", d.Name, last)
 	}

@@ -32,7 +32,7 @@ func (t table) print(s *controller.Status) {
 }
 
 func (t table) verdict(s *controller.Status) string {
-	wrong, warnings := 0, ""
+	wrong, notes, warnings := 0, 0, ""
 	for i := range s.Faults {
 		if s.Faults[i].Severity == manifests.Error {
 			wrong++
@@ -45,12 +45,17 @@ func (t table) verdict(s *controller.Status) string {
 		if s.Workloads[i].Problem != "" {
 			wrong++
 		}
+		if s.Workloads[i].Note != "" {
+			notes++
+		}
 	}
 	switch {
 	case !s.Ready:
 		return "starting"
 	case wrong > 0:
 		return t.paint(fmt.Sprintf("%d to look at", wrong), red) + warnings
+	case s.Converged && notes > 0:
+		return t.paint(fmt.Sprintf("as stated, but for %d held or paused", notes), yellow) + warnings
 	case s.Converged:
 		return t.paint("all as stated", green) + warnings
 	default:
