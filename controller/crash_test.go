@@ -35,7 +35,11 @@ func TestKilledAtEveryStep(t *testing.T) {
 			before: []manifests.Object{barePod("one", "app:1"), barePod("two", "app:1")},
 			after:  []manifests.Object{barePod("one", "app:2"), barePod("two", "app:1")}, pods: 2,
 		},
-		"remove": {before: []manifests.Object{web("web", "web:1", 3), barePod("one", "app:1")}, after: []manifests.Object{}, pods: 0},
+		"a set comes up":     {after: []manifests.Object{database("db", "db:1", 2, withData)}, pods: 2},
+		"a set rolls out":    {before: []manifests.Object{database("db", "db:1", 2)}, after: []manifests.Object{database("db", "db:2", 2)}, pods: 2},
+		"a set shrinks":      {before: []manifests.Object{database("db", "db:1", 3)}, after: []manifests.Object{database("db", "db:1", 1)}, pods: 1},
+		"a daemon rolls out": {before: []manifests.Object{agent("agent:1")}, after: []manifests.Object{agent("agent:2")}, pods: 1},
+		"remove":             {before: []manifests.Object{web("web", "web:1", 3), barePod("one", "app:1")}, after: []manifests.Object{}, pods: 0},
 	}
 	for name, story := range stories {
 		for _, after := range []bool{false, true} {
@@ -104,10 +108,12 @@ func (w *world) judge(pods int) {
 			}
 		}
 	}
-	for _, it := range w.c.store.List(reconcile.KindReplicaSet) {
-		owner := metav1.GetControllerOfNoCopy(it.Object)
-		if _, ok := w.c.store.ByUID(owner.UID); !ok {
-			w.t.Errorf("%s is owned by nothing", it.Key)
+	for _, kind := range []string{reconcile.KindReplicaSet, reconcile.KindControllerRevision} {
+		for _, it := range w.c.store.List(kind) {
+			owner := metav1.GetControllerOfNoCopy(it.Object)
+			if _, ok := w.c.store.ByUID(owner.UID); !ok {
+				w.t.Errorf("%s is owned by nothing", it.Key)
+			}
 		}
 	}
 }
