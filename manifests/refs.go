@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -22,7 +23,9 @@ type reference struct {
 type collector struct {
 	object    *objectReader
 	namespace string
-	found     []reference
+	// claimed are volumes of the template that a StatefulSet's claims take the place of: what they name is not used.
+	claimed []string
+	found   []reference
 }
 
 func (c *collector) add(kind, name, field string) {
@@ -52,6 +55,9 @@ func (o *objectReader) references(obj kruntime.Object) []reference {
 	case *appsv1.DaemonSet:
 		c.pod("spec.template.spec", &t.Spec.Template.Spec)
 	case *appsv1.StatefulSet:
+		for i := range t.Spec.VolumeClaimTemplates {
+			c.claimed = append(c.claimed, t.Spec.VolumeClaimTemplates[i].Name)
+		}
 		c.pod("spec.template.spec", &t.Spec.Template.Spec)
 	case *batchv1.Job:
 		c.pod("spec.template.spec", &t.Spec.Template.Spec)
@@ -65,6 +71,9 @@ func (o *objectReader) references(obj kruntime.Object) []reference {
 
 func (c *collector) pod(at string, spec *corev1.PodSpec) {
 	for i := range spec.Volumes {
+		if slices.Contains(c.claimed, spec.Volumes[i].Name) {
+			continue
+		}
 		c.volume(fmt.Sprintf("%s.volumes[%d]", at, i), &spec.Volumes[i].VolumeSource)
 	}
 	for i := range spec.InitContainers {
