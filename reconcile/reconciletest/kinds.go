@@ -287,7 +287,7 @@ func (w *world) forgetObjects() {
 func copyOf[T reconcile.Object](o T) T {
 	c := reflect.New(reflect.TypeOf(o).Elem())
 	c.Elem().Set(reflect.ValueOf(o).Elem())
-	out, _ := c.Interface().(T) // it is of o's type
+	out, _ := reflect.TypeAssert[T](c) // it is of o's type
 	return out
 }
 

@@ -121,7 +121,7 @@ func (s *pass) act() {
 		s.settleClaims(p)
 	}
 	for _, p := range s.condemned {
-		if wait := s.condemn(p, ordered); wait && ordered {
+		if s.condemn(p, ordered); ordered {
 			return
 		}
 	}
@@ -155,15 +155,11 @@ func (s *pass) keep(at int, ordered bool) (wait bool) {
 
 // condemn ends a pod that is too much. In order, it is the highest, and waits until it is gone. All wished pods serve then; of those that are too much a
 // broken one is ended only when none below it is broken, as in Kubernetes.
-func (s *pass) condemn(p *corev1.Pod, ordered bool) (wait bool) {
-	if p.DeletionTimestamp != nil {
-		return true
+func (s *pass) condemn(p *corev1.Pod, ordered bool) {
+	early := ordered && !s.available(p) && p != s.firstUnavailable()
+	if p.DeletionTimestamp == nil && !early {
+		s.end(p, "the set wants "+strconv.Itoa(len(s.replicas))+" pods")
 	}
-	if ordered && !s.available(p) && p != s.firstUnavailable() {
-		return true
-	}
-	s.end(p, "the set wants "+strconv.Itoa(len(s.replicas))+" pods")
-	return true
 }
 
 // firstUnavailable is the unwished pod of the lowest ordinal that does not serve; nil for none.

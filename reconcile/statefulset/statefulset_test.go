@@ -151,8 +151,8 @@ func (w *world) spec() *appsv1.StatefulSetSpec {
 	return &w.in.StatefulSet.Spec
 }
 
-func (w *world) image(image string) { w.spec().Template.Spec.Containers[0].Image = image }
-func (w *world) size(n int32)       { w.spec().Replicas = &n }
+func (w *world) newImage()    { w.spec().Template.Spec.Containers[0].Image = "db:2" }
+func (w *world) size(n int32) { w.spec().Replicas = &n }
 
 func TestPodsComeUpInOrder(t *testing.T) {
 	w := settled(t)
@@ -258,7 +258,7 @@ func TestOrdinalsStart(t *testing.T) {
 
 func TestRollingUpdate(t *testing.T) {
 	w := settled(t)
-	w.image("db:2")
+	w.newImage()
 	for _, n := range []string{"2", "1", "0"} {
 		w.want(t, "delete Pod/shop/db-"+n)
 		w.want(t, "create Pod/shop/db-"+n)
@@ -283,7 +283,7 @@ func TestRollingUpdate(t *testing.T) {
 
 func TestPartition(t *testing.T) {
 	w := settled(t)
-	w.image("db:2")
+	w.newImage()
 	*w.spec().UpdateStrategy.RollingUpdate.Partition = 2
 	w.settle(t)
 	images := func() (all string) {
@@ -308,7 +308,7 @@ func TestPartition(t *testing.T) {
 func TestMaxUnavailable(t *testing.T) {
 	w := settled(t)
 	two := intstr.FromInt32(2)
-	w.image("db:2")
+	w.newImage()
 	w.spec().UpdateStrategy.RollingUpdate.MaxUnavailable = &two
 	w.want(t, "delete Pod/shop/db-2", "delete Pod/shop/db-1")
 	w.want(t, "create Pod/shop/db-1")
@@ -316,7 +316,7 @@ func TestMaxUnavailable(t *testing.T) {
 
 func TestOnDelete(t *testing.T) {
 	w := settled(t)
-	w.image("db:2")
+	w.newImage()
 	w.spec().UpdateStrategy = appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType}
 	w.want(t)
 	w.drop("db-1")
@@ -415,7 +415,7 @@ func TestClaimNames(t *testing.T) {
 // A program that crashes at its start is ready for a moment, where nobody probes it: it must not take the place of the next pod, too.
 func TestANewPodHasToHold(t *testing.T) {
 	w := settled(t)
-	w.image("db:2")
+	w.newImage()
 	w.want(t, "delete Pod/shop/db-2")
 	w.want(t, "create Pod/shop/db-2")
 	w.ready("db-2")
