@@ -273,10 +273,28 @@ func (w *world) loseSandbox() {
 }
 
 func (w *world) setClock() {
-	by := pick(w, -2*time.Hour, -30*time.Second, 30*time.Second, 3*time.Hour)
+	w.setClockBy(pick(w, -2*time.Hour, -30*time.Second, 30*time.Second, 3*time.Hour))
+}
+
+// healClock sets a clock right that was set back: who waits for a time on the wall waits for no more hours than stated.
+func (w *world) healClock() {
+	if behind := w.clock.latest.Sub(w.clock.wall); behind > 0 {
+		w.setClockBy(behind)
+	}
+}
+
+func (w *world) setClockBy(by time.Duration) {
 	w.say("EVENT the clock is set by %s", by)
+	if w.clock.wall.After(w.clock.latest) {
+		w.clock.latest = w.clock.wall
+	}
 	w.clock.wall = w.clock.wall.Add(by)
 	w.clock.jumps++
+	for _, o := range w.objects {
+		if _, edited := w.reworded[o.GetUID()]; edited && slices.Contains(w.due, reconcile.KeyOf(o)) {
+			w.reworded[o.GetUID()] = w.clock.wall // nobody has seen the edit yet: to its planner it is made now
+		}
+	}
 	for _, l := range w.lives {
 		if l.readySince.After(w.clock.wall) {
 			l.readySince, l.readyFor = w.clock.wall, w.clock.since // nobody can tell any more

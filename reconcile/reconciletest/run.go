@@ -108,6 +108,7 @@ func (w *world) heal() {
 	}
 	w.say("HEAL")
 	w.quirks, w.killIn = quirks{}, 0
+	w.healClock()
 	for i, d := range w.deployments {
 		d = d.DeepCopy()
 		d.Spec.Paused = false

@@ -105,6 +105,8 @@ type clock struct {
 	wall  time.Time
 	since time.Duration
 	jumps int
+	// latest is the latest time on the wall from which it was set.
+	latest time.Time
 }
 
 // Now implements runtimetest.Clock.
