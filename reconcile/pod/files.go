@@ -45,6 +45,7 @@ type fileSet struct {
 	p           *pass
 	defaultMode int32
 	files       []file
+	at          map[string]int // in files, by path
 }
 
 func (s *fileSet) add(f file, mode *int32) {
@@ -52,7 +53,11 @@ func (s *fileSet) add(f file, mode *int32) {
 	if mode != nil {
 		f.mode = *mode
 	}
-	s.files = slices.DeleteFunc(s.files, func(o file) bool { return o.path == f.path })
+	if i, ok := s.at[f.path]; ok {
+		s.files[i] = f
+		return
+	}
+	s.at[f.path] = len(s.files)
 	s.files = append(s.files, f)
 }
 
@@ -70,7 +75,7 @@ func (s *fileSet) object(kind, name string, items []corev1.KeyToPath, optional *
 	}
 	for i := range items {
 		item := &items[i]
-		if _, ok := c.File(item.Key); ok {
+		if c.Hash(item.Key) != "" {
 			s.add(file{path: item.Path, content: c, key: item.Key}, item.Mode)
 		} else if !isTrue(optional) {
 			word := "secret"
@@ -123,7 +128,7 @@ func (s *fileSet) project(source *corev1.VolumeProjection, field string) error {
 
 // files finds what a volume of ConfigMaps, Secrets and fields holds. It copies no content.
 func (p *pass) files(v *corev1.Volume, field string) ([]file, error) {
-	s := &fileSet{p: p}
+	s := &fileSet{p: p, at: map[string]int{}}
 	var err error
 	switch {
 	case v.ConfigMap != nil:
