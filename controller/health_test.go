@@ -68,8 +68,8 @@ func hookOf(word string) *corev1.LifecycleHandler {
 	return &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{word}}}
 }
 
-func probeOf(word string, period, threshold int32) *corev1.Probe {
-	return &corev1.Probe{ProbeHandler: handler(word), TimeoutSeconds: 1, PeriodSeconds: period, SuccessThreshold: 1, FailureThreshold: threshold}
+func probeOf(word string, period int32) *corev1.Probe {
+	return &corev1.Probe{ProbeHandler: handler(word), TimeoutSeconds: 1, PeriodSeconds: period, SuccessThreshold: 1, FailureThreshold: 3}
 }
 
 // with changes the containers of a Deployment.
@@ -108,7 +108,7 @@ func TestAnImageThatNeverGetsReadyKeepsTheOldPods(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.programs()
 		p.code["ready app:2"] = 1
-		ready := with(func(c *corev1.Container) { c.ReadinessProbe = probeOf("ready", 5, 3) })
+		ready := with(func(c *corev1.Container) { c.ReadinessProbe = probeOf("ready", 5) })
 		w.start()
 		w.write(web("web", "app:1", 4, ready))
 		w.settle()
@@ -139,7 +139,7 @@ func TestReadyOverRestarts(t *testing.T) {
 		p.takes["ready"] = 500 * time.Millisecond
 		w.start()
 		w.write(web("web", "app:1", 3, with(func(c *corev1.Container) {
-			c.ReadinessProbe, c.StartupProbe = probeOf("ready", 5, 3), probeOf("up", 5, 3)
+			c.ReadinessProbe, c.StartupProbe = probeOf("ready", 5), probeOf("up", 5)
 		})))
 		w.settle()
 		ups := p.count("up")
@@ -177,7 +177,7 @@ func TestLivenessRestarts(t *testing.T) {
 		p := w.programs()
 		p.code["alive"] = 1
 		w.start()
-		w.write(podWith("sick", func(c *corev1.Container) { c.LivenessProbe = probeOf("alive", 10, 3) }))
+		w.write(podWith("sick", func(c *corev1.Container) { c.LivenessProbe = probeOf("alive", 10) }))
 		w.pass(31 * time.Second)
 		p.code["alive"] = 0
 		w.pass(time.Minute)
@@ -198,7 +198,7 @@ func TestHooks(t *testing.T) {
 		w.start()
 		w.write(podWith("polite", func(c *corev1.Container) {
 			c.Lifecycle = &corev1.Lifecycle{PostStart: hookOf("begin"), PreStop: hookOf("leave")}
-			c.ReadinessProbe = probeOf("ready", 5, 3)
+			c.ReadinessProbe = probeOf("ready", 5)
 		}))
 		w.pass(2 * time.Second)
 		if row := w.row("polite"); row.Reason != "ContainerCreating" || row.Phase != "Pending" {
@@ -318,7 +318,7 @@ func TestKnownIsForgotten(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.programs()
 		w.start()
-		w.write(podWith("one", func(c *corev1.Container) { c.ReadinessProbe = probeOf("ready", 5, 3) }))
+		w.write(podWith("one", func(c *corev1.Container) { c.ReadinessProbe = probeOf("ready", 5) }))
 		w.settle()
 		it, _ := w.c.store.Get(reconcile.Key{Kind: reconcile.KindPod, Namespace: "shop", Name: "one"})
 		if k := w.c.store.KnownOf(it.Object.GetUID()); !k["main"].Ready {

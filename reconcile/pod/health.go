@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"berth/reconcile"
+	"berth/runtime"
 )
 
 // reasonPostStart is what a container waits for whose hook has failed, until it has ended.
@@ -50,6 +51,9 @@ func (p *pass) settlesIn(c *container) bool {
 
 // lookAfter runs the hook of a container that has just been started, and ends one whose hook or whose probes say so.
 func (p *pass) lookAfter(c *container) {
+	if c.last.State != runtime.Running {
+		return // it is being made
+	}
 	hook, begun := p.hook(c, reconcile.PostStart)
 	if postStart(c) != nil {
 		switch {
