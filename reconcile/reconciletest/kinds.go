@@ -79,7 +79,7 @@ func (w *world) kindOf(o reconcile.Object) *kind { return w.kinds[reconcile.KeyO
 
 // addWorkload adds a Deployment or one of the other kinds.
 func (w *world) addWorkload() {
-	if w.rng.IntN(2) == 0 {
+	if len(w.stated) == 0 || w.rng.IntN(2) == 0 {
 		w.addDeployment()
 		return
 	}

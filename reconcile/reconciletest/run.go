@@ -41,6 +41,9 @@ func Run(seed uint64, trace bool) Result {
 }
 
 func (w *world) live() {
+	if w.rng.IntN(3) == 0 {
+		w.stated = nil // a world of Deployments only: some of what can go wrong with them is rare
+	}
 	w.addDeployment()
 	for w.workloads() < least {
 		w.addWorkload()
