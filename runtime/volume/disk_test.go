@@ -151,3 +151,35 @@ func TestGiveToGroup(t *testing.T) {
 		t.Error("with onMismatch a tree was not walked whose root is wrong")
 	}
 }
+
+// A full disk is told apart, and leaves nothing half made.
+func TestDisksWhenFull(t *testing.T) {
+	root(t)
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,nr_inodes=20"); err != nil {
+		t.Skipf("cannot mount: %v", err)
+	}
+	t.Cleanup(func() { must(t, unix.Unmount(dir, 0)) })
+	d := Disks(filepath.Join(dir, "volumes"))
+	must(t, d.Make(runtime.StoredVolume{ID: "first", Label: []byte("kept")}))
+	var err error
+	for i := 0; err == nil && i < 100; i++ {
+		err = os.WriteFile(filepath.Join(dir, "filler"+string(rune('0'+i))), make([]byte, 4096), 0o600)
+	}
+	if err := d.Make(runtime.StoredVolume{ID: "second", Label: make([]byte, 8192)}); !errors.Is(err, runtime.ErrDiskFull) {
+		t.Errorf("Make on a full disk = %v, want ErrDiskFull", err)
+	}
+	if err := d.Make(runtime.StoredVolume{ID: "first", Label: make([]byte, 8192)}); !errors.Is(err, runtime.ErrDiskFull) {
+		t.Errorf("a new label on a full disk = %v, want ErrDiskFull", err)
+	}
+	list, err := d.List()
+	must(t, err)
+	if len(list) != 1 || string(list[0].Label) != "kept" {
+		t.Errorf("List = %v", list)
+	}
+	entries, err := os.ReadDir(string(d))
+	must(t, err)
+	if len(entries) != 1 {
+		t.Errorf("left is %v", entries)
+	}
+}
