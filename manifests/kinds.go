@@ -6,12 +6,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// kind is what berth knows about one kind of the Kubernetes API.
+// kind is what berth knows about one kind of the Kubernetes API. What it does with it stands in package fields.
 type kind struct {
 	group, version string
 	name           string
 	cluster        bool // has no namespace
-	idle           bool // accepted, and nothing is done with it
 	opaque         bool // its fields are not looked at: berth links no types for it
 }
 
@@ -29,30 +28,25 @@ func servedKinds() []kind {
 		}
 	}
 	named, cluster := kind{}, kind{cluster: true}
-	idle, idleCluster := kind{idle: true}, kind{idle: true, cluster: true}
-	other, otherCluster := kind{idle: true, opaque: true}, kind{idle: true, opaque: true, cluster: true}
+	other, otherCluster := kind{opaque: true}, kind{opaque: true, cluster: true}
 
-	add("", "v1", named, "Pod", "ReplicationController", "Service", "ConfigMap", "Secret", "ServiceAccount", "PersistentVolumeClaim", "Endpoints")
-	add("", "v1", cluster, "Namespace", "PersistentVolume")
-	add("", "v1", idle, "PodTemplate", "Event", "LimitRange", "ResourceQuota")
-	add("", "v1", idleCluster, "Node")
-	add("apps", "v1", named, "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")
-	add("apps", "v1", idle, "ControllerRevision")
+	add("", "v1", named, "Pod", "ReplicationController", "Service", "ConfigMap", "Secret", "ServiceAccount", "PersistentVolumeClaim", "Endpoints",
+		"PodTemplate", "Event", "LimitRange", "ResourceQuota")
+	add("", "v1", cluster, "Namespace", "PersistentVolume", "Node")
+	add("apps", "v1", named, "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "ControllerRevision")
 	add("batch", "v1", named, "Job", "CronJob")
 	add("networking.k8s.io", "v1", named, "Ingress", "NetworkPolicy")
-	add("networking.k8s.io", "v1", cluster, "IngressClass")
-	add("networking.k8s.io", "v1", idleCluster, "IPAddress", "ServiceCIDR")
+	add("networking.k8s.io", "v1", cluster, "IngressClass", "IPAddress", "ServiceCIDR")
 	add("policy", "v1", named, "PodDisruptionBudget")
-	add("autoscaling", "v1", idle, "HorizontalPodAutoscaler")
-	add("autoscaling", "v2", idle, "HorizontalPodAutoscaler")
+	add("autoscaling", "v1", named, "HorizontalPodAutoscaler")
+	add("autoscaling", "v2", named, "HorizontalPodAutoscaler")
 	add("discovery.k8s.io", "v1", named, "EndpointSlice")
-	add("storage.k8s.io", "v1", cluster, "StorageClass")
-	add("storage.k8s.io", "v1", idleCluster, "VolumeAttachment", "CSINode", "CSIDriver", "VolumeAttributesClass")
-	add("storage.k8s.io", "v1", idle, "CSIStorageCapacity")
-	add("rbac.authorization.k8s.io", "v1", idle, "Role", "RoleBinding")
-	add("rbac.authorization.k8s.io", "v1", idleCluster, "ClusterRole", "ClusterRoleBinding")
-	add("scheduling.k8s.io", "v1", idleCluster, "PriorityClass")
-	add("coordination.k8s.io", "v1", idle, "Lease")
+	add("storage.k8s.io", "v1", cluster, "StorageClass", "VolumeAttachment", "CSINode", "CSIDriver", "VolumeAttributesClass")
+	add("storage.k8s.io", "v1", named, "CSIStorageCapacity")
+	add("rbac.authorization.k8s.io", "v1", named, "Role", "RoleBinding")
+	add("rbac.authorization.k8s.io", "v1", cluster, "ClusterRole", "ClusterRoleBinding")
+	add("scheduling.k8s.io", "v1", cluster, "PriorityClass")
+	add("coordination.k8s.io", "v1", named, "Lease")
 	add("node.k8s.io", "v1", cluster, "RuntimeClass")
 	add("apiextensions.k8s.io", "v1", otherCluster, "CustomResourceDefinition")
 	add("apiregistration.k8s.io", "v1", otherCluster, "APIService")
