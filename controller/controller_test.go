@@ -1,11 +1,13 @@
 package controller
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -430,6 +432,38 @@ func TestSandboxesAreNotTriedInALoop(t *testing.T) {
 		w.pass(10 * time.Minute)
 		if tries < 10 || tries > 25 {
 			t.Errorf("tried %d times in 10 minutes, want about 17: 0.2 s doubling to one minute", tries)
+		}
+	})
+}
+
+// undying counts the kills of containers that hang in the kernel: none of them ends.
+type undying struct {
+	runtime.Containers
+	kills atomic.Int32
+}
+
+func (u *undying) KillContainer(context.Context, string, string) error {
+	u.kills.Add(1)
+	return nil
+}
+
+func (u *undying) SignalContainer(context.Context, string, string, int) error { return nil }
+
+func TestAProcessThatHangsIsNotKilledInALoop(t *testing.T) {
+	inWorld(t, func(w *world) {
+		u := &undying{}
+		w.opts = func(o *Options) {
+			u.Containers = o.Containers
+			o.Containers = u
+		}
+		w.start()
+		one := barePod("one", "app:1")
+		w.write(one)
+		w.settle()
+		w.write()
+		w.pass(40 * time.Second) // prune delay, 30 s of grace, and a few seconds in which it does not go
+		if n := u.kills.Load(); n < 2 || n > 6 {
+			t.Errorf("killed %d times in 8 s, want every two seconds", n)
 		}
 	})
 }

@@ -65,7 +65,7 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 	case reconcile.SignalContainer:
 		return c.signalContainer(ctx, a)
 	case reconcile.KillContainer:
-		return false, c.onMachine(a.Pod, a.UID, c.opts.Containers.KillContainer(ctx, string(a.UID), a.Container))
+		return false, c.killContainer(ctx, a)
 	case reconcile.RemoveContainer:
 		return false, c.onMachine(a.Pod, a.UID, c.opts.Containers.RemoveContainer(ctx, string(a.UID), a.Container, a.Attempt))
 	case reconcile.RemoveSandbox:
@@ -282,6 +282,17 @@ func (c *Controller) signalContainer(ctx context.Context, a reconcile.SignalCont
 		c.memory.signalled(a.UID, a.Container, reconcile.Signalled{Attempt: attempt, At: c.opts.Clock.Now()})
 	}
 	return false, c.onMachine(a.Pod, a.UID, err)
+}
+
+// killContainer does not make the pod due, unless there is nothing to kill: the end does, and the planner looks again on its own if none comes.
+// A process that hangs in the kernel would be killed over and over else.
+func (c *Controller) killContainer(ctx context.Context, a reconcile.KillContainer) error {
+	err := c.opts.Containers.KillContainer(ctx, string(a.UID), a.Container)
+	if err == nil {
+		c.observed.mark(string(a.UID))
+		return nil
+	}
+	return c.onMachine(a.Pod, a.UID, err)
 }
 
 func sameController(a, b metav1.Object) bool {
