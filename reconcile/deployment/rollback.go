@@ -25,11 +25,11 @@ func (r *rollout) released() bool {
 // judgeFailure decides what becomes of a rollout that has failed its deadline, and says what came of it. A large image on a slow line is no reason
 // to go back: it would have to be asked for again.
 func (r *rollout) judgeFailure(s *appsv1.DeploymentStatus) {
-	progressing := findCondition(s.Conditions, appsv1.DeploymentProgressing)
-	failed := progressing != nil && progressing.Reason == reasonTimedOut
 	if r.tookBack() {
 		return
 	}
+	progressing := findCondition(s.Conditions, appsv1.DeploymentProgressing)
+	failed := progressing != nil && progressing.Reason == reasonTimedOut
 	if !failed || r.newest == nil || r.newest.proven() || !request.Auto(r.d.Annotations) {
 		r.dropNothingReady(s)
 		return
