@@ -1,6 +1,7 @@
 package reconciletest
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -119,7 +120,11 @@ func (w *world) checkCronJobIdle(c *batchv1.CronJob) {
 	late := c.Spec.StartingDeadlineSeconds != nil && at.Add(time.Duration(*c.Spec.StartingDeadlineSeconds)*time.Second).Before(w.clock.wall)
 	waits := *c.Spec.Suspend || late || active > 0 && c.Spec.ConcurrencyPolicy == batchv1.ForbidConcurrent
 	last := c.Status.LastScheduleTime
-	if !waits && at.After(c.CreationTimestamp.Time) && at.After(w.reworded[c.UID]) && (last == nil || last.Time.Before(at)) {
+	var record struct{ Since time.Time } // when the schedule was first seen
+	if err := json.Unmarshal([]byte(c.Annotations[reconcile.AnnotationRecord]), &record); err != nil {
+		w.fail("CronJob %s remembers %q", c.Name, c.Annotations[reconcile.AnnotationRecord])
+	}
+	if !waits && at.After(c.CreationTimestamp.Time) && at.After(record.Since) && (last == nil || last.Time.Before(at)) {
 		w.fail("CronJob %s was due at %s, and nobody has made its Job", c.Name, at)
 	}
 	if strings.Contains(c.Annotations[reconcile.AnnotationRecord], "Unpars") {

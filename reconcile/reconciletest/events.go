@@ -290,11 +290,6 @@ func (w *world) setClockBy(by time.Duration) {
 	}
 	w.clock.wall = w.clock.wall.Add(by)
 	w.clock.jumps++
-	for _, o := range w.objects {
-		if _, edited := w.reworded[o.GetUID()]; edited && slices.Contains(w.due, reconcile.KeyOf(o)) {
-			w.reworded[o.GetUID()] = w.clock.wall // nobody has seen the edit yet: to its planner it is made now
-		}
-	}
 	for _, l := range w.lives {
 		if l.readySince.After(w.clock.wall) {
 			l.readySince, l.readyFor = w.clock.wall, w.clock.since // nobody can tell any more

@@ -127,9 +127,6 @@ func (w *world) editWorkload(n int) {
 func (w *world) reword(i int, o reconcile.Object) {
 	o.SetGeneration(o.GetGeneration() + 1)
 	w.objects[i] = o
-	if w.clock.wall.After(w.reworded[o.GetUID()]) {
-		w.reworded[o.GetUID()] = w.clock.wall
-	}
 	if w.tracing {
 		w.say("EVENT edit %s: %s", reconcile.KeyOf(o), w.kindOf(o).summary(o))
 	}

@@ -40,7 +40,6 @@ type world struct {
 	stated      []*kind                       // those that files state
 	tries       map[types.UID]int             // pods ever made, by Job
 	used        map[types.UID]map[string]bool // names of Jobs ever made, by CronJob
-	reworded    map[types.UID]time.Time       // when a file last said something new, by the clock on the wall
 	retention   map[string]retention          // by name of StatefulSets
 	configs     map[string]string             // what ConfigMaps say
 	lastUID     int
@@ -136,7 +135,6 @@ func newWorld(seed uint64, tracing bool) *world {
 		kinds:    map[string]*kind{},
 		tries:    map[types.UID]int{},
 		used:     map[types.UID]map[string]bool{},
-		reworded: map[types.UID]time.Time{},
 		data:     newStorage(),
 
 		retention: map[string]retention{},
