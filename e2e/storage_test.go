@@ -41,10 +41,24 @@ func reads(b *harness.Berth, pod, want string, command ...string) {
 	})
 }
 
+// diarySays waits until the one pod of this prefix, whichever it is by then, has these lines in its volume.
 func diarySays(b *harness.Berth, prefix, want string) {
 	b.Helper()
-	name := b.UntilReady(prefix, 1)[0].Name
-	reads(b, name, strings.ReplaceAll(want, " ", "\n")+"\n", "cat", "/data/diary")
+	want = strings.ReplaceAll(want, " ", "\n") + "\n"
+	b.Until(fmt.Sprintf("the diary of %s to be %q", prefix, want), func() error {
+		s, err := b.Look()
+		if err != nil {
+			return err
+		}
+		pods := s.PodsOf(prefix)
+		if len(pods) != 1 || !pods[0].Ready {
+			return fmt.Errorf("%d pods: %+v", len(pods), pods)
+		}
+		if r := b.CLI("exec", pods[0].Name, "--", "cat", "/data/diary"); r.Stdout != want {
+			return fmt.Errorf("exit code %d: %q %s", r.Code, r.Stdout, r.Stderr)
+		}
+		return nil
+	})
 }
 
 // storedVolumes are the directories that the instance keeps for claims.
