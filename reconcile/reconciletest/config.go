@@ -98,6 +98,11 @@ func (w *world) checkIdleConfig(p *corev1.Pod) {
 	if !ok || p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded {
 		return
 	}
+	for i := range p.Status.ContainerStatuses {
+		if p.Status.ContainerStatuses[i].State.Terminated != nil {
+			return // it has ended for good; its sidecars are on their way out
+		}
+	}
 	value, there := w.configs[ref.Name]
 	status, made := w.machine(p.UID)
 	files := w.fake.Files(string(p.UID), configVolume)
