@@ -10,6 +10,8 @@ need /usr/bin/gcc gcc
 need /usr/sbin/nft nftables
 need /usr/sbin/nginx nginx
 need /usr/bin/redis-server redis-server
+# Its package makes a first cluster of its own, which nothing starts.
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 need /usr/bin/strace strace
 need /usr/bin/docker-registry docker-registry
 # Without it podman, where somebody has that, cannot start a pod for the bench to compare with.

@@ -61,7 +61,7 @@ func Build() error {
 		return fmt.Errorf("cannot build berth: %w\n%s", err, text)
 	}
 	// Go and its caches are not to be needed later: in the namespaces of the test there is no network.
-	for _, image := range []string{images.Busybox, images.Tool, images.Nginx, images.Redis} {
+	for _, image := range images.All() {
 		if _, err := set.Archive(image); err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-// Package images makes real OCI images for the tests, without any container engine: busybox, nginx and redis out of the machine's
+// Package images makes real OCI images for the tests, without any container engine: busybox, nginx, redis and postgres out of the machine's
 // Debian packages, and a static program of ours with a part for each behaviour.
 //
 // Images are made once and kept as docker archives in a cache directory.
@@ -30,10 +30,15 @@ const (
 	Busybox = "busybox" // Debian's static busybox, with a link for every applet
 	Nginx   = "nginx"   // Debian's nginx, serving port 80 in the foreground
 	Redis   = "redis"   // Debian's redis-server
+
+	Postgres = "postgres" // Debian's postgresql, initialised on an empty directory as the official image does it
 )
 
 // CacheVar names a directory where finished images are kept between runs, and found by machines that cannot make them.
 const CacheVar = "BERTH_E2E_CACHE"
+
+// All are the names of all images.
+func All() []string { return []string{Busybox, Tool, Nginx, Redis, Postgres} }
 
 // Set makes images and keeps them in a directory.
 type Set struct{ dir string }
@@ -192,6 +197,10 @@ func recipe(image string) (id string, build func() (v1.Image, error), err error)
 	case Redis:
 		use(redisPath)
 		build = redis
+	case Postgres:
+		use(postgresBin() + "/postgres")
+		h.Write([]byte(postgresEntrypoint))
+		build = postgres
 	default:
 		return "", nil, fmt.Errorf("no image is called %q", image)
 	}

@@ -41,6 +41,11 @@ func (t *tree) file(name, content string) {
 	t.add(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644}, []byte(content))
 }
 
+// script is a file that can be run.
+func (t *tree) script(name, content string) {
+	t.add(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o755}, []byte(content))
+}
+
 func (t *tree) link(name, target string) {
 	t.add(&tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: target, Mode: 0o777}, nil)
 }

@@ -10,7 +10,7 @@ import (
 
 func main() {
 	set, err := images.Open()
-	for _, image := range []string{images.Busybox, images.Tool, images.Nginx, images.Redis} {
+	for _, image := range images.All() {
 		if err == nil {
 			_, err = set.Archive(image)
 		}
