@@ -105,8 +105,12 @@ func lifeCases(port string) map[string]fieldCase {
 		"terminationGracePeriodSeconds": alive("failureThreshold: 1, periodSeconds: 1, terminationGracePeriodSeconds: 1",
 			"failureThreshold: 1, periodSeconds: 1, terminationGracePeriodSeconds: 1000"),
 
-		"postStart":         {script: "for i in $(seq 50); do test -e /hooked && break; sleep 0.1; done; cat /hooked || echo none", main: hook("exec: {command: [sh, -c, 'echo hooked > /hooked']}"), with: "hooked", without: "*"},
-		"postStart.httpGet": {bothMain: image(), see: requests, main: hook("httpGet: {port: 8080, path: /hook}"), with: "GET /hook", without: "none"},
+		"postStart": {script: "for i in $(seq 50); do test -e /hooked && break; sleep 0.1; done; cat /hooked || echo none", main: hook("exec: {command: [sh, -c, 'echo hooked > /hooked']}"), with: "hooked", without: "*"},
+		"postStart.httpGet": {
+			see: requests, script: "sleep 1000", main: hook("httpGet: {port: 8080, path: /hook}"), with: "GET /hook", without: "none",
+			// A hook is not tried again: what it asks must be there before.
+			bothPod: "initContainers: [{name: server, restartPolicy: Always, " + run("serve") + ", startupProbe: {periodSeconds: 1, tcpSocket: {port: 8080}}}]",
+		},
 
 		"stopSignal": {
 			see: lastExit, bothMain: shell("trap 'exit 7' USR1; trap 'exit 8' TERM; while :; do sleep 0.05; done") + ", livenessProbe: {periodSeconds: 1, failureThreshold: 1, terminationGracePeriodSeconds: 5, " + never + "}",
@@ -155,7 +159,7 @@ func othersToo(b *harness.Berth, pod string) (string, error) {
 // requests are those that the pod's server was asked.
 func requests(b *harness.Berth, pod string) (string, error) {
 	return after(b, pod, 2*time.Second, func(harness.Pod) string {
-		if r := b.CLI("logs", pod); len(r.Stdout) > len("serving\n") {
+		if r := b.CLI("logs", pod, "-c", "server"); len(r.Stdout) > len("serving\n") {
 			return r.Stdout[len("serving\n"):]
 		}
 		return ""
