@@ -204,16 +204,17 @@ func (c *Controller) storageChanged(ch store.Change) {
 			c.queue.Add(claimKey(v.Spec.ClaimRef.Namespace, v.Spec.ClaimRef.Name))
 			return
 		}
-		for _, pvc := range all[*corev1.PersistentVolumeClaim](c.store, reconcile.KindPersistentVolumeClaim) {
-			if pvc.Spec.VolumeName == "" || pvc.Spec.VolumeName == ch.Key.Name {
-				c.queue.Add(reconcile.KeyOf(pvc))
-			}
-		}
+		c.enqueueClaims(ch.Key.Name)
 	case reconcile.KindStorageClass:
-		for _, pvc := range all[*corev1.PersistentVolumeClaim](c.store, reconcile.KindPersistentVolumeClaim) {
-			if pvc.Spec.VolumeName == "" {
-				c.queue.Add(reconcile.KeyOf(pvc))
-			}
+		c.enqueueClaims("")
+	}
+}
+
+// enqueueClaims makes due the claims that have no volume, and those that have this one.
+func (c *Controller) enqueueClaims(volume string) {
+	for _, pvc := range all[*corev1.PersistentVolumeClaim](c.store, reconcile.KindPersistentVolumeClaim) {
+		if pvc.Spec.VolumeName == "" || pvc.Spec.VolumeName == volume {
+			c.queue.Add(reconcile.KeyOf(pvc))
 		}
 	}
 }

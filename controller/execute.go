@@ -52,6 +52,15 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 		return false, c.setAnnotation(a)
 	case reconcile.RecordEvent:
 		c.events.add(a)
+	default:
+		return c.executeOnMachine(ctx, action)
+	}
+	return false, nil
+}
+
+// executeOnMachine does the actions of pods.
+func (c *Controller) executeOnMachine(ctx context.Context, action reconcile.Action) (again bool, err error) {
+	switch a := action.(type) {
 	case reconcile.PullImage:
 		c.images.pull(ctx, a, c.credentials(a))
 	case reconcile.RunSandbox:
@@ -215,7 +224,7 @@ func withStatus(old, n store.Object) store.Object {
 func shallow(obj store.Object) store.Object {
 	c := reflect.New(reflect.TypeOf(obj).Elem())
 	c.Elem().Set(reflect.ValueOf(obj).Elem())
-	out, _ := c.Interface().(store.Object) // it is of obj's type
+	out, _ := reflect.TypeAssert[store.Object](c) // it is of obj's type
 	return out
 }
 

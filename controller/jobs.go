@@ -62,7 +62,7 @@ func immutableOfJob(old, n *batchv1.Job) string {
 	same := apiequality.Semantic.DeepEqual
 	indexed := b.CompletionMode != nil && *b.CompletionMode == batchv1.IndexedCompletion
 	switch {
-	case !same(a.Completions, b.Completions) && !(indexed && same(b.Completions, b.Parallelism)):
+	case !same(a.Completions, b.Completions) && (!indexed || !same(b.Completions, b.Parallelism)):
 		return "spec.completions" // an Indexed Job may grow and shrink together with its parallelism
 	case !same(a.Selector, b.Selector):
 		return "spec.selector"

@@ -35,7 +35,7 @@ func TestUnreadyRollout(t *testing.T) {
 	same := func() error {
 		s, err := b.Look()
 		if err != nil || !s.Ready {
-			return nil // no controller, or it does not know yet
+			return nil //nolint:nilerr // no controller, or it does not know yet
 		}
 		now, ready := harness.PIDs(s.PodsOf("web-")), 0
 		for _, p := range s.PodsOf("web-") {
@@ -87,7 +87,7 @@ func TestLiveness(t *testing.T) {
 	b.Write("slow.yaml", pod("slow", run("serve", "3000")+", livenessProbe: "+fmt.Sprintf(probe, 1)+", startupProbe: "+fmt.Sprintf(probe, 30)).String())
 	b.Write("hasty.yaml", pod("hasty", run("serve", "3000")+", livenessProbe: "+fmt.Sprintf(probe, 1)).String())
 	b.Up()
-	p := b.UntilPod("sick", "to run", running)
+	b.UntilPod("sick", "to run", running)
 	if slow := b.UntilPod("slow", "to have started", running); slow.Container("main").Restarts != 0 {
 		t.Errorf("the slow starter was restarted: %+v", slow.Container("main"))
 	}

@@ -130,8 +130,6 @@ func lifeCases(port string) map[string]fieldCase {
 	}
 }
 
-func image() string { return shell("sleep 0.2; exec tool serve") }
-
 // lastExit is how the attempt before this one ended.
 func lastExit(b *harness.Berth, pod string) (string, error) {
 	s, err := b.Look()

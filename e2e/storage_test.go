@@ -106,7 +106,7 @@ func TestClaims(t *testing.T) {
 	up = b.Up()
 	diarySays(b, "db", "one one two three")
 	b.Must("down")
-	up = b.Up()
+	b.Up()
 	diarySays(b, "db", "one one two three three")
 
 	var undos []func()

@@ -164,7 +164,7 @@ func withoutStatus(obj Object) Object {
 	}
 	c := reflect.New(reflect.TypeOf(obj).Elem())
 	c.Elem().Set(reflect.ValueOf(obj).Elem())
-	out, _ := c.Interface().(Object) // it is of obj's type
+	out, _ := reflect.TypeAssert[Object](c) // it is of obj's type
 	StatusOf(out).SetZero()
 	if kept := keptOf(obj); kept != nil {
 		StatusOf(out).Set(reflect.ValueOf(kept))

@@ -57,12 +57,6 @@ func find(v any, kind string, out map[string]*images.StandIn, stay map[string][]
 }
 
 func addSpec(spec *corev1.PodSpec, kind string, out map[string]*images.StandIn, stay map[string][][]string) {
-	nonRoot := func(c *corev1.Container) bool {
-		own, pod := c.SecurityContext, spec.SecurityContext
-		asked := own != nil && own.RunAsNonRoot != nil && *own.RunAsNonRoot || pod != nil && pod.RunAsNonRoot != nil && *pod.RunAsNonRoot
-		named := own != nil && own.RunAsUser != nil || pod != nil && pod.RunAsUser != nil
-		return asked && !named
-	}
 	var here [][]string // of init containers
 	add := func(c *corev1.Container, init, ends bool) {
 		s := out[c.Image]
@@ -90,7 +84,7 @@ func addSpec(spec *corev1.PodSpec, kind string, out map[string]*images.StandIn, 
 		if c.WorkingDir != "" {
 			s.WorkDir = c.WorkingDir
 		}
-		if nonRoot(c) {
+		if nonRoot(spec, c) {
 			s.User = "65532"
 		}
 		for _, p := range c.Ports {
@@ -105,6 +99,14 @@ func addSpec(spec *corev1.PodSpec, kind string, out map[string]*images.StandIn, 
 	for i := range spec.Containers {
 		add(&spec.Containers[i], false, kind == "Job" || kind == "CronJob")
 	}
+}
+
+// nonRoot tells that a container must not run as root, and leaves the user to the image.
+func nonRoot(spec *corev1.PodSpec, c *corev1.Container) bool {
+	own, pod := c.SecurityContext, spec.SecurityContext
+	asked := own != nil && own.RunAsNonRoot != nil && *own.RunAsNonRoot || pod != nil && pod.RunAsNonRoot != nil && *pod.RunAsNonRoot
+	named := own != nil && own.RunAsUser != nil || pod != nil && pod.RunAsUser != nil
+	return asked && !named
 }
 
 func count(lines [][]string, line []string) int {

@@ -50,6 +50,7 @@ func (p *pass) oomScore(spec *corev1.Container) int {
 		return scoreGuaranteed
 	case corev1.PodQOSBestEffort:
 		return scoreBestEffort
+	case corev1.PodQOSBurstable:
 	}
 	request := quantity(spec.Resources.Requests, corev1.ResourceMemory)
 	score := scoreBestEffort

@@ -35,7 +35,7 @@ func (c *compiler) idmap() {
 	}
 	all := c.in.layers
 	for _, a := range c.in.attachments {
-		all = append(all[:len(all):len(all)], a.layers...)
+		all = append(slices.Clip(all), a.layers...)
 	}
 	parent, _ := shareParent(all)
 	c.idmapLayers(parent)

@@ -122,10 +122,10 @@ func (c *Client) begin(kind wire.Kind, p *Process) (uint64, *call, error) {
 	}
 	c.last++
 	w := &call{kind: kind, replies: make(chan reply, 1)}
-	switch kind {
-	case wire.ListKind:
+	if kind == wire.ListKind {
 		w.replies = make(chan reply, 1024) // of 32 elements each
-	case wire.StartKind:
+	}
+	if kind == wire.StartKind {
 		w.born = make(chan []*os.File, 1)
 	}
 	c.waiting[c.last] = w
