@@ -97,7 +97,8 @@ func TestLiveness(t *testing.T) {
 		}
 		return nil
 	})
-	if p = b.UntilPod("sick", "to run", running); p.Container("main").Restarts != 0 {
+	p := b.UntilPod("sick", "still to run", running)
+	if p.Container("main").Restarts != 0 {
 		t.Fatalf("it was restarted without a reason: %+v", p.Container("main"))
 	}
 	b.Until("the server to hear of it", func() error {

@@ -54,12 +54,12 @@ func onBench(t *testing.T, c corev1.Container, age time.Duration, test func(b *b
 func (b *bench) Exec(ctx context.Context, _, _ string, cfg runtime.ExecConfig) (int, error) {
 	b.note(&b.asked, cfg.Command[0]+"@"+b.at())
 	code := b.answer(cfg.Command[0], time.Since(b.began))
-	select {
-	case <-time.After(b.took):
-		return code, nil
-	case <-ctx.Done():
-		return 0, ctx.Err()
+	if b.took > 0 { // not time.After: the race detector of Go 1.26 crashes on a channel timer that is due at once in a bubble
+		took, cancel := context.WithTimeout(ctx, b.took)
+		<-took.Done()
+		cancel()
 	}
+	return code, ctx.Err()
 }
 
 func (b *bench) note(list *[]string, text string) {
