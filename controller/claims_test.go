@@ -222,12 +222,13 @@ func TestClassDeletes(t *testing.T) {
 func TestLostStateKeepsData(t *testing.T) {
 	for name, lose := range map[string]func(t *testing.T, dir string){
 		"the whole state": func(t *testing.T, dir string) {
+			t.Helper()
 			if err := os.RemoveAll(filepath.Join(dir, "objects")); err != nil {
 				t.Fatal(err)
 			}
 		},
-		"the claim":  func(t *testing.T, dir string) { dropLines(t, dir, `"kind":"PersistentVolumeClaim"`) },
-		"the volume": func(t *testing.T, dir string) { dropLines(t, dir, `"kind":"PersistentVolume"`) },
+		"the claim":  func(t *testing.T, dir string) { t.Helper(); dropLines(t, dir, `"kind":"PersistentVolumeClaim"`) },
+		"the volume": func(t *testing.T, dir string) { t.Helper(); dropLines(t, dir, `"kind":"PersistentVolume"`) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {

@@ -22,7 +22,7 @@ import (
 
 // execute does one action. again means that the rest of the plan rests on what has just turned out otherwise: plan anew. Every case may be
 // executed twice.
-func (c *Controller) execute(ctx context.Context, action reconcile.Action) (again bool, err error) {
+func (c *Controller) execute(ctx context.Context, action reconcile.Action) (again bool, err error) { //nolint:funlen // one case for each action
 	switch a := action.(type) {
 	case reconcile.CreateObject:
 		return c.createObject(a)
@@ -52,15 +52,6 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 		return false, c.setAnnotation(a)
 	case reconcile.RecordEvent:
 		c.events.add(a)
-	default:
-		return c.executeOnMachine(ctx, action)
-	}
-	return false, nil
-}
-
-// executeOnMachine does the actions of pods.
-func (c *Controller) executeOnMachine(ctx context.Context, action reconcile.Action) (again bool, err error) {
-	switch a := action.(type) {
 	case reconcile.PullImage:
 		c.images.pull(ctx, a, c.credentials(a))
 	case reconcile.RunSandbox:

@@ -139,7 +139,7 @@ func TestPostgres(t *testing.T) {
 	if !harness.Running(pid) {
 		t.Error("postgres ended with berth")
 	}
-	up = b.Up()
+	b.Up()
 	survived("kill -9 of berth")
 	if now := pod.Container("postgres").PID; now != pid {
 		t.Errorf("postgres is process %d, was %d", now, pid)

@@ -21,8 +21,10 @@ func TestImages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for image, program := range map[string]string{Busybox: "bin/busybox", Tool: "bin/tool", Nginx: "usr/sbin/nginx", Redis: "usr/bin/redis-server",
-		Postgres: strings.TrimPrefix(postgresBin(), "/") + "/postgres"} {
+	for image, program := range map[string]string{
+		Busybox: "bin/busybox", Tool: "bin/tool", Nginx: "usr/sbin/nginx", Redis: "usr/bin/redis-server",
+		Postgres: strings.TrimPrefix(postgresBin(), "/") + "/postgres",
+	} {
 		t.Run(image, func(t *testing.T) {
 			img, err := set.Image(image)
 			if err != nil {

@@ -157,6 +157,7 @@ func noted(test, text, names string) []Row {
 func approximated(test, text, names string) []Row {
 	return line(Row{Verdict: Approximated, Test: test, Text: text}, names)
 }
+
 func notEnforced(text, names string) []Row { return line(Row{Verdict: NotEnforced, Text: text}, names) }
 func refused(text, names string) []Row     { return line(Row{Verdict: Refused, Text: text}, names) }
 

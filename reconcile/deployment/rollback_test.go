@@ -248,7 +248,7 @@ func TestRollbackGoesOnAfterAnyKill(t *testing.T) {
 		for range 100 {
 			p := deployment.Plan(w.Input)
 			if left >= 0 && left < len(p.Actions) {
-				p.Actions, left = p.Actions[:left], -1
+				p.Actions = p.Actions[:left]
 				w.apply(p)
 				w.forget()
 				break

@@ -396,8 +396,11 @@ func TestJobs(t *testing.T) {
 			w.settle(t)
 			w.remove()
 		}, "active 0 succeeded 2 failed 0 completed 0,2 SuccessCriteriaMet=True(SuccessPolicy) Complete=True(SuccessPolicy)"},
-		"managed by somebody else": {[]func(*batchv1.JobSpec){func(s *batchv1.JobSpec) { s.ManagedBy = new("example.com/queue") }}, func(*testing.T, *world) {},
-			"active 0 succeeded 0 failed 0"},
+		"managed by somebody else": {
+			[]func(*batchv1.JobSpec){func(s *batchv1.JobSpec) { s.ManagedBy = new("example.com/queue") }},
+			func(*testing.T, *world) {},
+			"active 0 succeeded 0 failed 0",
+		},
 		"some indexes are enough": {[]func(*batchv1.JobSpec){sized(3, 3), indexed, func(s *batchv1.JobSpec) {
 			s.SuccessPolicy = &batchv1.SuccessPolicy{Rules: []batchv1.SuccessPolicyRule{{SucceededIndexes: new("0")}}}
 		}}, func(t *testing.T, w *world) {

@@ -125,11 +125,13 @@ func TestFiles(t *testing.T) {
 		"all keys": {configMap(), []runtime.File{entry("a", "1", 0o644), entry("b.c", "2", 0o644), entry("bin", "\x00\xff", 0o644)}, ""},
 		"a Secret": {
 			corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "key", DefaultMode: new(int32(0o400))}},
-			[]runtime.File{entry("a", "1", 0o400), entry("b.c", "2", 0o400)}, "",
+			[]runtime.File{entry("a", "1", 0o400), entry("b.c", "2", 0o400)},
+			"",
 		},
 		"items": {
 			configMap(items(corev1.KeyToPath{Key: "b.c", Path: "d/e"}, corev1.KeyToPath{Key: "bin", Path: "./f", Mode: new(int32(0o444))})),
-			[]runtime.File{entry("d/e", "2", 0o644), entry("f", "\x00\xff", 0o444)}, "",
+			[]runtime.File{entry("d/e", "2", 0o644), entry("f", "\x00\xff", 0o444)},
+			"",
 		},
 		"missing":                     {configMap(elsewhere), nil, `configmap "none" not found`},
 		"missing key":                 {configMap(items(corev1.KeyToPath{Key: "x", Path: "x"})), nil, "configmap references non-existent config key: x"},

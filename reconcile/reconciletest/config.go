@@ -37,11 +37,23 @@ func (w *world) editConfig() {
 	if w.configs[name] != "" && w.rng.IntN(3) == 0 {
 		delete(w.configs, name)
 		w.say("EVENT ConfigMap %s is deleted", name)
+		w.excuseUsers(name)
 	} else {
 		w.configs[name] = strconv.Itoa(w.rng.IntN(3) + 1)
 		w.say("EVENT ConfigMap %s says %s", name, w.configs[name])
 	}
 	w.enqueueUsers(name)
+}
+
+// excuseUsers: what a pod cannot do without stands in the way of its next start.
+func (w *world) excuseUsers(name string) {
+	for id, l := range w.lives {
+		if p := w.podByUID(id.uid); p != nil {
+			if ref, ok := configOf(p); ok && ref.Name == name {
+				l.excused = true
+			}
+		}
+	}
 }
 
 func (w *world) enqueueUsers(name string) {

@@ -25,8 +25,10 @@ func TestUpdateFiles(t *testing.T) {
 		cat /config/key /one; ls /config; sleep 1000`)
 	cfg.Security.User = new(int64(1000))
 	cfg.Mounts = []runtime.Mount{
-		{Volume: "config", Path: "/config"}, {Volume: "config", Path: "/one", SubPath: "key"},
-		{Volume: "scratch", Path: "/scratch"}, {Volume: "scratch", Path: "/config/in/side"},
+		{Volume: "config", Path: "/config"},
+		{Volume: "config", Path: "/one", SubPath: "key"},
+		{Volume: "scratch", Path: "/scratch"},
+		{Volume: "scratch", Path: "/config/in/side"},
 	}
 	st, err := m.StartContainer(t.Context(), "pod", cfg)
 	must(t, err)
@@ -48,7 +50,8 @@ func TestUpdateFiles(t *testing.T) {
 func TestReadFile(t *testing.T) {
 	m := newMachine(t)
 	m.sandbox(t, runtime.SandboxConfig{Volumes: []runtime.Volume{
-		{Name: "disk", EmptyDir: &runtime.EmptyDir{}}, {Name: "memory", EmptyDir: &runtime.EmptyDir{Memory: true}},
+		{Name: "disk", EmptyDir: &runtime.EmptyDir{}},
+		{Name: "memory", EmptyDir: &runtime.EmptyDir{Memory: true}},
 		{Name: "host", HostPath: &runtime.HostPath{Path: "/etc"}},
 	}})
 	cfg := script(`for v in disk memory; do mkdir /$v/d; echo $v > /$v/d/f; ln -s d/f /$v/in; ln -s /etc/hostname /$v/out; mkfifo /$v/fifo; done
