@@ -93,6 +93,8 @@ func (im *images) look(ctx context.Context, ref string, r *imageRef) error {
 		r.state.Image, r.known = &img, true
 	case errors.Is(err, runtime.ErrNotFound):
 		r.state.Image = nil
+	case errors.Is(err, runtime.ErrInvalidName):
+		r.state.Invalid, r.known = err.Error(), true
 	default:
 		return err
 	}

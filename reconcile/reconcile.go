@@ -201,6 +201,8 @@ type ImageState struct {
 	Failures    int
 	LastFailure time.Time
 	LastError   string
+	// Invalid says why no image can have this name; "" when one can.
+	Invalid string
 }
 
 // PodMemory is what the controller remembers of its own deeds for one pod, by UID, in memory only. Losing it costs one more

@@ -17,6 +17,8 @@ var (
 	ErrDiskFull = errors.New("not enough free disk space")
 	// ErrInUse means that a pod still has what is to be removed.
 	ErrInUse = errors.New("in use")
+	// ErrInvalidName means that no image can have such a name.
+	ErrInvalidName = errors.New("not the name of an image")
 	// ErrUnauthorized means that a registry refused the credentials, or wants some.
 	ErrUnauthorized = errors.New("unauthorized")
 )

@@ -31,6 +31,9 @@ func (p *pass) haveImage(c *container) bool {
 		return true
 	}
 	switch {
+	case state.Invalid != "":
+		p.wait(c, "InvalidImageName", fmt.Sprintf("Failed to apply default image tag %q: %s", ref, state.Invalid))
+		return false
 	case c.spec.ImagePullPolicy == neverPull:
 		p.again(lookForImage)
 		p.wait(c, reasonNeverPull, fmt.Sprintf("Container image %q is not present with pull policy of Never", ref))

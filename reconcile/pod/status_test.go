@@ -75,6 +75,9 @@ func TestStatus(t *testing.T) {
 		"an image that must be there": {base: newly, mutate: func(in *pod.Input) {
 			in.Pod.Spec.Containers[0].ImagePullPolicy, in.Images = corev1.PullNever, nil
 		}, want: "Pending initialized scheduled main:ErrImageNeverPull/"},
+		"no image can have this name": {base: newly, mutate: func(in *pod.Input) {
+			in.Images = map[string]reconcile.ImageState{in.Pod.Spec.Containers[0].Image: {Invalid: "not a name"}}
+		}, want: "Pending initialized scheduled main:InvalidImageName/"},
 		"gated": {base: newly, mutate: func(in *pod.Input) { in.Pod.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "x"}} }, want: "Pending initialized main:ContainerCreating/"},
 		"a readiness gate is closed": {mutate: func(in *pod.Input) {
 			in.Pod.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "x"}}

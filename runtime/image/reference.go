@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"berth/runtime"
 )
 
 // Reference is an image reference in the form that Docker and Kubernetes understand, with every part filled in.
@@ -36,7 +38,7 @@ func ParseReference(s string) (Reference, error) {
 		if len(s) > 300 {
 			s = s[:300] + "…"
 		}
-		return fmt.Errorf("%w image reference %q: %s", ErrInvalid, s, why)
+		return fmt.Errorf("%w image reference: %w: %q: %s", ErrInvalid, runtime.ErrInvalidName, s, why)
 	}
 	if digestForm.MatchString(s) {
 		return Reference{ID: s}, nil
