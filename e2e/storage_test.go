@@ -103,10 +103,10 @@ func TestClaims(t *testing.T) {
 	diarySays(b, "db", "one one two")
 	up.Kill()
 	write(1, "three")
-	up = b.Up()
+	b.Up()
 	diarySays(b, "db", "one one two three")
 	b.Must("down")
-	b.Up()
+	up = b.Up()
 	diarySays(b, "db", "one one two three three")
 
 	var undos []func()
