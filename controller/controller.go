@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -67,6 +68,10 @@ type Options struct {
 	Images     runtime.Images
 	// Volumes keeps the data of claims; nil for a machine that cannot.
 	Volumes runtime.Volumes
+	// Router directs connections to pods; nil for a machine without Services.
+	Router runtime.Router
+	// ServiceCIDR is the range of the addresses of Services.
+	ServiceCIDR netip.Prefix
 	// Source gives the wish; nil to work with the last good objects only.
 	Source manifests.Source
 	// StateDir is where last good objects and revisions outlive a reboot, in the folder objects; "" for in memory only.

@@ -34,6 +34,11 @@ const (
 	KindPersistentVolume      = "PersistentVolume"
 	KindPersistentVolumeClaim = "PersistentVolumeClaim"
 	KindStorageClass          = "StorageClass"
+	KindService               = "Service"
+	KindEndpoints             = "Endpoints"
+	KindEndpointSlice         = "EndpointSlice"
+	KindIngress               = "Ingress"
+	KindIngressClass          = "IngressClass"
 )
 
 // Annotations and labels with a meaning of berth's own.

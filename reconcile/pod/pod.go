@@ -28,6 +28,8 @@ type Input struct {
 	Claims map[string]Claim
 	// Probes hold, by container name, what its probes say. A container without an entry is started and ready while it runs.
 	Probes map[string]Probe
+	// Routed means that new connections are still sent to the Pod. One that is to end is told so only when they are not any more.
+	Routed bool
 	Node   Node
 	Now    time.Time
 }
@@ -60,6 +62,8 @@ type Node struct {
 	Memory int64
 	// DNS is the machine's own resolver configuration. It is needed for Pods that add to it.
 	DNS runtime.DNS
+	// ClusterDNS is the address that answers for the names of Services, ClusterDomain what those end in ("cluster.local"); "" where nobody does.
+	ClusterDNS, ClusterDomain string
 }
 
 // Plan returns the next steps for the Pod: its status first, then effects in order. What fails is planned again at the next look.

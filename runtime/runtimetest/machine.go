@@ -37,6 +37,9 @@ type machine struct {
 	onSandbox func(cfg runtime.SandboxConfig) error
 	onExec    func(ctx context.Context, uid, name string, cfg runtime.ExecConfig) (int, error)
 	serving   map[string]func(net.Conn)
+
+	traffic       runtime.Traffic
+	routeProblems []runtime.RouteProblem
 }
 
 type pod struct {

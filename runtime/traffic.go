@@ -1,0 +1,138 @@
+package runtime
+
+import (
+	"context"
+	"net/netip"
+)
+
+// Router directs connections to pods. Its methods are idempotent and safe for concurrent use.
+type Router interface {
+	// Route makes t what the kernel, the published ports and the names go by, and returns when no new connection goes anywhere else: who is no
+	// longer in it gets none. Connections that are open stay where they are. What of it could not be done is in the result; an error means
+	// that the old table may still hold.
+	Route(ctx context.Context, t Traffic) (RouteStatus, error)
+}
+
+// Traffic is everything there is to know about who is reached where. It is a whole: what is not in it is not served.
+type Traffic struct {
+	// Services are sorted by namespace and name.
+	Services []Service
+	// Ports are the ports of the machine itself that lead to pods, sorted by protocol, address and number. No two are the same.
+	Ports []PublishedPort
+	// Ingress is what the HTTP ports of the machine do; nil for nothing.
+	Ingress *Ingress
+}
+
+// Protocol is a transport protocol as nftables and Go's net package spell it.
+type Protocol string
+
+// The protocols that berth carries.
+const (
+	TCP Protocol = "tcp"
+	UDP Protocol = "udp"
+)
+
+// Service is a name for pods. With ClusterIPs it has addresses of its own, without them it is the names of its endpoints only.
+type Service struct {
+	Namespace, Name string
+	// ClusterIPs are its own addresses; none for a headless Service and an ExternalName.
+	ClusterIPs []netip.Addr
+	// ExternalIPs are addresses of the machine's surroundings that lead to it when a packet comes by.
+	ExternalIPs []netip.Addr
+	// ExternalName is a name that this one is another word for; "" for none.
+	ExternalName string
+	Ports        []ServicePort
+	// Hosts are the names and addresses of endpoints, for the DNS of headless Services: all of them, whichever port they serve.
+	Hosts []Host
+	// AffinitySeconds keeps a client with the endpoint it had, for so long after its last connection; 0 for no affinity.
+	AffinitySeconds int32
+}
+
+// ServicePort is a port of a Service.
+type ServicePort struct {
+	Name     string // "" when it is the only one
+	Protocol Protocol
+	Port     uint16
+	// Backends take new connections, sorted. With none, connections are refused. They are the ready endpoints; while all are ending, those that
+	// still serve.
+	Backends []netip.AddrPort
+}
+
+// Host is an endpoint as DNS sees it.
+type Host struct {
+	// Name is its hostname below the Service's name; "" for one made of its address.
+	Name    string
+	Address netip.Addr
+	// Ports are those it serves, by name and protocol, for SRV records.
+	Ports []HostPort
+}
+
+// HostPort is a port that an endpoint serves.
+type HostPort struct {
+	Name     string
+	Protocol Protocol
+	Port     uint16
+}
+
+// PublishedPort is a port of the machine that leads to pods.
+type PublishedPort struct {
+	Protocol Protocol
+	// Address is the machine's address it is open on; the zero value for all of them.
+	Address netip.Addr
+	Port    uint16
+	// Owner says in messages what it is for: "Service/default/web".
+	Owner string
+	// Backends take new connections, sorted. With none, connections are refused as long as there are none.
+	Backends []netip.AddrPort
+	// Sources are the ranges that may connect; none for everybody.
+	Sources []netip.Prefix
+	// AffinitySeconds is as in Service.
+	AffinitySeconds int32
+}
+
+// Ingress is one HTTP server on the machine's ports that knows many hosts.
+type Ingress struct {
+	// HTTP and HTTPS are the ports it listens on, on all addresses; 0 for none.
+	HTTP, HTTPS uint16
+	// Rules are sorted: of those that match, the first is taken.
+	Rules []IngressRule
+	// Certificates are what HTTPS shows, by the name the client asks for.
+	Certificates []Certificate
+}
+
+// IngressRule sends requests to pods.
+type IngressRule struct {
+	// Host is a name in lower case, "*.example.com" for one label in its place, "" for every host.
+	Host string
+	// Path begins with "/". Exact wants it whole, else it is a prefix of whole elements.
+	Path  string
+	Exact bool
+	// Owner says in messages what it is for: "Ingress/default/web".
+	Owner string
+	// Backends take the requests, sorted; with none the answer is 503.
+	Backends []netip.AddrPort
+	// RedirectToHTTPS answers plain requests with the address under HTTPS.
+	RedirectToHTTPS bool
+}
+
+// Certificate is a chain and its key, both PEM.
+type Certificate struct {
+	// Hosts are the names it is shown for; none for its own.
+	Hosts     []string
+	Cert, Key []byte
+	Owner     string
+}
+
+// RouteStatus says what of a Traffic could not be done; the rest is.
+type RouteStatus struct {
+	// Problems are sorted by owner. The router goes on trying as often as makes sense; ask again to hear how it went.
+	Problems []RouteProblem
+}
+
+// RouteProblem is one thing that could not be done.
+type RouteProblem struct {
+	// Owner is that of the PublishedPort, rule or certificate.
+	Owner string
+	// Reason is CamelCase, for events: "PortInUse", "InvalidCertificate".
+	Reason, Message string
+}
