@@ -17,6 +17,7 @@ import (
 const usage = `tool PART
   web [PORT] [TEXT]      answer HTTP requests with TEXT and the host name; end at once on SIGTERM
   serve [MS]             after MS milliseconds answer probes of all kinds; see serve.go
+  drain [PORT] [TEXT] [MS]  the same after MS milliseconds; on SIGTERM answer who is connected once more, then end
   exit CODE [MS]         end with CODE after MS milliseconds
   hog MIB                touch so much memory, then wait
   stubborn               ignore SIGTERM
@@ -37,6 +38,8 @@ func main() {
 	switch part := os.Args[1]; part {
 	case "web":
 		web(word(2, "8080"), word(3, "hello"))
+	case "drain":
+		drain(word(2, "8080"), word(3, "hello"), time.Duration(number(4, 0))*time.Millisecond)
 	case "serve":
 		serve(time.Duration(number(2, 0)) * time.Millisecond)
 	case "exit":

@@ -1,0 +1,90 @@
+package load
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestRun(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer srv.Close()
+	for name, connections := range map[string]int{"a connection each": 0, "kept": 5} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			defer cancel()
+			r := Run(ctx, Config{Addr: srv.Listener.Addr().String(), Rate: 400, Connections: connections})
+			if r.Failures() != 0 || r.Answered != r.Sent || r.Sent < 100 {
+				t.Errorf("got %v", r)
+			}
+		})
+	}
+}
+
+// Every way of losing a request is seen: a server that closes without a reply, with another status, late, or is not there.
+func TestLossIsSeen(t *testing.T) {
+	handlers := map[string]http.HandlerFunc{
+		"closed instead of a reply": func(w http.ResponseWriter, _ *http.Request) { hijack(w).Close() },
+		"reset": func(w http.ResponseWriter, _ *http.Request) {
+			c := hijack(w)
+			_ = c.(*net.TCPConn).SetLinger(0)
+			c.Close()
+		},
+		"status is not 200: 503 Service Unavailable": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"timed out": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	}
+	for want, handle := range handlers {
+		for name, connections := range map[string]int{"a connection each": 0, "kept": 5} {
+			t.Run(want+"/"+name, func(t *testing.T) {
+				var n atomic.Int64
+				srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if n.Add(1)%10 == 0 {
+						handle(w, r)
+					}
+				}))
+				defer srv.Close()
+				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+				defer cancel()
+				r := Run(ctx, Config{Addr: srv.Listener.Addr().String(), Rate: 200, Connections: connections, Timeout: 200 * time.Millisecond})
+				if r.Failed[want] == 0 || r.Failures()+r.Answered != r.Sent {
+					t.Errorf("got %v", r)
+				}
+			})
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if r := Run(ctx, Config{Addr: "127.0.0.1:1", Rate: 100}); r.Failed["refused"] == 0 || r.Answered != 0 {
+		t.Errorf("got %v", r)
+	}
+}
+
+// A kept connection that the server closes between two requests is no loss; one that announces its end is not used again.
+func TestAnnouncedCloseIsNoLoss(t *testing.T) {
+	var n atomic.Int64
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if n.Add(1)%7 == 0 {
+			w.Header().Set("Connection", "close")
+		}
+	}))
+	srv.Config.IdleTimeout = time.Millisecond
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+	defer cancel()
+	r := Run(ctx, Config{Addr: srv.Listener.Addr().String(), Rate: 50, Connections: 3})
+	if r.Failures() != 0 || !r.Valid() {
+		t.Errorf("got %v", r)
+	}
+}
+
+func hijack(w http.ResponseWriter) net.Conn {
+	conn, _, err := w.(http.Hijacker).Hijack() //nolint:errcheck // HTTP/1 only
+	if err != nil {
+		panic(err)
+	}
+	return conn
+}
