@@ -40,9 +40,12 @@ func (p *pass) count(pod *corev1.Pod) {
 	known, i := p.record.marks[pod.UID], p.index(pod)
 	switch {
 	case known.over():
-		if !ended(pod) && pod.DeletionTimestamp == nil {
-			p.end(pod, "it does not count any more") // the order to end it was lost in a crash
-			p.terminating++
+		// The order to end it was lost in a crash. One that was given up goes even if it has ended since, or it would look like a failure.
+		if pod.DeletionTimestamp == nil && (known == given || !ended(pod)) {
+			p.end(pod, "it does not count any more")
+			if !ended(pod) {
+				p.terminating++
+			}
 		}
 	case known == succeeded:
 	case pod.Status.Phase == corev1.PodSucceeded:

@@ -260,6 +260,20 @@ func TestJobs(t *testing.T) {
 			w.settle(t)
 			w.remove()
 		}, "active 0 succeeded 0 failed 0 Suspended=True(JobSuspended)"},
+		"suspended, and a pod ends while the order to end it is lost": {[]func(*batchv1.JobSpec){func(s *batchv1.JobSpec) { s.BackoffLimit = new(int32(0)) }}, func(t *testing.T, w *world) {
+			w.settle(t)
+			w.begin()
+			w.Job.Spec.Suspend = new(true)
+			w.apply(w.plan(), 1) // killed behind the first action: what was given up is written down
+			end(w.Pods[0], 143, w.Now)
+			if w.settle(t); w.Pods[0].DeletionTimestamp == nil {
+				t.Error("a pod that was given up stays and looks like a failure")
+			}
+			if n := *w.Job.Status.Terminating; n != 0 {
+				t.Errorf("%d pods are said to be ending, it has ended", n)
+			}
+			w.Job.Spec.Suspend = new(false)
+		}, "active 1 succeeded 0 failed 0 Suspended=False(JobResumed)"},
 		"resumed": {nil, func(t *testing.T, w *world) {
 			w.Job.Spec.Suspend = new(true)
 			w.settle(t)
