@@ -172,6 +172,9 @@ func New(opts Options) (*Controller, error) {
 	return c, nil
 }
 
+// Store has the objects. Whoever watches it must say so before Run.
+func (c *Controller) Store() *store.Store { return c.store }
+
 func withDefaults(o Options) Options {
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}

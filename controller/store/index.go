@@ -42,10 +42,14 @@ func (s *Store) check(obj Object) {
 	}
 }
 
-func tell(watchers []func(Change), it *Item, deleted bool) {
-	c := Change{Key: it.Key, UID: it.Object.GetUID(), Deleted: deleted}
-	if owner := metav1.GetControllerOfNoCopy(it.Object); owner != nil {
-		c.Owner = reconcile.Key{Kind: owner.Kind, Namespace: it.Key.Namespace, Name: owner.Name}
+func tell(watchers []func(Change), c Change) {
+	obj := c.New
+	if c.Deleted {
+		obj = c.Old
+	}
+	c.UID = obj.GetUID()
+	if owner := metav1.GetControllerOfNoCopy(obj); owner != nil {
+		c.Owner = reconcile.Key{Kind: owner.Kind, Namespace: c.Key.Namespace, Name: owner.Name}
 	}
 	for _, w := range watchers {
 		w(c)

@@ -219,7 +219,7 @@ func (s *Store) adopt(img *image) {
 		s.remember(it)
 	}
 	s.endings, s.known = img.endings, img.known
-	s.version, s.reserved = img.version, img.version
+	s.version, s.reserved = max(s.version, img.version), img.version
 }
 
 // picture is everything that a new generation begins with.

@@ -61,6 +61,10 @@ type Change struct {
 	Key, Owner reconcile.Key
 	UID        types.UID
 	Deleted    bool
+	// Version is the resource version that the change made. Changes are told in its order, without gaps.
+	Version uint64
+	// Old and New are what was there before and what is there now; nil for nothing. They must not be changed.
+	Old, New Object
 }
 
 // Options of a store. The zero value keeps everything in memory.
@@ -100,8 +104,8 @@ type Store struct {
 	guard    map[Object]Object
 }
 
-// reserve is how many resource versions one journal record sets aside: so many changes of status cost one write of 40 bytes.
-const reserve = 10_000
+// setAside is how many resource versions one journal record sets aside: so many changes of status cost one write of 40 bytes.
+const setAside = 10_000
 
 // Open reads what the directory has. Damage is reported to Options.Warn and never keeps the store from opening; an error means that
 // the directory cannot be used at all, and the store then works in memory.
@@ -124,6 +128,7 @@ func Open(opts Options) (*Store, error) {
 		endings: map[types.UID]Ending{},
 		known:   map[types.UID]map[string]Known{},
 		guard:   map[Object]Object{},
+		version: 1, // 0 means any version to those who list and watch
 	}
 	if opts.Dir == "" {
 		return s, nil
@@ -208,6 +213,18 @@ func (s *Store) List(kind string) []Item {
 	}
 	slices.SortFunc(list, func(a, b Item) int { return compare(a.Key, b.Key) })
 	return list
+}
+
+// ListAt is List with the resource version of which it is the picture.
+func (s *Store) ListAt(kind string) ([]Item, uint64) {
+	s.mu.RLock()
+	list, version := make([]Item, 0, len(s.byKind[kind])), s.version
+	for key := range s.byKind[kind] {
+		list = append(list, *s.items[key])
+	}
+	s.mu.RUnlock()
+	slices.SortFunc(list, func(a, b Item) int { return compare(a.Key, b.Key) })
+	return list, version
 }
 
 // OwnedBy returns the items whose controller has the UID, sorted.
@@ -309,6 +326,7 @@ func (s *Store) DeleteIf(key reconcile.Key, remove func(Item) bool) (gone bool) 
 	if !remove(it) {
 		return false
 	}
+	s.reserve(s.Version() + 1)
 	if durable(key) {
 		s.append(record{Op: opDelete, Key: &key})
 	}
@@ -318,9 +336,9 @@ func (s *Store) DeleteIf(key reconcile.Key, remove func(Item) bool) (gone bool) 
 	}
 	s.forget(&it)
 	s.version++
-	watchers := s.watchers
+	version, watchers := s.version, s.watchers
 	s.mu.Unlock()
-	tell(watchers, &it, true)
+	tell(watchers, Change{Key: it.Key, Deleted: true, Version: version, Old: it.Object})
 	return true
 }
 
@@ -330,22 +348,29 @@ func (s *Store) commit(it *Item, write bool) {
 	version := s.version + 1
 	s.mu.RUnlock()
 	it.Object = s.versioned(it, version)
-	if version > s.reserved {
-		s.reserved = version + reserve
-		s.append(record{Op: opMark, Version: s.reserved})
-	}
+	s.reserve(version)
 	if write {
 		s.append(putRecord(it))
 	}
 	s.mu.Lock()
 	s.version = version
+	change := Change{Key: it.Key, Version: version, New: it.Object}
 	if old := s.items[it.Key]; old != nil {
+		change.Old = old.Object
 		s.forget(old)
 	}
 	s.remember(it)
 	watchers := s.watchers
 	s.mu.Unlock()
-	tell(watchers, it, false)
+	tell(watchers, change)
+}
+
+// reserve sets a version aside before anybody can see it.
+func (s *Store) reserve(version uint64) {
+	if version > s.reserved {
+		s.reserved = version + setAside
+		s.append(record{Op: opMark, Version: s.reserved})
+	}
 }
 
 // versioned sets the resource version, on a copy when the object is in the store already.

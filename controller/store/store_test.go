@@ -98,14 +98,14 @@ func TestCreateUpdateDelete(t *testing.T) {
 	s.Watch(func(c Change) { changes = append(changes, c.Key.String()+"<"+c.Owner.Name) })
 	key, d := deployment("web", 1)
 	mustCreate(t, s, key, d, source("web.yaml"))
-	if d.UID == "" || d.Generation != 1 || d.CreationTimestamp.IsZero() || d.ResourceVersion != "1" {
+	if d.UID == "" || d.Generation != 1 || d.CreationTimestamp.IsZero() || d.ResourceVersion != "2" {
 		t.Errorf("created object has metadata %+v", d.ObjectMeta)
 	}
 	if err := s.Create(key, d.DeepCopy(), nil); !errors.Is(err, ErrExists) {
 		t.Errorf("second Create = %v, want ErrExists", err)
 	}
 	setStatus(t, s, key, 1)
-	if got, _ := Get[*appsv1.Deployment](s, key); got.Generation != 1 || got.ResourceVersion != "2" || d.Status.ReadyReplicas != 0 {
+	if got, _ := Get[*appsv1.Deployment](s, key); got.Generation != 1 || got.ResourceVersion != "3" || d.Status.ReadyReplicas != 0 {
 		t.Errorf("after a change of status generation is %d, version %s", got.Generation, got.ResourceVersion)
 	}
 	err := s.Update(key, func(it Item) (Item, error) {

@@ -124,7 +124,7 @@ func (a *app) daemonOptions(o upOptions) (daemon.Options, error) {
 	}
 	opts := daemon.Options{
 		StateDir: a.stateDir, RunDir: a.runDir, Binary: binary, Registries: o.registries,
-		PruneDelay: o.pruneDelay, AllowPrune: o.allowPrune, Log: logr.Discard(),
+		PruneDelay: o.pruneDelay, AllowPrune: o.allowPrune, Log: logr.Discard(), Version: Version(),
 	}
 	if o.podCIDR != "" {
 		if opts.PodCIDR, err = netip.ParsePrefix(o.podCIDR); err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"berth/controller"
+	"berth/controller/api"
 	"berth/manifests"
 	"berth/reconcile/pod"
 	"berth/runtime/cgroup"
@@ -40,6 +41,8 @@ type Options struct {
 	Source     manifests.Source
 	Log        logr.Logger
 	Workers    int
+	// Version is berth's own, as clients of the API are told.
+	Version string
 }
 
 // Daemon is a berth that holds the lock of its state directory.
@@ -47,6 +50,8 @@ type Daemon struct {
 	Controller *controller.Controller
 	Images     *image.Store
 	Runtime    *native.Runtime
+	// API answers kubectl. Handlers may be entered until Run.
+	API *api.Server
 
 	opts    Options
 	lock    *Lock
@@ -95,6 +100,7 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 	if err != nil {
 		return nil, err
 	}
+	d.API = d.newAPI()
 	return d, nil
 }
 
@@ -112,10 +118,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var group sync.WaitGroup
-	errs := make(chan error, 2)
+	errs := make(chan error, 3)
 	for _, run := range []func(context.Context) error{
 		d.Controller.Run,
 		func(ctx context.Context) error { return serveControl(ctx, d.opts.RunDir, controlled{d.Controller}) },
+		d.serveAPI,
 	} {
 		group.Go(func() {
 			defer cancel()
@@ -126,7 +133,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	<-ctx.Done()
 	notifySystemd(daemon.SdNotifyStopping)
 	group.Wait()
-	return errors.Join(<-errs, <-errs)
+	return errors.Join(<-errs, <-errs, <-errs)
 }
 
 // Close lets go of the machine; what runs goes on running.

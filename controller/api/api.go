@@ -1,0 +1,117 @@
+// Package api answers kubectl. It serves the store of one berth in the words of the Kubernetes API: the same paths, kinds, errors and watches, so that the stock
+// client and the tools people use beside it feel at home.
+//
+// A Request is an HTTP request whose path has been understood: a verb on a Resource, perhaps on a subresource of it. What is done about it stands in a
+// table of handlers by verb, resource and subresource; other packages enter theirs with Handle before the server runs. A handler writes its answer, or returns
+// an error, which is answered as a metav1.Status.
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/go-logr/logr"
+	"k8s.io/utils/clock"
+
+	"berth/controller/store"
+)
+
+// Options of a server. Store is required.
+type Options struct {
+	// Store has the objects. The server must be made before the store's first change.
+	Store *store.Store
+	Clock clock.WithDelayedExecution
+	Log   logr.Logger
+	// Version is berth's own.
+	Version string
+}
+
+// Handler answers one request, or returns an error and has written nothing.
+type Handler func(w http.ResponseWriter, r *Request) error
+
+// Server answers requests. It is safe for concurrent use once it serves.
+type Server struct {
+	opts     Options
+	registry *registry
+	handlers map[route]Handler
+	history  *history
+}
+
+// route names what a handler is for.
+type route struct{ verb, resource, subresource string }
+
+// New makes a server that knows how to read; what writes is entered with Handle.
+func New(opts Options) *Server {
+	if opts.Clock == nil {
+		opts.Clock = clock.RealClock{}
+	}
+	if opts.Log.GetSink() == nil {
+		opts.Log = logr.Discard()
+	}
+	s := &Server{opts: opts, registry: newRegistry(), handlers: map[route]Handler{}, history: newHistory(opts.Store, opts.Clock)}
+	s.Handle("get", "*", "", s.get)
+	s.Handle("list", "*", "", s.list)
+	s.Handle("watch", "*", "", s.watch)
+	return s
+}
+
+// Handle enters the handler of a verb on a resource's or subresource's name; resource "*" is for all that have no handler of their own. Verbs are those of RBAC: get
+// list watch create update patch delete deletecollection, and connect for what takes the connection over (exec, attach, portforward), by GET or POST.
+// It must not be called once the server serves.
+func (s *Server) Handle(verb, resource, subresource string, h Handler) {
+	s.handlers[route{verb, resource, subresource}] = h
+}
+
+// Store is where the objects are.
+func (s *Server) Store() *store.Store { return s.opts.Store }
+
+// Resource finds a resource that is served by its group, version and plural name.
+func (s *Server) Resource(group, version, name string) (*Resource, bool) {
+	r := s.registry.byName[resourceName{group, version, name}]
+	return r, r != nil
+}
+
+// ServeHTTP answers one request of a user who has been let in: see Serve.
+func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
+	w.Header().Set("Cache-Control", "no-cache, private")
+	if err := s.serve(w, hr); err != nil {
+		s.fail(w, hr, err)
+	}
+}
+
+func (s *Server) serve(w http.ResponseWriter, hr *http.Request) error {
+	segments, err := pathSegments(hr.URL)
+	if err != nil {
+		return err
+	}
+	r, err := s.registry.route(hr, segments)
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		return s.serveOther(w, hr, segments)
+	}
+	h := s.handlers[route{r.Verb, r.Resource.Name, r.Subresource}]
+	if h == nil {
+		h = s.handlers[route{r.Verb, "*", r.Subresource}]
+	}
+	if h == nil || !r.Resource.serves(r.Verb, r.Subresource) {
+		return errNotAllowed(r)
+	}
+	return h(w, r)
+}
+
+// userKey is where the context of a request has its User.
+type userKey struct{}
+
+// UserOf is who asks.
+func UserOf(ctx context.Context) User {
+	u, _ := ctx.Value(userKey{}).(User)
+	return u
+}
+
+// User is who a connection belongs to.
+type User struct {
+	Name   string
+	Groups []string
+}

@@ -1,0 +1,187 @@
+package api
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log" //nolint:depguard // net/http takes no other logger
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+const (
+	// headerPatience is how long a client may take to say what it wants, the TLS handshake included.
+	headerPatience = 10 * time.Second
+	// idlePatience is how long an unused connection stays: kubectl opens one per command, k9s uses its own again within seconds.
+	idlePatience = 2 * time.Minute
+	// maxHeader bounds the head of a request; a selector and a token fit many times.
+	maxHeader = 64 << 10
+	// MaxBody is the largest body that is read, that of a Kubernetes API server.
+	MaxBody = 3 << 20
+)
+
+// Listen opens the port for clients that speak TLS: on the loopback interface, the same one as before when it can be had. RUN-DIR/kubeconfig says how to get in.
+func Listen(runDir string, now time.Time) (net.Listener, error) {
+	c, err := readCredentials(runDir, now)
+	if err == nil {
+		if l, lerr := listenLoopback(c.port); lerr == nil {
+			return c.listener(l), nil
+		}
+	}
+	l, err := listenLoopback(0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on the loopback interface: %w", err)
+	}
+	addr, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		l.Close()
+		return nil, fmt.Errorf("cannot listen on %s", l.Addr())
+	}
+	if c, err = makeCredentials(runDir, now, addr.Port); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return c.listener(l), nil
+}
+
+func listenLoopback(port int) (net.Listener, error) {
+	return net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+}
+
+func (c *credentials) listener(l net.Listener) net.Listener {
+	return tls.NewListener(l, &tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{c.certificate},
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: c.authority, NextProtos: []string{"h2", "http/1.1"},
+	})
+}
+
+// SocketName is the socket in RUN-DIR that answers the same as the port, without TLS: whoever may open it is who the kernel says.
+const SocketName = "kube.sock"
+
+// Serve answers on the listeners until ctx ends; connections end then, too. A listener of Unix sockets must let in only whom it means to.
+func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
+	srv := &http.Server{
+		Handler: s.guarded(), ReadHeaderTimeout: headerPatience, IdleTimeout: idlePatience, MaxHeaderBytes: maxHeader,
+		ConnContext: withUser, ErrorLog: log.New(complaints{s}, "", 0),
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	var group sync.WaitGroup
+	errs := make(chan error, len(listeners))
+	for _, l := range listeners {
+		group.Go(func() { errs <- srv.Serve(l) })
+	}
+	var err error
+	select {
+	case err = <-errs:
+		err = fmt.Errorf("cannot serve the Kubernetes API: %w", err)
+	case <-ctx.Done():
+	}
+	_ = srv.Close() // clients come again
+	group.Wait()
+	return err
+}
+
+// complaints logs what net/http says of clients that do not speak its language: no more than a note.
+type complaints struct{ s *Server }
+
+func (c complaints) Write(p []byte) (int, error) {
+	c.s.opts.Log.V(1).Info("client", "complaint", strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// connKey is where the context of a connection has the connection.
+type connKey struct{}
+
+func withUser(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, conn)
+}
+
+// guarded lets in whom a certificate or the kernel vouches for, and nobody whom a web page sends.
+func (s *Server) guarded() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
+		user, err := identify(hr)
+		if err == nil {
+			err = fromHere(hr)
+		}
+		if err != nil {
+			s.fail(w, hr, err)
+			return
+		}
+		if hr.Body != nil {
+			hr.Body = http.MaxBytesReader(w, hr.Body, MaxBody)
+		}
+		s.ServeHTTP(w, hr.WithContext(context.WithValue(hr.Context(), userKey{}, user)))
+	})
+}
+
+func identify(hr *http.Request) (User, error) {
+	if hr.TLS != nil {
+		if len(hr.TLS.VerifiedChains) == 0 {
+			return User{}, apierrors.NewUnauthorized("Unauthorized")
+		}
+		subject := hr.TLS.VerifiedChains[0][0].Subject
+		return User{Name: subject.CommonName, Groups: append(subject.Organization[:len(subject.Organization):len(subject.Organization)], "system:authenticated")}, nil
+	}
+	conn, _ := hr.Context().Value(connKey{}).(*net.UnixConn)
+	if conn == nil {
+		return User{}, apierrors.NewUnauthorized("Unauthorized")
+	}
+	cred, err := peer(conn)
+	if err != nil {
+		return User{}, apierrors.NewUnauthorized("Unauthorized")
+	}
+	u := User{Name: fmt.Sprintf("uid:%d", cred.Uid), Groups: []string{"system:authenticated"}}
+	if cred.Uid == 0 || int(cred.Uid) == os.Geteuid() {
+		u = User{Name: adminName, Groups: []string{adminGroup, "system:authenticated"}}
+	}
+	return u, nil
+}
+
+func peer(conn *net.UnixConn) (cred *syscall.Ucred, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	cerr := raw.Control(func(fd uintptr) {
+		cred, err = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+	})
+	return cred, errors.Join(err, cerr)
+}
+
+// fromHere refuses what a browser sends for a page of somebody else: a name that was made to lead here, or a request from another origin.
+func fromHere(hr *http.Request) error {
+	if hr.Header.Get("Origin") != "" || hr.Header.Get("Sec-Fetch-Site") != "" {
+		return refused("requests from web pages are not answered")
+	}
+	if hr.TLS == nil {
+		return nil // no page can name a Unix socket
+	}
+	host := hr.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return refused("this server is 127.0.0.1 and has no other name")
+	}
+	return nil
+}
+
+func refused(text string) error {
+	err := apierrors.NewForbidden(schema.GroupResource{}, "", errors.New(text))
+	err.ErrStatus.Message = "forbidden: " + text
+	return err
+}
+
+// SocketPath is where the socket of a run directory is.
+func SocketPath(runDir string) string { return filepath.Join(runDir, SocketName) }
