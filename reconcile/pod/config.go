@@ -52,7 +52,7 @@ func (p *pass) sandbox() runtime.SandboxConfig {
 		SharePID:      isTrue(spec.ShareProcessNamespace),
 		ShareMemory:   len(spec.Containers)+len(spec.InitContainers) > 1,
 		UserNamespace: spec.HostUsers != nil && !*spec.HostUsers,
-		DNS:           p.dns(),
+		DNS:           p.resolver(),
 		PidsLimit:     pidsLimit,
 		Volumes:       p.volumes,
 	}
@@ -116,57 +116,7 @@ func (p *pass) fqdn() string {
 	if spec.Subdomain == "" || spec.HostnameOverride != nil || spec.HostNetwork {
 		return ""
 	}
-	return p.shortName() + "." + spec.Subdomain + "." + p.pod.Namespace + ".svc.cluster.local"
-}
-
-// dns is the zero value for the machine's own configuration. There is no cluster resolver yet, so ClusterFirst means the machine's.
-func (p *pass) dns() runtime.DNS {
-	own := p.pod.Spec.DNSConfig
-	if own == nil {
-		return runtime.DNS{}
-	}
-	var base runtime.DNS
-	if p.pod.Spec.DNSPolicy != corev1.DNSNone {
-		base = p.in.Node.DNS
-	}
-	dns := runtime.DNS{
-		Servers:  joined(base.Servers, own.Nameservers),
-		Searches: joined(base.Searches, own.Searches),
-		Options:  append([]string(nil), base.Options...),
-	}
-	for _, o := range own.Options {
-		text := o.Name
-		if o.Value != nil {
-			text += ":" + *o.Value
-		}
-		dns.Options = append(withoutOption(dns.Options, o.Name), text)
-	}
-	return dns
-}
-
-func joined(a, b []string) []string {
-	out := append([]string(nil), a...)
-	seen := map[string]bool{}
-	for _, s := range a {
-		seen[s] = true
-	}
-	for _, s := range b {
-		if !seen[s] {
-			seen[s] = true
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-func withoutOption(options []string, name string) []string {
-	var out []string
-	for _, o := range options {
-		if had, _, _ := strings.Cut(o, ":"); had != name {
-			out = append(out, o)
-		}
-	}
-	return out
+	return p.shortName() + "." + spec.Subdomain + "." + p.pod.Namespace + ".svc." + p.domain()
 }
 
 // containerConfig is the next attempt of a container.
