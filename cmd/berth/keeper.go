@@ -1,4 +1,7 @@
 package main
 
-// The keeper's early hook: it takes over before main when the command line asks for it.
-import _ "berth/runtime/keeper"
+// The early hooks of the keeper and the proxy: they take over before main when the command line asks for one of them.
+import (
+	_ "berth/runtime/keeper"
+	_ "berth/runtime/proxy"
+)

@@ -139,6 +139,7 @@ func (k *keeper) reopenOutput(l *wire.Log) (*output, *wire.Failure) {
 // reaped it: the pidfd then reports a hang-up.
 type foreign struct {
 	k     *keeper
+	hasty bool // that it has ended is all there is to know
 	p     *process
 	fd    int
 	token int32
@@ -147,12 +148,14 @@ type foreign struct {
 // reapPatience is how long after its death a process's own parent may take to reap it before its status counts as unknown.
 const reapPatience = time.Second
 
-func (k *keeper) watchForeign(p *process) error {
+func (k *keeper) watchForeign(p *process) error { return k.watchForeignEnd(p, false) }
+
+func (k *keeper) watchForeignEnd(p *process, hasty bool) error {
 	fd, err := dup(p.pidfd)
 	if err != nil {
 		return err
 	}
-	f := &foreign{k: k, p: p, fd: fd}
+	f := &foreign{k: k, hasty: hasty, p: p, fd: fd}
 	k.loop.post(func() {
 		if f.token, err = k.loop.add(fd, syscall.EPOLLIN, f); err != nil {
 			complain("cannot wait for an adopted process", err)
@@ -163,7 +166,7 @@ func (k *keeper) watchForeign(p *process) error {
 
 func (f *foreign) ready(events uint32) {
 	status, known, supported := exitOf(f.fd)
-	if known || !supported || events&syscall.EPOLLHUP != 0 {
+	if known || !supported || f.hasty || events&syscall.EPOLLHUP != 0 {
 		f.end(status, known)
 		return
 	}

@@ -49,6 +49,9 @@ type keeper struct {
 	// forking is held from making a child's pipes until its ends of them are closed: no other child may get a copy.
 	forking sync.Mutex
 
+	// starting is held while a proxy is started: one at a time.
+	starting sync.Mutex
+
 	// upgrading is held for reading by every request, for writing by an upgrade.
 	upgrading sync.RWMutex
 
@@ -56,6 +59,7 @@ type keeper struct {
 	containers map[string]*container
 	sandboxes  map[string]*sandbox
 	children   map[int]*process // not yet reaped
+	proxies    proxies
 	conns      map[*conn]struct{}
 }
 
@@ -83,6 +87,7 @@ func serve(a arguments) int {
 	}
 	go k.reap()
 	k.resumeAll()
+	k.resumeProxies()
 	tell(a.ready, "R")
 	k.args.ready = -1
 	k.loop.run()

@@ -127,6 +127,8 @@ func (r *request) shutdown() {
 	for _, b := range k.sandboxes {
 		b.close()
 	}
+	k.proxies.end()
+	_ = syscall.Unlink(k.runDir + "/" + wire.ProxiesName)
 	_ = syscall.Unlink(k.runDir + "/" + wire.SocketName)
 	r.reply(nil, -1)
 	os.Exit(0)

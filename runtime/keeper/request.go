@@ -61,6 +61,16 @@ func (r *request) serve() {
 		r.mount()
 	case wire.JoinKind:
 		r.join()
+	case wire.ProxyKind:
+		r.proxy()
+	case wire.ServeKind:
+		r.serveProxy()
+	case wire.HoldKind:
+		r.hold()
+	case wire.DropKind:
+		r.drop()
+	case wire.ServingKind:
+		r.serving()
 	case wire.UpgradeKind:
 		go r.upgrade(r.take(&r.files)) // takes the lock for writing
 	case wire.ShutdownKind:

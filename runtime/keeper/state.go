@@ -20,6 +20,7 @@ type state struct {
 	StartedAt  int64
 	Sandboxes  []savedSandbox
 	Containers []savedContainer
+	Proxies    savedProxies
 }
 
 type savedSandbox struct {
@@ -61,6 +62,7 @@ func (s *state) Fields(c *wire.Coder) {
 	c.I64(&s.StartedAt)
 	wire.Each(c, &s.Sandboxes, (*savedSandbox).fields)
 	wire.Each(c, &s.Containers, (*savedContainer).fields)
+	c.Nested(s.Proxies.fields)
 }
 
 func (s *savedSandbox) fields(c *wire.Coder) {
@@ -156,6 +158,7 @@ func (k *keeper) capture() *state {
 		}
 		s.Containers = append(s.Containers, e)
 	}
+	s.Proxies = k.saveProxies()
 	return s
 }
 
@@ -177,6 +180,7 @@ func (s *state) descriptors(f func(fd int)) {
 			f(fd)
 		}
 	}
+	s.Proxies.descriptors(f)
 }
 
 // restore takes over what an upgrade left; without one it does nothing.
@@ -204,6 +208,7 @@ func (k *keeper) restore() error {
 	for i := range s.Containers {
 		k.restoreContainer(&s.Containers[i])
 	}
+	k.restoreProxies(&s.Proxies)
 	return nil
 }
 

@@ -28,6 +28,7 @@ import (
 	"berth/runtime/cgroup"
 	"berth/runtime/internal/sys"
 	"berth/runtime/keeper/client"
+	"berth/runtime/proxy/table"
 )
 
 var (
@@ -61,6 +62,8 @@ type Options struct {
 	// Network is nil for pods with nothing but a loopback interface.
 	Network Network
 	Cgroups *cgroup.Tree
+	// DNS is where the proxy answers names; the zero value for nowhere.
+	DNS table.DNS
 	// Now is the clock; nil for the machine's.
 	Now func() time.Time
 	// Upgrade makes a keeper of another build execute Binary in its place; containers do not notice.
@@ -87,6 +90,10 @@ type Runtime struct {
 	events hub
 	ends   endQueue
 	erased atomic.Int64 // pods, since the start
+
+	routing sync.Mutex // guards what follows, and the table
+	// proxied: there was something for a proxy to do once, so one runs.
+	proxied bool
 
 	mu sync.Mutex // guards what follows
 	// keeper is replaced when it dies.
@@ -167,7 +174,7 @@ func (r *Runtime) forgetOtherBoot() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot identify recorded boot: %w", err)
 	}
-	if err := removeTree(r.dirs.runPods()); err != nil {
+	if err := errors.Join(removeTree(r.dirs.runPods()), table.Remove(r.dirs.run)); err != nil {
 		return err
 	}
 	if err := makeDirs(r.dirs.runPods()); err != nil {
@@ -202,7 +209,7 @@ func (r *Runtime) Shutdown(ctx context.Context) error {
 	for _, path := range []string{r.dirs.runPods(), r.dirs.root(), r.dirs.bootID()} {
 		err = errors.Join(err, removeTree(path))
 	}
-	return err
+	return errors.Join(err, table.Remove(r.dirs.run))
 }
 
 // List implements runtime.Pods.

@@ -42,6 +42,7 @@ type call struct {
 type reply struct {
 	packet []byte
 	file   *os.File
+	more   []*os.File // of the sockets for a proxy; nil for all others
 	err    error
 }
 
@@ -122,8 +123,8 @@ func (c *Client) begin(kind wire.Kind, p *Process) (uint64, *call, error) {
 	}
 	c.last++
 	w := &call{kind: kind, replies: make(chan reply, 1)}
-	if kind == wire.ListKind {
-		w.replies = make(chan reply, 1024) // of 32 elements each
+	if kind == wire.ListKind || kind == wire.ServeKind {
+		w.replies = make(chan reply, 1024) // of 32 elements, or 16 sockets, each
 	}
 	if kind == wire.StartKind {
 		w.born = make(chan []*os.File, 1)
@@ -182,7 +183,7 @@ func (c *Client) await(ctx context.Context, w *call, answer wire.Message) (*os.F
 // read takes packets until the connection ends.
 func (c *Client) read() {
 	buf := make([]byte, wire.MaxPacket+1)
-	oob := make([]byte, unix.CmsgSpace(4*16))
+	oob := make([]byte, unix.CmsgSpace(4*16)) // wire: at most 16 descriptors come with a packet
 	for {
 		n, oobn, _, _, err := c.conn.ReadMsgUnix(buf, oob)
 		if err != nil || n == 0 {
@@ -274,8 +275,10 @@ func (c *Client) dispatch(kind wire.Kind, id uint64, packet []byte, files []*os.
 func (w *call) answer(kind wire.Kind, packet []byte, files []*os.File) {
 	r := reply{packet: packet}
 	if len(files) > 0 {
-		r.file = files[0]
-		closeFiles(files[1:])
+		r.file, r.more = files[0], files[1:]
+		if kind != wire.ServeKind|wire.Reply {
+			closeFiles(r.more)
+		}
 	}
 	switch {
 	case kind == wire.FailureKind:
@@ -286,7 +289,7 @@ func (w *call) answer(kind wire.Kind, packet []byte, files []*os.File) {
 	select {
 	case w.replies <- r:
 	default:
-		closeFile(r.file)
+		closeFiles(files)
 	}
 }
 

@@ -339,3 +339,43 @@ type Upgrade struct {
 
 // Fields implements Message.
 func (m *Upgrade) Fields(c *Coder) { c.String(&m.Probe) }
+
+// ProxyState is the reply to ProxyKind: the proxy that is there now.
+type ProxyState struct {
+	PID   int
+	Build string // "" as long as it has not told
+	// Sockets are held for the next one.
+	Sockets int
+}
+
+// Fields implements Message.
+func (m *ProxyState) Fields(c *Coder) {
+	c.Int(&m.PID)
+	c.String(&m.Build)
+	c.Int(&m.Sockets)
+}
+
+// Serve is how a proxy presents itself.
+type Serve struct {
+	Build string
+	// Leaving is true for one that only finishes what it has begun.
+	Leaving bool
+}
+
+// Fields implements Message.
+func (m *Serve) Fields(c *Coder) {
+	c.String(&m.Build)
+	c.Bool(&m.Leaving)
+}
+
+// Held is one packet of the reply to ServeKind: the names of the descriptors that come along. More tells that another follows.
+type Held struct {
+	More  bool
+	Names []string
+}
+
+// Fields implements Message.
+func (m *Held) Fields(c *Coder) {
+	c.Bool(&m.More)
+	c.Strings(&m.Names)
+}

@@ -8,6 +8,13 @@
 //	  ◀──────────── event (ExitEvent, ExecExit; id 0)             any time, after Subscribe and Exec
 //	  ◀──────────── Born (id of the Start) [namespace, gate]      before the reply to a Start with Attach
 //
+//	proxy (a client too, from version 3)      keeper
+//	  Serve{build} ─────────────────────────▶                     "I am the proxy": its pid is that of the socket's peer
+//	  ◀───────── Held{names, more} [sockets] …                     what it shall go on with; Failure busy: another one serves, let go
+//	  Hold{name} [socket], Drop{name} ──────▶                     as it opens and closes them
+//	  Serving ──────────────────────────────▶                     it accepts connections
+//	  Serve{leaving} ───────────────────────▶                     it does not any more, and ends with the last one it has
+//
 // A packet is kind u32, id u64 and the fields of the message, little-endian. Fields are only ever added at the end; what a packet does not
 // have is zero, and what it has too much is skipped. So a version can speak to the one before it and the one after.
 package wire
@@ -18,7 +25,7 @@ import (
 
 // Version of the protocol; a keeper and a client of this version also speak MinVersion.
 const (
-	Version    = 2 // 2: Start may make the sandbox too
+	Version    = 3 // 2: Start may make the sandbox too. 3: the proxy and its sockets
 	MinVersion = 1
 )
 
@@ -36,6 +43,8 @@ const (
 	SocketName = "keeper.sock"
 	LockName   = "keeper.lock"
 	LogName    = "keeper.log"
+	// ProxiesName lists the living proxies, for the keeper after a killed one: PID TICKS, one to a line, the one that serves first.
+	ProxiesName = "keeper.proxies"
 )
 
 // Kind is what a packet means.
@@ -64,6 +73,11 @@ const (
 	FailureKind
 	PTYKind
 	BornKind
+	ProxyKind
+	ServeKind
+	HoldKind
+	DropKind
+	ServingKind
 
 	// Reply is added to the kind of the request.
 	Reply Kind = 0x8000_0000

@@ -1,0 +1,80 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"berth/runtime/proxy/table"
+)
+
+// askPatience is how long who connects may take to say its word.
+const askPatience = 5 * time.Second
+
+// answer serves who has a word for the proxy. It returns only when the socket is broken.
+func (p *proxy) answer(ctx context.Context, l *net.UnixListener) error {
+	for {
+		c, err := l.AcceptUnix()
+		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+			time.Sleep(acceptPause)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		go p.hear(ctx, c)
+	}
+}
+
+func (p *proxy) hear(ctx context.Context, c *net.UnixConn) {
+	defer c.Close()
+	if !fromRoot(c) || c.SetReadDeadline(time.Now().Add(askPatience)) != nil {
+		return
+	}
+	word, err := bufio.NewReaderSize(c, 16).ReadString('\n')
+	if err != nil {
+		return
+	}
+	a := table.Answer{PID: os.Getpid()}
+	switch strings.TrimSpace(word) {
+	case table.Reload:
+		if a.Problems, err = p.reload(ctx); err != nil {
+			a.Error = err.Error()
+		}
+	case table.Retire:
+		p.retire(ctx)
+		p.sayLeaving(ctx)
+	case table.Status:
+		p.mu.Lock()
+		a.Problems = p.problems
+		p.mu.Unlock()
+	default:
+		a.Error = "no such word"
+	}
+	a.Connections = p.load.count()
+	data, err := json.Marshal(a)
+	if err == nil {
+		_, _ = c.Write(data) // who asked has gone: nobody to tell
+	}
+}
+
+// fromRoot drops connections of other users, should the mode of the socket ever be changed.
+func fromRoot(c *net.UnixConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	ok := false
+	err = raw.Control(func(fd uintptr) {
+		cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		ok = err == nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid())
+	})
+	return err == nil && ok
+}

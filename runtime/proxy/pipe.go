@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"errors"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// pipe is what bytes go through from socket to socket without being copied.
+type pipe struct {
+	r, w int
+	held int // bytes in it
+}
+
+const (
+	// pipeSize is what a pipe takes up at once. More makes a single stream hardly faster and each pipe dearer.
+	pipeSize = 256 << 10
+	// pipesKept is the number of pipes that are kept open for the next who needs one.
+	pipesKept = 32
+)
+
+var pipes struct {
+	sync.Mutex
+	free []*pipe
+}
+
+// takePipe returns an empty pipe, nil when the process has no descriptors for another.
+func takePipe() *pipe {
+	pipes.Lock()
+	if n := len(pipes.free); n > 0 {
+		p := pipes.free[n-1]
+		pipes.free = pipes.free[:n-1]
+		pipes.Unlock()
+		return p
+	}
+	pipes.Unlock()
+	var fds [2]int
+	if unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
+		return nil
+	}
+	_, _ = unix.FcntlInt(uintptr(fds[1]), unix.F_SETPIPE_SZ, pipeSize) // a smaller one only takes more turns
+	return &pipe{r: fds[0], w: fds[1]}
+}
+
+// giveBack ends the use of a pipe. One that still holds bytes, of a connection that broke, is closed with them.
+func (p *pipe) giveBack() {
+	pipes.Lock()
+	defer pipes.Unlock()
+	if p.held == 0 && len(pipes.free) < pipesKept {
+		pipes.free = append(pipes.free, p)
+		return
+	}
+	unix.Close(p.r)
+	unix.Close(p.w)
+}
+
+// fill moves what there is from a socket into the empty pipe; 0 at the end of the stream, EAGAIN when there is nothing yet.
+func (p *pipe) fill(fd int) (int, error) {
+	for {
+		n, err := unix.Splice(fd, nil, p.w, nil, pipeSize, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		p.held = int(n)
+		return p.held, nil
+	}
+}
+
+// empty moves what the pipe holds to a socket, in part perhaps; EAGAIN when the socket takes nothing.
+func (p *pipe) empty(fd int) error {
+	n, err := unix.Splice(p.r, nil, fd, nil, p.held, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+	if errors.Is(err, unix.EINTR) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	p.held -= int(n)
+	return nil
+}

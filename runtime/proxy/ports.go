@@ -1,0 +1,145 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"berth/runtime"
+	"berth/runtime/proxy/sockets"
+	"berth/runtime/proxy/table"
+)
+
+// ports are the published ports.
+type ports struct {
+	sockets *sockets.Set
+	load    *load
+
+	mu   sync.Mutex
+	open map[place]port
+}
+
+// place is where a port is open.
+type place struct {
+	network string // tcp4, tcp6, udp4, udp6
+	addr    netip.AddrPort
+}
+
+// port serves one socket.
+type port interface {
+	// update returns when nothing new goes to who is no longer a backend.
+	update(p *runtime.PublishedPort)
+	// close frees the address, or leaves it to another process; what is under way goes on.
+	close(ctx context.Context)
+}
+
+func newPorts(set *sockets.Set, load *load) *ports {
+	return &ports{sockets: set, load: load, open: map[place]port{}}
+}
+
+// apply implements part.
+func (s *ports) apply(ctx context.Context, t *table.Table) (problems []runtime.RouteProblem) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wanted := map[place]bool{}
+	for i := range t.Ports {
+		for _, at := range places(&t.Ports[i]) {
+			wanted[at] = true
+		}
+	}
+	for at, p := range s.open { // first: what takes the place of another needs its address
+		if !wanted[at] {
+			p.close(ctx)
+			delete(s.open, at)
+		}
+	}
+	for i := range t.Ports {
+		p := &t.Ports[i]
+		for _, at := range places(p) {
+			if open := s.open[at]; open != nil {
+				open.update(p)
+				continue
+			}
+			open, err := s.listen(ctx, at, p)
+			if err == nil {
+				s.open[at] = open
+			} else if !at.needless(err) {
+				problems = append(problems, problem(at, p, err))
+			}
+		}
+	}
+	return problems
+}
+
+func (s *ports) listen(ctx context.Context, at place, p *runtime.PublishedPort) (port, error) {
+	socket, err := s.sockets.Open(ctx, at.network, at.addr)
+	if err != nil {
+		return nil, err
+	}
+	if p.Protocol == runtime.UDP {
+		return newUDP(socket, p)
+	}
+	return newTCP(socket, s.load, p), nil
+}
+
+// close implements part.
+func (s *ports) close(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for at, p := range s.open {
+		p.close(ctx)
+		delete(s.open, at)
+	}
+}
+
+// places are where a published port is open: without an address, on all of IPv4 and all of IPv6.
+func places(p *runtime.PublishedPort) []place {
+	network := string(p.Protocol)
+	switch {
+	case !p.Address.IsValid():
+		return []place{
+			{network + "4", netip.AddrPortFrom(netip.IPv4Unspecified(), p.Port)},
+			{network + "6", netip.AddrPortFrom(netip.IPv6Unspecified(), p.Port)},
+		}
+	case p.Address.Unmap().Is4():
+		return []place{{network + "4", netip.AddrPortFrom(p.Address.Unmap(), p.Port)}}
+	}
+	return []place{{network + "6", netip.AddrPortFrom(p.Address, p.Port)}}
+}
+
+// needless: a machine without IPv6 has no such ports, and nobody misses them.
+func (at place) needless(err error) bool {
+	return at.addr.Addr() == netip.IPv6Unspecified() && (errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL))
+}
+
+// problem says why a port could not be opened.
+func problem(at place, p *runtime.PublishedPort, err error) runtime.RouteProblem {
+	out := runtime.RouteProblem{Owner: p.Owner, Reason: "PortNotOpen", Message: fmt.Sprintf("cannot publish port %d (%s): %v", p.Port, p.Protocol, err)}
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		out.Reason = "PortInUse"
+		out.Message = fmt.Sprintf("cannot publish port %d (%s): %s has it; berth tries again until it is free", p.Port, p.Protocol, holder(at))
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		out.Message = fmt.Sprintf("cannot publish port %d (%s): this machine has no address %s", p.Port, p.Protocol, at.addr.Addr())
+	}
+	return out
+}
+
+// allowed tells whether a client may connect.
+func allowed(sources []netip.Prefix, client netip.Addr) bool {
+	for _, s := range sources {
+		if s.Contains(client) {
+			return true
+		}
+	}
+	return len(sources) == 0
+}
+
+func affinity(p *runtime.PublishedPort) time.Duration {
+	return time.Duration(p.AffinitySeconds) * time.Second
+}

@@ -1,0 +1,139 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"berth/runtime"
+	"berth/runtime/proxy/sockets"
+)
+
+// tcpPort is a published TCP port. Without backends its socket refuses connections, as a port that nobody has does, and keeps the address.
+type tcpPort struct {
+	socket  *sockets.Socket
+	load    *load
+	choose  *chooser
+	sources atomic.Pointer[[]netip.Prefix]
+
+	mu        sync.Mutex
+	changed   sync.Cond // on mu
+	accepting bool
+	closed    bool
+
+	served  chan struct{}  // closed when nothing is accepted any more
+	leading sync.WaitGroup // connections that have no backend yet
+}
+
+// acceptPause is how long a port is left alone that could not accept for want of descriptors or memory.
+const acceptPause = 10 * time.Millisecond
+
+func newTCP(socket *sockets.Socket, load *load, p *runtime.PublishedPort) *tcpPort {
+	t := &tcpPort{socket: socket, load: load, choose: newChooser(), accepting: true, served: make(chan struct{})}
+	t.changed.L = &t.mu
+	t.update(p)
+	go t.serve()
+	return t
+}
+
+// update implements port.
+func (t *tcpPort) update(p *runtime.PublishedPort) {
+	t.sources.Store(&p.Sources)
+	t.choose.replace(p.Backends, affinity(p))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	want := len(p.Backends) > 0
+	switch {
+	case t.closed:
+	case want: // it may be what the proxy before has left as it was
+		t.accepting = t.socket.Accept() == nil
+		t.changed.Broadcast()
+	case t.accepting:
+		t.accepting = t.socket.Refuse() != nil
+	}
+}
+
+// close implements port.
+func (t *tcpPort) close(ctx context.Context) {
+	t.mu.Lock()
+	t.closed = true
+	t.changed.Broadcast()
+	t.mu.Unlock()
+	t.socket.Close(ctx)
+	<-t.served
+	t.leading.Wait()
+}
+
+// serve accepts until the port is closed.
+func (t *tcpPort) serve() {
+	defer close(t.served)
+	for t.open() {
+		t.load.room()
+		fd, from, err := t.accept()
+		switch {
+		case err == nil:
+			t.load.take()
+			t.leading.Add(1)
+			go t.lead(fd, from)
+		case errors.Is(err, unix.EINVAL): // it refuses: the next round waits
+		case errors.Is(err, unix.ECONNABORTED), errors.Is(err, unix.EINTR), errors.Is(err, unix.EPROTO):
+		default:
+			time.Sleep(acceptPause)
+		}
+	}
+}
+
+// open waits until the port accepts; false when it is closed.
+func (t *tcpPort) open() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for !t.accepting && !t.closed {
+		t.changed.Wait()
+	}
+	return !t.closed
+}
+
+func (t *tcpPort) accept() (fd int, from netip.Addr, err error) {
+	var sa unix.Sockaddr
+	rerr := t.socket.RawConn().Read(func(s uintptr) bool {
+		fd, sa, err = unix.Accept4(int(s), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	if rerr != nil {
+		return -1, from, rerr
+	}
+	if err != nil {
+		return -1, from, err
+	}
+	return fd, sockets.AddrPort(sa).Addr(), nil
+}
+
+// lead brings one connection to a backend and carries it. When no backend answers, it is reset: the client has been accepted by the kernel
+// before anybody could know.
+func (t *tcpPort) lead(fd int, from netip.Addr) {
+	defer t.load.give()
+	client, backend, err := t.join(fd, from)
+	t.leading.Done()
+	if err == nil {
+		relay(client, backend)
+	}
+}
+
+func (t *tcpPort) join(fd int, from netip.Addr) (client, backend *conn, err error) {
+	if client, err = newConn(fd); err != nil {
+		return nil, nil, err
+	}
+	err = errNoBackend
+	if allowed(*t.sources.Load(), from) {
+		backend, err = t.choose.connect(from)
+	}
+	if err != nil {
+		client.reset()
+	}
+	return client, backend, err
+}
