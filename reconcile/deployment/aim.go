@@ -89,7 +89,8 @@ func (r *rollout) states(rs *appsv1.ReplicaSet) bool {
 		file := request.Template(&r.d.Spec.Template, r.d.Annotations[request.AnnotationRestartedAt])
 		t = &file
 	}
-	return sameTemplate(&rs.Spec.Template, t) && config.Matches(config.Parse(rs.Annotations[config.AnnotationRecord]), r.config)
+	return sameTemplate(&rs.Spec.Template, t) &&
+		(len(r.config) == 0 || config.Matches(config.Parse(rs.Annotations[config.AnnotationRecord]), r.config))
 }
 
 // annotate gives the revision that shall run its number, and the Deployment's own annotations and what it uses. One that is held keeps its own.
@@ -100,10 +101,18 @@ func (r *rollout) annotate(v *revision) {
 				v.set(k, value)
 			}
 		}
-		recorded := config.Parse(v.current()[config.AnnotationRecord])
-		if merged := config.Merge(recorded, r.config); !maps.Equal(merged, recorded) {
-			v.set(config.AnnotationRecord, merged.String())
-		}
+		r.record(v)
 	}
 	r.number(v)
+}
+
+// record adds to a revision's record what has come to be known since.
+func (r *rollout) record(v *revision) {
+	if len(r.config) == 0 {
+		return
+	}
+	recorded := config.Parse(v.current()[config.AnnotationRecord])
+	if merged := config.Merge(recorded, r.config); !maps.Equal(merged, recorded) {
+		v.set(config.AnnotationRecord, merged.String())
+	}
 }

@@ -229,8 +229,14 @@ func (r *rollout) highestOther() int64 {
 	return highest
 }
 
-func revisionNumber(rs *appsv1.ReplicaSet) int64 {
-	n, err := strconv.ParseInt(rs.Annotations[AnnotationRevision], 10, 64)
+func revisionNumber(rs *appsv1.ReplicaSet) int64 { return numberIn(rs.Annotations[AnnotationRevision]) }
+
+// numberIn is the number that an annotation holds, 0 for none: most have none, and an error costs more than the number.
+func numberIn(text string) int64 {
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
 		return 0
 	}
@@ -238,13 +244,7 @@ func revisionNumber(rs *appsv1.ReplicaSet) int64 {
 }
 
 // readyAs is the number of the revision as which it was last complete, 0 for never.
-func (v *revision) readyAs() int64 {
-	n, err := strconv.ParseInt(v.current()[annotationReady], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
-}
+func (v *revision) readyAs() int64 { return numberIn(v.current()[annotationReady]) }
 
 // proven tells that its rollout was complete once: what happens to it later is no failure of the rollout.
 func (v *revision) proven() bool {

@@ -2,6 +2,7 @@ package reconciletest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -35,11 +36,11 @@ func (w *world) configure(spec *corev1.PodSpec) {
 func (w *world) editConfig() {
 	name := "c" + strconv.Itoa(w.rng.IntN(2))
 	if w.configs[name] != "" && w.rng.IntN(3) == 0 {
-		delete(w.configs, name)
+		w.setConfig(name, "")
 		w.say("EVENT ConfigMap %s is deleted", name)
 		w.excuseUsers(name)
 	} else {
-		w.configs[name] = strconv.Itoa(w.rng.IntN(3) + 1)
+		w.setConfig(name, strconv.Itoa(w.rng.IntN(3)+1))
 		w.say("EVENT ConfigMap %s says %s", name, w.configs[name])
 	}
 	w.enqueueUsers(name)
@@ -68,18 +69,22 @@ func (w *world) enqueueUsers(name string) {
 func (w *world) healConfig() {
 	for _, name := range []string{"c0", "c1"} {
 		if w.configs[name] == "" {
-			w.configs[name] = "1"
+			w.setConfig(name, "1")
 			w.enqueueUsers(name)
 		}
 	}
 }
 
-func (w *world) contents() config.Contents {
-	all := config.Contents{}
-	for name, value := range w.configs {
-		all[config.Object{Kind: reconcile.KindConfigMap, Name: name}] = config.OfConfigMap(&corev1.ConfigMap{Data: map[string]string{"value": value}})
+// setConfig lets a ConfigMap say something; nothing when it is deleted.
+func (w *world) setConfig(name, value string) {
+	object := config.Object{Kind: reconcile.KindConfigMap, Name: name}
+	w.contents = maps.Clone(w.contents) // somebody may still look at the old ones
+	if value == "" {
+		delete(w.configs, name)
+		delete(w.contents, object)
+		return
 	}
-	return all
+	w.configs[name], w.contents[object] = value, config.OfConfigMap(&corev1.ConfigMap{Data: map[string]string{"value": value}})
 }
 
 // configOf is the ConfigMap that a pod reads.

@@ -90,7 +90,7 @@ func (w *world) plan(k reconcile.Key) (reconcile.Plan, bool) {
 
 func (w *world) podInput(p *corev1.Pod) pod.Input {
 	in := pod.Input{
-		Pod: p, Config: w.contents(), Claims: w.claimsOf(p), Images: w.images, Memory: *w.memoryOf(p.UID), Now: w.clock.wall,
+		Pod: p, Config: w.contents, Claims: w.claimsOf(p), Images: w.images, Memory: *w.memoryOf(p.UID), Now: w.clock.wall,
 		Node: pod.Node{Name: "sim", HostIP: "192.0.2.1", CPUs: 2, Memory: 1 << 30},
 	}
 	in.Observed, in.Probes = w.observe(p.UID)

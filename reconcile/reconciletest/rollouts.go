@@ -1,6 +1,7 @@
 package reconciletest
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -27,7 +28,26 @@ type version struct {
 	jumps  int           // of the clock, then
 	backs  int           // how often it was taken back
 	config int           // what its ConfigMap says; 0 while there is none
-	ready  []types.UID   // the revisions that were complete, the last one last
+	vain   vain
+	ready  []types.UID // the revisions that were complete, the last one last
+}
+
+// vain is what a planner was asked that had nothing to do. Objects are never written into: the same ones say the same.
+type vain struct {
+	deployment *appsv1.Deployment
+	sets       []*appsv1.ReplicaSet
+	pulling    map[string]bool
+	config     int
+	now        time.Time
+}
+
+// soon is how long a planner that had nothing to do is not asked the same again. It is shorter than the deadlines there are.
+const soon = 30 * time.Second
+
+func (v *vain) again(in *deployment.Input, config int) bool {
+	past := in.Now.Sub(v.now)
+	return v.deployment == in.Deployment && v.config == config && past >= 0 && past < soon &&
+		slices.Equal(v.sets, in.ReplicaSets) && maps.Equal(v.pulling, in.Pulling)
 }
 
 func (w *world) versionOf(uid types.UID) *version {
@@ -246,7 +266,11 @@ func (w *world) checkPatience(d *appsv1.Deployment) {
 	if _, waits := w.timers[key(reconcile.KindDeployment, d.Name)]; waits {
 		return
 	}
-	in := w.deploymentInput(d)
+	in, v := w.deploymentInput(d), w.versionOf(d.UID)
+	if v.vain.again(&in, v.config) {
+		return
+	}
+	v.vain = vain{d, slices.Clone(in.ReplicaSets), in.Pulling, v.config, in.Now}
 	in.Now = in.Now.Add(time.Millisecond)
 	if p := deployment.Plan(in); len(p.Actions) > 0 {
 		w.fail("Deployment %s: nothing has happened, and a moment later it plans: %s", d.Name, p.Actions[0])

@@ -2,7 +2,6 @@ package reconciletest
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 
@@ -439,10 +438,12 @@ func (w *world) checkIdleVolume(v *corev1.PersistentVolume) {
 
 // checkWaiting holds that no pod waits for claims that it could have.
 func (w *world) checkWaiting(p *corev1.Pod) {
-	if _, begun := w.machine(p.UID); begun || p.DeletionTimestamp != nil || len(p.Spec.Volumes) == 0 || p.Status.Phase == corev1.PodFailed {
+	if p.DeletionTimestamp != nil || len(p.Spec.Volumes) == 0 || p.Status.Phase == corev1.PodFailed {
 		return
 	}
-	waits := fmt.Sprint(p.Status.Conditions)
+	if _, begun := w.machine(p.UID); begun {
+		return
+	}
 	for name, c := range w.claimsOf(p) {
 		if c.Volume == nil || !claim.Holds(c.Volume, c.Claim) || c.Holder != "" || c.Claim.DeletionTimestamp != nil || p.Spec.Volumes[0].Ephemeral != nil {
 			continue
@@ -450,7 +451,7 @@ func (w *world) checkWaiting(p *corev1.Pod) {
 		if slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
 			return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse
 		}) {
-			w.fail("pod %s waits for claim %s, which it can have: %s", describe(p), name, waits)
+			w.fail("pod %s waits for claim %s, which it can have: %v", describe(p), name, p.Status.Conditions)
 		}
 	}
 }

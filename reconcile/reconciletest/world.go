@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"berth/reconcile"
+	"berth/reconcile/config"
 	"berth/runtime"
 	"berth/runtime/runtimetest"
 )
@@ -42,6 +43,7 @@ type world struct {
 	used        map[types.UID]map[string]bool // names of Jobs ever made, by CronJob
 	retention   map[string]retention          // by name of StatefulSets
 	configs     map[string]string             // what ConfigMaps say
+	contents    config.Contents               // the same, as planners are told
 	lastUID     int
 	nonce       uint64
 
@@ -139,6 +141,7 @@ func newWorld(seed uint64, tracing bool) *world {
 
 		retention: map[string]retention{},
 		configs:   map[string]string{},
+		contents:  config.Contents{},
 		tracing:   tracing,
 	}
 	for _, k := range kinds() {
