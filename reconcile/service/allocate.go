@@ -1,0 +1,341 @@
+package service
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"math/big"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"berth/reconcile"
+	"berth/runtime"
+)
+
+// Node ports are Kubernetes' own range. What is allocated begins behind a part that is left to those who state their ports, as there.
+const (
+	firstNodePort   = 30000
+	lastNodePort    = 32767
+	statedNodePorts = 86
+)
+
+// Addresses of the range that no Service gets: Kubernetes gives them to its API and, by custom, to DNS.
+const (
+	apiIndex = 1
+	dnsIndex = 10
+)
+
+// DNSAddress is the address of the range that is kept for the resolver of names; the zero value for a range without one.
+func DNSAddress(cidr netip.Prefix) netip.Addr {
+	if !cidr.IsValid() || size(cidr) <= dnsIndex+1 {
+		return netip.Addr{}
+	}
+	return at(cidr, dnsIndex)
+}
+
+// claims say which Service has which address and which port of all nodes. What two state the older has.
+type claims struct {
+	cidr      netip.Prefix
+	addresses map[reconcile.Key][]netip.Addr
+	holders   map[netip.Addr]reconcile.Key
+	nodePorts map[nodePort]reconcile.Key
+	fronts    map[front]reconcile.Key
+	problems  []runtime.RouteProblem
+}
+
+type nodePort struct {
+	protocol corev1.Protocol
+	port     int32
+}
+
+// front is where packets come to.
+type front struct {
+	addr     netip.Addr
+	protocol corev1.Protocol
+	port     int32
+}
+
+// judge gives every Service what it states, as far as it can have it.
+func judge(services []*corev1.Service, cidr netip.Prefix) *claims {
+	c := &claims{
+		cidr: cidr, addresses: map[reconcile.Key][]netip.Addr{}, holders: map[netip.Addr]reconcile.Key{},
+		nodePorts: map[nodePort]reconcile.Key{}, fronts: map[front]reconcile.Key{},
+	}
+	for _, svc := range byAge(services) {
+		c.claimAddress(svc)
+		c.claimNodePorts(svc)
+	}
+	for _, svc := range byAge(services) { // own addresses go before those that are only said to lead here
+		c.claimExternal(svc)
+	}
+	return c
+}
+
+func byAge(services []*corev1.Service) []*corev1.Service {
+	list := slices.Clone(services)
+	slices.SortFunc(list, func(a, b *corev1.Service) int {
+		return cmp.Or(a.CreationTimestamp.Time.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return list
+}
+
+func (c *claims) problem(svc *corev1.Service, reason, format string, args ...any) {
+	c.problems = append(c.problems, runtime.RouteProblem{Owner: reconcile.KeyOf(svc).String(), Reason: reason, Message: fmt.Sprintf(format, args...)})
+}
+
+func (c *claims) claimAddress(svc *corev1.Service) {
+	if !addressed(svc) || svc.Spec.ClusterIP == "" {
+		return
+	}
+	key := reconcile.KeyOf(svc)
+	addr, err := netip.ParseAddr(svc.Spec.ClusterIP)
+	switch holder, taken := c.holders[addr]; {
+	case err != nil, !addr.Is4(), c.cidr.IsValid() && !c.cidr.Contains(addr):
+		c.problem(svc, ReasonAddress, "clusterIP %s is not in this machine's range %s: leave it out, or choose one of the range", svc.Spec.ClusterIP, c.cidr)
+	case c.cidr.IsValid() && c.kept(addr):
+		c.problem(svc, ReasonAddress, "clusterIP %s is kept for berth's own use: leave it out, or choose another", addr)
+	case taken:
+		c.problem(svc, ReasonAddress, "clusterIP %s is that of %s, which is older", addr, holder)
+	default:
+		c.holders[addr] = key
+		c.addresses[key] = []netip.Addr{addr}
+	}
+}
+
+func (c *claims) claimNodePorts(svc *corev1.Service) {
+	key := reconcile.KeyOf(svc)
+	for i := range svc.Spec.Ports {
+		p := &svc.Spec.Ports[i]
+		if p.NodePort == 0 || !onNode(svc) {
+			continue
+		}
+		n := nodePort{known(p.Protocol), p.NodePort}
+		switch holder, taken := c.nodePorts[n]; {
+		case p.NodePort < firstNodePort || p.NodePort > lastNodePort:
+			c.problem(svc, ReasonPort, "nodePort %d is not in the range %d-%d", p.NodePort, firstNodePort, lastNodePort)
+		case taken && holder != key:
+			c.problem(svc, ReasonPort, "nodePort %d is that of %s, which is older", p.NodePort, holder)
+		default:
+			c.nodePorts[n] = key
+		}
+	}
+}
+
+// claimExternal takes the external addresses with all ports, or not at all.
+func (c *claims) claimExternal(svc *corev1.Service) {
+	key := reconcile.KeyOf(svc)
+	for _, text := range svc.Spec.ExternalIPs {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			continue // validation has told
+		}
+		if other, taken := c.holders[addr]; taken {
+			c.problem(svc, ReasonAddress, "externalIP %s is the own address of %s", addr, other)
+			continue
+		}
+		for i := range svc.Spec.Ports {
+			f := front{addr, known(svc.Spec.Ports[i].Protocol), svc.Spec.Ports[i].Port}
+			if other, taken := c.fronts[f]; taken && other != key {
+				c.problem(svc, ReasonPort, "port %d of externalIP %s is that of %s, which is older", f.port, addr, other)
+				break
+			}
+			c.fronts[f] = key
+		}
+	}
+}
+
+// has tells whether a Service has an external address.
+func (c *claims) has(svc *corev1.Service, addr netip.Addr) bool {
+	if _, own := c.holders[addr]; own {
+		return false
+	}
+	key := reconcile.KeyOf(svc)
+	for i := range svc.Spec.Ports {
+		if c.fronts[front{addr, known(svc.Spec.Ports[i].Protocol), svc.Spec.Ports[i].Port}] != key {
+			return false
+		}
+	}
+	return true
+}
+
+// kept tells of addresses that no Service gets.
+func (c *claims) kept(addr netip.Addr) bool {
+	for _, i := range []int64{0, apiIndex, dnsIndex, size(c.cidr) - 1} {
+		if addr == at(c.cidr, i) {
+			return true
+		}
+	}
+	return false
+}
+
+// Allocate gives addresses and node ports to the Services that need some and have none: it returns new versions of these. The same names get
+// the same ones again as long as they are free. Refused are the Services that state what they cannot have.
+func Allocate(services []*corev1.Service, cidr netip.Prefix) (changed []*corev1.Service, refused map[reconcile.Key]bool) {
+	c := judge(services, cidr)
+	refused = map[reconcile.Key]bool{}
+	for _, svc := range byAge(services) {
+		if n := c.allocate(svc); n != svc {
+			changed = append(changed, n)
+		}
+	}
+	for _, p := range c.problems {
+		for _, svc := range services {
+			if key := reconcile.KeyOf(svc); key.String() == p.Owner {
+				refused[key] = true
+			}
+		}
+	}
+	return changed, refused
+}
+
+// allocate returns the Service itself when there is nothing to add.
+func (c *claims) allocate(svc *corev1.Service) *corev1.Service {
+	if svc.Spec.Type == corev1.ServiceTypeExternalName {
+		return svc
+	}
+	n := svc.DeepCopy()
+	if n.Spec.ClusterIP == "" {
+		if addr, ok := c.freeAddress(svc); ok {
+			c.holders[addr] = reconcile.KeyOf(svc)
+			n.Spec.ClusterIP = addr.String()
+		}
+	}
+	if len(n.Spec.ClusterIPs) == 0 && n.Spec.ClusterIP != "" {
+		n.Spec.ClusterIPs = []string{n.Spec.ClusterIP}
+	}
+	if len(n.Spec.IPFamilies) == 0 {
+		n.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+	}
+	if n.Spec.IPFamilyPolicy == nil {
+		n.Spec.IPFamilyPolicy = new(corev1.IPFamilyPolicySingleStack)
+	}
+	for i := range n.Spec.Ports {
+		if p := &n.Spec.Ports[i]; p.NodePort == 0 && wantsNodePorts(svc) {
+			p.NodePort = c.freeNodePort(n, i)
+		}
+	}
+	if sameAllocation(svc, n) {
+		return svc
+	}
+	return n
+}
+
+func sameAllocation(a, b *corev1.Service) bool {
+	return a.Spec.ClusterIP == b.Spec.ClusterIP && slices.Equal(a.Spec.ClusterIPs, b.Spec.ClusterIPs) && len(a.Spec.IPFamilies) == len(b.Spec.IPFamilies) &&
+		(a.Spec.IPFamilyPolicy == nil) == (b.Spec.IPFamilyPolicy == nil) &&
+		slices.EqualFunc(a.Spec.Ports, b.Spec.Ports, func(x, y corev1.ServicePort) bool { return x.NodePort == y.NodePort })
+}
+
+// freeAddress begins to look where the Service's name points to, so that a lost state finds the same again.
+func (c *claims) freeAddress(svc *corev1.Service) (netip.Addr, bool) {
+	if !c.cidr.IsValid() {
+		return netip.Addr{}, false
+	}
+	n := size(c.cidr)
+	first := min(max(16, n/16), 256) // as Kubernetes: the first ones are left to those who state their address
+	if n <= 16 {
+		first = 0
+	}
+	at := func(i int64) netip.Addr { return at(c.cidr, i) }
+	return pick(hash(svc.Namespace, svc.Name), n, first, func(i int64) (netip.Addr, bool) {
+		_, taken := c.holders[at(i)]
+		return at(i), !taken && !c.kept(at(i))
+	})
+}
+
+func (c *claims) freeNodePort(svc *corev1.Service, i int) int32 {
+	p := &svc.Spec.Ports[i]
+	port, ok := pick(hash(svc.Namespace, svc.Name, p.Name), lastNodePort-firstNodePort+1, statedNodePorts, func(i int64) (int32, bool) {
+		n := firstNodePort + int32(i)
+		for _, protocol := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP} {
+			if _, taken := c.nodePorts[nodePort{protocol, n}]; taken {
+				return 0, false
+			}
+		}
+		return n, true
+	})
+	if ok {
+		c.nodePorts[nodePort{known(p.Protocol), port}] = reconcile.KeyOf(svc)
+	}
+	return port
+}
+
+// pick tries the places from first on, beginning with that of the hash, then those before first.
+func pick[T any](hash uint64, size, first int64, try func(int64) (T, bool)) (T, bool) {
+	upper := size - first
+	for i := range size {
+		place := first + (int64(hash%uint64(upper))+i)%upper
+		if i >= upper {
+			place = i - upper
+		}
+		if v, ok := try(place); ok {
+			return v, true
+		}
+	}
+	var none T
+	return none, false
+}
+
+func hash(words ...string) uint64 {
+	h := fnv.New64a()
+	for _, w := range words {
+		_, _ = h.Write(append([]byte(w), 0)) // never fails
+	}
+	x := h.Sum64()
+	return (x ^ x>>33) * 0xff51afd7ed558ccd >> 1
+}
+
+// size is the number of addresses of a range, as far as it is used.
+func size(cidr netip.Prefix) int64 {
+	return 1 << min(cidr.Addr().BitLen()-cidr.Bits(), 20)
+}
+
+// at is an address of a range by its place.
+func at(cidr netip.Prefix, i int64) netip.Addr {
+	b := cidr.Masked().Addr().AsSlice()
+	sum := new(big.Int).Add(new(big.Int).SetBytes(b), big.NewInt(i))
+	addr, _ := netip.AddrFromSlice(sum.FillBytes(b))
+	return addr
+}
+
+// Carry gives a new version of a Service what its old one was allocated, where the file says nothing else: n is nobody's yet, and is changed.
+func Carry(n, old *corev1.Service) {
+	if addressed(n) && n.Spec.ClusterIP == "" && addressed(old) {
+		n.Spec.ClusterIP, n.Spec.ClusterIPs = old.Spec.ClusterIP, old.Spec.ClusterIPs
+	}
+	if !wantsNodePorts(n) {
+		return
+	}
+	stated := map[int32]bool{}
+	for i := range n.Spec.Ports {
+		stated[n.Spec.Ports[i].NodePort] = true
+	}
+	for i := range n.Spec.Ports {
+		p := &n.Spec.Ports[i]
+		for j := range old.Spec.Ports {
+			o := &old.Spec.Ports[j]
+			if p.NodePort == 0 && o.Port == p.Port && known(o.Protocol) == known(p.Protocol) && !stated[o.NodePort] {
+				p.NodePort = o.NodePort
+				stated[o.NodePort] = true
+			}
+		}
+	}
+}
+
+// addressed tells that a Service has an address of its own, or shall have one.
+func addressed(svc *corev1.Service) bool {
+	return svc.Spec.Type != corev1.ServiceTypeExternalName && svc.Spec.ClusterIP != corev1.ClusterIPNone
+}
+
+// onNode tells that a Service's node ports are to be opened.
+func onNode(svc *corev1.Service) bool {
+	return svc.Spec.Type == corev1.ServiceTypeNodePort || svc.Spec.Type == corev1.ServiceTypeLoadBalancer
+}
+
+// wantsNodePorts tells that a Service is given node ports where it states none.
+func wantsNodePorts(svc *corev1.Service) bool {
+	return svc.Spec.Type == corev1.ServiceTypeNodePort ||
+		svc.Spec.Type == corev1.ServiceTypeLoadBalancer && value(svc.Spec.AllocateLoadBalancerNodePorts, true)
+}
