@@ -94,7 +94,7 @@ func (p *pass) endUnwell(c *container, message string, grace time.Duration) {
 	if began.After(p.in.Now) { // the clock was set back: nobody knows how long it has been
 		began = p.in.Now.Add(-grace)
 	}
-	p.end(c, ending{deadline: began.Add(max(grace, minimumGrace)), turn: true, message: message, reason: message})
+	p.end(c, ending{decided: p.unreadySince(), deadline: began.Add(max(grace, minimumGrace)), turn: true, message: message, reason: message})
 }
 
 // probeGrace is the grace that a probe states for its own failures, or the Pod's.

@@ -28,7 +28,7 @@ type Input struct {
 	Claims map[string]Claim
 	// Probes hold, by container name, what its probes say. A container without an entry is started and ready while it runs.
 	Probes map[string]Probe
-	// Routed means that new connections are still sent to the Pod. One that is to end is told so only when they are not any more.
+	// Routed means that new connections are sent to the Pod, or may be at any moment. One that is to end is told so only when they are not any more.
 	Routed bool
 	Node   Node
 	Now    time.Time
@@ -73,7 +73,7 @@ func Plan(in Input) reconcile.Plan {
 	case in.Pod.DeletionTimestamp != nil:
 		p.remove()
 	case p.settled():
-		p.stop(p.graceOver(p.verdict.since), p.verdict.reason)
+		p.stop(ending{deadline: p.graceOver(p.verdict.since), decided: p.unreadySince(), reason: p.verdict.reason})
 	default:
 		p.run()
 	}

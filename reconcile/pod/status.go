@@ -161,7 +161,7 @@ func (p *pass) containerStatus(s *corev1.ContainerStatus, c *container, waitingF
 }
 
 func (p *pass) containerReady(c *container) bool {
-	if c.init && !c.sidecar {
+	if c.init && !c.sidecar || p.verdict.phase != "" {
 		return false
 	}
 	probe, probed := p.in.Probes[c.spec.Name]

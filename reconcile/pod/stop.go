@@ -17,9 +17,10 @@ const killAgain = 2 * time.Second
 
 // remove ends a Pod that is to go: containers within their grace, then everything, then the Pod itself.
 func (p *pass) remove() {
-	deadline := p.pod.DeletionTimestamp.Time
+	deadline, asked := p.pod.DeletionTimestamp.Time, p.in.Now
 	if s := p.pod.DeletionGracePeriodSeconds; s != nil {
 		grace := time.Duration(*s) * time.Second
+		asked = deadline.Add(-grace)
 		if *s > 0 && deadline.Sub(p.in.Now) > grace+time.Second {
 			p.do(reconcile.DeletePod{Key: p.key, UID: p.pod.UID, Grace: s, Reason: "the clock was set back"})
 		}
@@ -27,7 +28,7 @@ func (p *pass) remove() {
 			deadline = p.in.Now
 		}
 	}
-	if !p.stop(deadline, "the pod is deleted") {
+	if !p.stop(ending{deadline: deadline, decided: asked, reason: "the pod is deleted"}) {
 		return
 	}
 	if p.in.Observed != nil {
@@ -42,7 +43,7 @@ const minimumGrace = 2 * time.Second
 
 // stop ends all containers and tells whether all have ended: first those that do the work, then sidecars, the last one first. Their hooks
 // run at once, as the kubelet does it. At the deadline what is left is killed.
-func (p *pass) stop(deadline time.Time, reason string) bool {
+func (p *pass) stop(e ending) bool {
 	var workers, sidecars []*container
 	for _, c := range p.all() {
 		switch {
@@ -54,21 +55,22 @@ func (p *pass) stop(deadline time.Time, reason string) bool {
 		}
 	}
 	for _, c := range workers {
-		p.end(c, ending{deadline: deadline, turn: true, message: "Stopping container " + c.spec.Name, reason: reason})
+		e.turn, e.message = true, "Stopping container "+c.spec.Name
+		p.end(c, e)
 	}
 	for i, c := range sidecars {
-		turn := len(workers) == 0 && i == 0
-		p.end(c, ending{deadline: deadline, turn: turn, message: "Stopping container " + c.spec.Name, reason: reason})
+		e.turn, e.message = len(workers) == 0 && i == 0, "Stopping container "+c.spec.Name
+		p.end(c, e)
 	}
 	return len(workers)+len(sidecars) == 0
 }
 
 // ending is how a container is to end.
 type ending struct {
-	deadline time.Time
-	turn     bool   // it is its turn to get the signal
-	message  string // of the event
-	reason   string // of the action
+	decided, deadline time.Time
+	turn              bool   // it is its turn to get the signal
+	message           string // of the event
+	reason            string // of the action
 }
 
 // end takes a container one step towards its end: its hook, its signal, and when its time is over the kill.
@@ -80,6 +82,7 @@ func (p *pass) end(c *container, e ending) {
 		p.again(left)
 		switch {
 		case signalled:
+		case !begun && !p.drained(e):
 		case preStop(c) != nil && !begun:
 			p.note(false, "Killing", e.message)
 			p.runHook(c, reconcile.PreStop, preStop(c), left)
@@ -103,6 +106,31 @@ func (p *pass) end(c *container, e ending) {
 	}
 	p.again(killAgain)
 	p.kill(c, "its grace is over")
+}
+
+// drainLimit is how long an end waits at most for new connections to go elsewhere: that takes milliseconds, unless something is broken.
+const drainLimit = 5 * time.Second
+
+// drained tells that nobody sends new connections to the Pod any more. Only then its containers hear of their end: one that closes its door before
+// that refuses those who come. The wait is a part of the grace, and takes no more than half of it.
+func (p *pass) drained(e ending) bool {
+	if !p.in.Routed {
+		return true
+	}
+	wait := remaining(e.decided, min(drainLimit, e.deadline.Sub(e.decided)/2), p.in.Now)
+	if wait > 0 {
+		p.again(wait)
+	}
+	return wait == 0
+}
+
+// unreadySince is since when the Pod is known not to be ready: from then on it is taken out of service.
+func (p *pass) unreadySince() time.Time {
+	list := p.pod.Status.Conditions
+	if i := conditionAt(list, corev1.PodReady); i >= 0 && list[i].Status == corev1.ConditionFalse {
+		return list[i].LastTransitionTime.Time
+	}
+	return p.in.Now
 }
 
 // atOnce tells that the Pod was deleted by force.
