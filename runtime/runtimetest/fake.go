@@ -178,6 +178,12 @@ func (f *Fake) SignalContainer(ctx context.Context, uid, name string, signal int
 	if err != nil {
 		return err
 	}
+	f.machine.mu.Lock()
+	hook := f.onSignal
+	f.machine.mu.Unlock()
+	if hook != nil {
+		hook(uid, name, signal)
+	}
 	return errors.Join(f.signal(uid, name, signal), after)
 }
 

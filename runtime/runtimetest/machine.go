@@ -40,6 +40,8 @@ type machine struct {
 
 	traffic       runtime.Traffic
 	routeProblems []runtime.RouteProblem
+	onRoute       func(t runtime.Traffic) error
+	onSignal      func(uid, name string, signal int)
 }
 
 type pod struct {
