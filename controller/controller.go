@@ -113,6 +113,7 @@ type Controller struct {
 	notify     *notifier
 	mounts     *mounts
 	holders    *holders
+	traffic    *traffic
 	planners   map[string]func(*Controller, context.Context, store.Item) (reconcile.Plan, error) // by kind
 	started    time.Time
 	asker      probe.Asker
@@ -158,6 +159,7 @@ func New(opts Options) (*Controller, error) {
 	c.lost = newLost()
 	c.mounts = newMounts()
 	c.holders = newHolders()
+	c.traffic = newTraffic()
 	c.hooks = newHooks()
 	c.asker = probe.Asker{Dialer: opts.Dialer, Executor: opts.Executor}
 	c.prober = probe.New(probe.Options{Asker: c.asker, Clock: opts.Clock, Changed: c.verdictChanged, Event: c.events.add})
@@ -301,8 +303,10 @@ func (c *Controller) waitFor(group *sync.WaitGroup) {
 	}
 }
 
-// enqueueAll makes every object due.
+// enqueueAll makes every object due, and the table of traffic first: who waits for it is ending.
 func (c *Controller) enqueueAll() {
+	c.traffic.doubt()
+	c.queue.Add(keyTraffic)
 	for _, p := range planners() {
 		for _, it := range c.store.List(p.kind) {
 			c.queue.Add(it.Key)
@@ -337,6 +341,7 @@ func (c *Controller) changed(ch store.Change) {
 	c.references.note(ch)
 	c.storageChanged(ch)
 	c.setsChanged(ch)
+	c.trafficChanged(ch)
 	if ch.Deleted && ch.Key.Kind == reconcile.KindPod {
 		c.memory.forget(ch.UID)
 		c.hooks.forget(ch.UID)

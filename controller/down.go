@@ -10,6 +10,7 @@ import (
 
 	"berth/controller/store"
 	"berth/reconcile"
+	"berth/runtime"
 )
 
 // downMargin is how long after the longest grace period a pod may take before it is removed by force.
@@ -32,6 +33,11 @@ func (c *Controller) Down(ctx context.Context, progress func(podsLeft int)) erro
 	}
 	if err := c.removeRest(ctx); err != nil {
 		return err
+	}
+	if c.opts.Router != nil {
+		if _, err := c.opts.Router.Route(ctx, runtime.Traffic{}); err != nil {
+			return fmt.Errorf("cannot end the traffic: %w", err)
+		}
 	}
 	if err := c.store.Forget(); err != nil {
 		return fmt.Errorf("cannot forget the last good objects: %w", err)

@@ -128,6 +128,7 @@ func (c *Controller) podInput(ctx context.Context, p *corev1.Pod) (pod.Input, er
 	in.EnvFiles = c.envFiles(ctx, p, in.Observed)
 	in.Claims = c.podClaims(p)
 	c.examine(p, &in)
+	in.Routed = c.routes(p)
 	in.Now = c.opts.Clock.Now()
 	return in, nil
 }

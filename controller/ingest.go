@@ -61,15 +61,18 @@ func (in *ingest) apply(s manifests.Snapshot) {
 	clear(in.wishes)
 	in.reported, in.problems = in.problems, map[reconcile.Key]manifests.Fault{}
 	in.c.references.hold()
-	for _, configures := range []bool{true, false} { // what pods are made of is there before who makes pods of it
+	for _, first := range []bool{true, false} { // what pods are made of is there before who makes pods of it
 		for i := range s.Objects {
 			key := KeyOf(s.Objects[i].Key)
-			if configures != (key.Kind == reconcile.KindConfigMap || key.Kind == reconcile.KindSecret) {
+			if first != configures(key.Kind) {
 				continue
 			}
 			in.wishes[key] = true
 			delete(in.vanished, key)
 			in.put(key, &s.Objects[i])
+		}
+		if first {
+			in.c.allocate()
 		}
 	}
 	in.c.references.release()
@@ -77,6 +80,11 @@ func (in *ingest) apply(s manifests.Snapshot) {
 	in.arm()
 	in.expectLost()
 	in.c.notify.notify()
+}
+
+// configures tells of kinds that pods take a part of their environment from.
+func configures(kind string) bool {
+	return kind == reconcile.KindConfigMap || kind == reconcile.KindSecret || kind == reconcile.KindService
 }
 
 // KeyOf is the name of a stated object in the store: a stated Pod is the wish for one, and kinds of foreign API groups carry their group.
@@ -124,7 +132,7 @@ func (in *ingest) put(key reconcile.Key, o *manifests.Object) {
 		if it.Source != nil && it.Source.Hash == src.Hash && src.Hash != "" {
 			return store.Item{Object: it.Object, Source: src}, nil // it has moved, or is back
 		}
-		return store.Item{Object: carryOver(it.Object, obj), Source: src}, nil
+		return store.Item{Object: in.c.withAllocation(carryOver(it.Object, obj), it.Object), Source: src}, nil
 	}))
 }
 

@@ -35,6 +35,8 @@ type Status struct {
 	Faults    []manifests.Fault `json:"faults"`
 	Pulls     []PullStatus      `json:"pulls"`
 	Events    []Event           `json:"events"`
+	// Problems are what the network cannot do of what is stated.
+	Problems []Problem `json:"problems"`
 	// Warnings are about berth's own state.
 	Warnings []string `json:"warnings"`
 }
@@ -120,6 +122,7 @@ func (c *Controller) Status() Status {
 	s.Ready = c.ready
 	s.Warnings = append(s.Warnings, c.warnings...)
 	c.mu.Unlock()
+	s.Problems = c.trafficProblems()
 	c.ingest.status(&s)
 	pods := map[string][]*corev1.Pod{}
 	for _, it := range c.store.List(reconcile.KindPod) {

@@ -34,6 +34,9 @@ func (c *Controller) pass(ctx context.Context, key reconcile.Key) (after time.Du
 			err = fmt.Errorf("cannot decide about %s: this is a mistake in berth: %v: %w\n%s", key, r, errTerminal, debug.Stack())
 		}
 	}()
+	if key == keyTraffic {
+		return c.direct(ctx)
+	}
 	plan, err := c.plan(ctx, key)
 	if err != nil {
 		return 0, err

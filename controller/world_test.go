@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -72,7 +73,8 @@ func inWorld(t *testing.T, test func(w *world)) {
 func (w *world) start() {
 	w.t.Helper()
 	opts := Options{
-		Pods: w.fake, Containers: w.fake, Executor: w.fake, Dialer: w.fake, Events: w.fake, Images: w.fake, Volumes: w.fake, Source: w.source, StateDir: w.dir,
+		Pods: w.fake, Containers: w.fake, Executor: w.fake, Dialer: w.fake, Events: w.fake, Images: w.fake, Volumes: w.fake,
+		Router: w.fake, ServiceCIDR: netip.MustParsePrefix("10.43.0.0/16"), Source: w.source, StateDir: w.dir,
 		Log: testLog(w.t), Guard: true, secondLook: 10 * time.Hour, Node: pod.Node{Name: "node", HostIP: "192.0.2.1", CPUs: 2, Memory: 1 << 30},
 	}
 	if w.opts != nil {

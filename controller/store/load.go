@@ -228,7 +228,7 @@ func (s *Store) picture() []record {
 	defer s.mu.RUnlock()
 	records := []record{{Op: opMark, Version: s.reserved}}
 	for _, key := range slices.SortedFunc(maps.Keys(s.items), compare) {
-		if it := s.items[key]; durable(key) {
+		if it := s.items[key]; durable(it) {
 			records = append(records, putRecord(it))
 		}
 	}

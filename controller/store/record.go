@@ -150,8 +150,17 @@ func kindOf(obj Object) schema.GroupVersionKind {
 	return schema.GroupVersionKind{}
 }
 
-// durable tells what the journal keeps: all but Pods, which live as long as their sandboxes and are carried by them.
-func durable(key reconcile.Key) bool { return key.Kind != reconcile.KindPod }
+// durable tells what the journal keeps: all but Pods, which live as long as their sandboxes and are carried by them, and what is made of Pods
+// anew whenever one changes.
+func durable(it *Item) bool {
+	switch it.Key.Kind {
+	case reconcile.KindPod:
+		return false
+	case reconcile.KindEndpoints, reconcile.KindEndpointSlice:
+		return it.Source != nil
+	}
+	return true
+}
 
 // withoutStatus is the object as it is written: a status is observed again, never believed. The exceptions are what nobody could observe again.
 func withoutStatus(obj Object) Object {

@@ -270,7 +270,8 @@ func (s *Store) Create(key reconcile.Key, obj Object, src *Source) error {
 	if obj.GetGeneration() == 0 {
 		obj.SetGeneration(1)
 	}
-	s.commit(&Item{Key: key, Object: obj, Source: src}, durable(key))
+	it := &Item{Key: key, Object: obj, Source: src}
+	s.commit(it, durable(it))
 	return nil
 }
 
@@ -293,7 +294,8 @@ func (s *Store) Update(key reconcile.Key, change func(Item) (Item, error)) error
 		if next.Source == old.Source {
 			return nil
 		}
-		s.commit(&Item{Key: key, Object: old.Object, Source: next.Source}, durable(key))
+		next.Key = key
+		s.commit(&next, durable(&next))
 		return nil
 	}
 	next.Key = key
@@ -304,7 +306,7 @@ func (s *Store) Update(key reconcile.Key, change func(Item) (Item, error)) error
 	if respec {
 		next.Object.SetGeneration(old.Object.GetGeneration() + 1)
 	}
-	write := durable(key) && (respec || next.Source != old.Source || !sameMeta(old.Object, next.Object) || !sameStatus(old.Object, next.Object))
+	write := durable(&next) && (respec || next.Source != old.Source || !sameMeta(old.Object, next.Object) || !sameStatus(old.Object, next.Object))
 	s.commit(&next, write)
 	return nil
 }
@@ -327,7 +329,7 @@ func (s *Store) DeleteIf(key reconcile.Key, remove func(Item) bool) (gone bool) 
 		return false
 	}
 	s.reserve(s.Version() + 1)
-	if durable(key) {
+	if durable(&it) {
 		s.append(record{Op: opDelete, Key: &key})
 	}
 	s.mu.Lock()

@@ -1,0 +1,375 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"berth/controller/store"
+	"berth/reconcile"
+	"berth/reconcile/service"
+	"berth/runtime"
+)
+
+// keyTraffic names the table of all traffic: it is made as a whole, by one worker at a time.
+var keyTraffic = reconcile.Key{Kind: "Traffic"}
+
+const (
+	// trafficPause collects what happens at the same time: a table is made for all of it. A pod that ends waits so much longer for its signal.
+	trafficPause = 2 * time.Millisecond
+	// longestTrafficPause bounds the pause that grows with the time the machine takes for a table.
+	longestTrafficPause = 100 * time.Millisecond
+	// askAgain is how soon the router is asked how it goes with what it could not do.
+	askAgain = 5 * time.Second
+	// sourcePatience is how long a machine without a single Service leaves the old table alone until its source has said something: the state may
+	// be lost, and with it the Services that are being served.
+	sourcePatience = 10 * time.Second
+)
+
+// traffic is what the controller knows of the table: what was asked for, and what holds.
+type traffic struct {
+	allocating sync.Mutex // held while addresses are given out
+
+	mu sync.Mutex
+	// asked counts the changes that concern the table, done those that it holds.
+	asked, done uint64
+	// routed are the pods that hold connections, or are about to: those of the table that holds, and of the one that is being applied. known
+	// is false until a table of this controller has been applied: before that of the last one holds, whatever it says.
+	routed map[types.UID]bool
+	known  bool
+	// stale makes the next table be applied also when it is the same.
+	stale    bool
+	applied  runtime.Traffic
+	table    service.Table
+	pause    time.Duration
+	problems []runtime.RouteProblem // sorted by owner
+	broken   bool                   // some of the problems are the router's
+	refused  map[reconcile.Key]bool
+}
+
+func newTraffic() *traffic { return &traffic{pause: trafficPause, stale: true} }
+
+// trafficChanged makes the table due when a change concerns it.
+func (c *Controller) trafficChanged(ch store.Change) {
+	switch ch.Key.Kind {
+	case reconcile.KindPod, reconcile.KindService:
+	case reconcile.KindEndpoints, reconcile.KindEndpointSlice:
+		if ch.Owner.Kind == reconcile.KindService {
+			return // made of the table
+		}
+	default:
+		return
+	}
+	c.queue.AddAfter(keyTraffic, c.traffic.ask())
+}
+
+// ask notes a change and tells how long to wait for others.
+func (t *traffic) ask() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.asked++
+	return t.pause
+}
+
+// doubt has the next table applied also when it is the same.
+func (t *traffic) doubt() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stale = true
+}
+
+// settled tells that the table that holds is made of all there is.
+func (t *traffic) settled() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.done == t.asked
+}
+
+// routes tells whether connections are sent to a pod, or may be at any moment.
+func (c *Controller) routes(p *corev1.Pod) bool {
+	if c.opts.Router == nil {
+		return false
+	}
+	t := c.traffic
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.known || t.routed[p.UID] || p.DeletionTimestamp == nil && ready(p)
+}
+
+// direct makes the table and has it applied where it differs from the one that holds. after is when to ask again.
+func (c *Controller) direct(ctx context.Context) (after time.Duration, err error) {
+	if c.opts.Router != nil && c.tooEarly() {
+		return time.Second, nil
+	}
+	c.allocate()
+	t := c.traffic
+	t.mu.Lock()
+	asked := t.asked
+	t.mu.Unlock()
+	table := c.announced()
+	status, err := c.route(ctx, &table)
+	if err != nil {
+		return 0, err
+	}
+	released := t.hold(&table, asked)
+	c.tellProblems(&table, status)
+	c.released(released)
+	if len(status.Problems) > 0 {
+		after = askAgain
+	}
+	return after, nil
+}
+
+// tooEarly tells that Services may be served that nobody has heard of yet.
+func (c *Controller) tooEarly() bool {
+	c.traffic.mu.Lock()
+	known := c.traffic.known
+	c.traffic.mu.Unlock()
+	return !known && c.opts.Source != nil && c.store.Len(reconcile.KindService) == 0 && !c.ingest.hasSeen() &&
+		c.opts.Clock.Since(c.started) < sourcePatience
+}
+
+// hasSeen tells whether a snapshot has come.
+func (in *ingest) hasSeen() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.seen
+}
+
+// announced is a table whose pods were known to be in it before it was made. So either the table sees that a pod ends, or who ends the pod sees
+// that it is in the table.
+func (c *Controller) announced() service.Table {
+	t := c.traffic
+	for {
+		table := service.TableOf(c.trafficInput())
+		t.mu.Lock()
+		fresh := t.announce(table.Held)
+		t.mu.Unlock()
+		if !slices.ContainsFunc(fresh, c.ends) {
+			return table
+		}
+	}
+}
+
+// announce adds pods to those that are routed, and returns those that were not.
+func (t *traffic) announce(held map[types.UID]bool) []types.UID {
+	var fresh []types.UID
+	for uid := range held {
+		if !t.routed[uid] {
+			fresh = append(fresh, uid)
+		}
+	}
+	if len(fresh) > 0 {
+		routed := make(map[types.UID]bool, len(t.routed)+len(fresh))
+		maps.Copy(routed, t.routed)
+		maps.Copy(routed, held)
+		t.routed = routed
+	}
+	return fresh
+}
+
+// ends tells that a pod takes no connections any more.
+func (c *Controller) ends(uid types.UID) bool {
+	key, ok := c.store.ByUID(uid)
+	if !ok {
+		return true
+	}
+	p, ok := store.Get[*corev1.Pod](c.store, key)
+	return !ok || p.UID != uid || p.DeletionTimestamp != nil || !ready(p)
+}
+
+// route applies a table unless it is the one that holds already.
+func (c *Controller) route(ctx context.Context, table *service.Table) (runtime.RouteStatus, error) {
+	t := c.traffic
+	t.mu.Lock()
+	same := t.known && !t.stale && !t.broken && reflect.DeepEqual(t.applied, table.Traffic)
+	t.stale = false
+	t.mu.Unlock()
+	if same || c.opts.Router == nil {
+		return runtime.RouteStatus{}, nil
+	}
+	began := c.opts.Clock.Now()
+	status, err := c.opts.Router.Route(ctx, table.Traffic)
+	took := c.opts.Clock.Since(began)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pause = min(max(trafficPause, took), longestTrafficPause)
+	if err != nil {
+		t.stale = true
+		return status, fmt.Errorf("cannot direct the traffic: %w", err)
+	}
+	t.applied, t.broken = table.Traffic, len(status.Problems) > 0
+	return status, nil
+}
+
+// hold makes a table the one that holds, and returns the pods that no longer get connections.
+func (t *traffic) hold(table *service.Table, asked uint64) []types.UID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var released []types.UID
+	for uid := range t.routed {
+		if !table.Held[uid] {
+			released = append(released, uid)
+		}
+	}
+	t.table, t.routed, t.known, t.done = *table, table.Held, true, asked
+	return released
+}
+
+// released makes due the pods that get no connections any more: some wait for that.
+func (c *Controller) released(uids []types.UID) {
+	for _, uid := range uids {
+		if key, ok := c.store.ByUID(uid); ok {
+			c.queue.Add(key)
+		}
+	}
+}
+
+// trafficInput is what the table is made of.
+func (c *Controller) trafficInput() service.Input {
+	in := service.Input{
+		Services: all[*corev1.Service](c.store, reconcile.KindService), CIDR: c.opts.ServiceCIDR,
+		Slices: statedOnes[*discoveryv1.EndpointSlice](c.store, reconcile.KindEndpointSlice), Endpoints: statedOnes[*corev1.Endpoints](c.store, reconcile.KindEndpoints),
+	}
+	for _, p := range all[*corev1.Pod](c.store, reconcile.KindPod) {
+		in.Pods = append(in.Pods, c.trafficPod(p))
+	}
+	return in
+}
+
+// trafficPod adds what a pod comes from where somebody asks: two that want one port are told apart by it.
+func (c *Controller) trafficPod(p *corev1.Pod) service.Pod {
+	out := service.Pod{Pod: p}
+	if !service.Publishes(&p.Spec) {
+		return out
+	}
+	key := c.workloadOf(p)
+	out.Workload, out.Since = key, p.CreationTimestamp.Time
+	if it, ok := c.store.Get(key); ok {
+		out.Since = it.Object.GetCreationTimestamp().Time
+	}
+	if key.Kind == reconcile.KindBarePod {
+		out.Workload.Kind = reconcile.KindPod
+	}
+	return out
+}
+
+// statedOnes are the objects of a kind that files state.
+func statedOnes[T store.Object](s *store.Store, kind string) []T {
+	var out []T
+	for _, it := range s.List(kind) {
+		if o, ok := it.Object.(T); ok && it.Source != nil {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// allocate gives addresses and node ports to the Services that need some. They are the stored object's, and in the journal before anybody acts on
+// them; the file stays the wish.
+func (c *Controller) allocate() {
+	t := c.traffic
+	t.allocating.Lock()
+	defer t.allocating.Unlock()
+	changed, refused := service.Allocate(all[*corev1.Service](c.store, reconcile.KindService), c.opts.ServiceCIDR)
+	for _, n := range changed {
+		err := c.store.Update(reconcile.KeyOf(n), func(it store.Item) (store.Item, error) {
+			if it.Object.GetUID() == n.UID && it.Object.GetResourceVersion() == n.ResourceVersion {
+				it.Object = n
+			}
+			return it, nil
+		})
+		if ignoreGone(err) != nil {
+			c.opts.Log.Error(err, "cannot give a service its address", "service", n.Name)
+		}
+	}
+	t.mu.Lock()
+	t.refused = refused
+	t.mu.Unlock()
+}
+
+// withAllocation is the new version of a Service with what the old one was allocated, unless that was nothing it could have. n is nobody's yet, and
+// is changed.
+func (c *Controller) withAllocation(n, old store.Object) store.Object {
+	was, ok := old.(*corev1.Service)
+	svc, is := n.(*corev1.Service)
+	if !ok || !is {
+		return n
+	}
+	c.traffic.mu.Lock()
+	refused := c.traffic.refused[reconcile.KeyOf(was)]
+	c.traffic.mu.Unlock()
+	if !refused {
+		service.Carry(svc, was)
+	}
+	return svc
+}
+
+// allocatedOf is a copy of what a file states with what the stored object was allocated: that is no difference.
+func allocatedOf(obj, old store.Object) store.Object {
+	was, ok := old.(*corev1.Service)
+	svc, is := obj.(*corev1.Service)
+	if !ok || !is {
+		return obj
+	}
+	n := svc.DeepCopy()
+	service.Carry(n, was)
+	if n.Spec.ClusterIP == was.Spec.ClusterIP {
+		n.Spec.ClusterIPs, n.Spec.IPFamilies, n.Spec.IPFamilyPolicy = was.Spec.ClusterIPs, was.Spec.IPFamilies, was.Spec.IPFamilyPolicy
+	}
+	return n
+}
+
+// tellProblems keeps what could not be done for the status, and tells of what is new.
+func (c *Controller) tellProblems(table *service.Table, status runtime.RouteStatus) {
+	t := c.traffic
+	t.mu.Lock()
+	list := slices.Concat(table.Problems, status.Problems)
+	had := t.problems
+	t.problems = list
+	t.mu.Unlock()
+	for _, p := range list {
+		if !slices.Contains(had, p) {
+			key := ownerKey(p.Owner)
+			e := reconcile.RecordEvent{Key: key, Warning: true, Reason: p.Reason, Message: p.Message}
+			if it, ok := c.store.Get(key); ok {
+				e.UID = it.Object.GetUID()
+			}
+			c.events.add(e)
+		}
+	}
+}
+
+// ownerKey reads KIND/NAMESPACE/NAME.
+func ownerKey(owner string) reconcile.Key {
+	kind, rest, _ := strings.Cut(owner, "/")
+	namespace, name, _ := strings.Cut(rest, "/")
+	return reconcile.Key{Kind: kind, Namespace: namespace, Name: name}
+}
+
+// Problem is something stated that the network cannot do.
+type Problem struct {
+	Object  string `json:"object"` // KIND/NAMESPACE/NAME
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
+// trafficProblems are those of the table that holds.
+func (c *Controller) trafficProblems() []Problem {
+	c.traffic.mu.Lock()
+	defer c.traffic.mu.Unlock()
+	out := make([]Problem, 0, len(c.traffic.problems))
+	for _, p := range c.traffic.problems {
+		out = append(out, Problem{Object: p.Owner, Reason: p.Reason, Message: p.Message})
+	}
+	return out
+}

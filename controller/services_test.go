@@ -1,0 +1,245 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"berth/controller/store"
+	"berth/manifests"
+	"berth/reconcile"
+	"berth/runtime"
+)
+
+// svc is a Service for the pods of web(name …).
+func svc(name string, change ...func(*corev1.Service)) manifests.Object {
+	s := &corev1.Service{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeClusterIP, Selector: map[string]string{"app": name}, SessionAffinity: corev1.ServiceAffinityNone,
+			Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(8080)}},
+		},
+	}
+	for _, c := range change {
+		c(s)
+	}
+	return object(manifests.Key{Kind: "Service", Namespace: "shop", Name: name}, s)
+}
+
+// backends are the pods behind the first port of a Service of the routed table, by name.
+func (w *world) backends(name string) []string {
+	pods := map[string]string{}
+	for _, p := range w.c.Status().Pods {
+		pods[p.IP] = p.Name
+	}
+	var out []string
+	for _, s := range w.fake.Traffic().Services {
+		if s.Name != name {
+			continue
+		}
+		for _, b := range s.Ports[0].Backends {
+			out = append(out, pods[b.Addr().String()])
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (w *world) storedService(t *testing.T, name string) *corev1.Service {
+	t.Helper()
+	s, ok := store.Get[*corev1.Service](w.c.store, reconcile.Key{Kind: "Service", Namespace: "shop", Name: name})
+	if !ok {
+		t.Fatalf("no Service %s", name)
+	}
+	return s
+}
+
+func TestServiceFollowsItsPods(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 3), svc("web"))
+		w.settle()
+		if got := w.backends("web"); !slices.Equal(got, w.running()) || len(got) != 3 {
+			t.Errorf("routed to %v, running %v", got, w.running())
+		}
+		w.write(web("web", "web:1", 1), svc("web"))
+		w.settle()
+		if got := w.backends("web"); len(got) != 1 {
+			t.Errorf("routed to %v", got)
+		}
+		w.write(web("web", "web:1", 1))
+		w.pass(DefaultPruneDelay)
+		w.settle()
+		if got := w.fake.Traffic().Services; len(got) != 0 {
+			t.Errorf("still served: %v", got)
+		}
+	})
+}
+
+// An address that was allocated stays when the file changes, when the controller dies, and when its state is lost.
+func TestServiceKeepsItsAddress(t *testing.T) {
+	inWorld(t, func(w *world) {
+		nodePort := func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeNodePort }
+		w.start()
+		w.write(svc("web", nodePort), svc("other"))
+		w.settle()
+		was := w.storedService(t, "web").Spec
+		if !netip.MustParsePrefix("10.43.0.0/16").Contains(netip.MustParseAddr(was.ClusterIP)) || was.Ports[0].NodePort < 30000 {
+			t.Fatalf("allocated %s and %d", was.ClusterIP, was.Ports[0].NodePort)
+		}
+		check := func(when string) {
+			t.Helper()
+			w.settle()
+			if is := w.storedService(t, "web").Spec; is.ClusterIP != was.ClusterIP || is.Ports[0].NodePort != was.Ports[0].NodePort {
+				t.Errorf("%s: %s and %d, was %s and %d", when, is.ClusterIP, is.Ports[0].NodePort, was.ClusterIP, was.Ports[0].NodePort)
+			}
+		}
+		w.write(svc("web", nodePort, func(s *corev1.Service) { s.Spec.Ports[0].TargetPort = intstr.FromInt32(9090) }), svc("other"))
+		check("after an edit")
+		w.restart()
+		check("after a restart")
+		w.dir = t.TempDir()
+		w.restart()
+		check("with a new state")
+	})
+}
+
+// No pod hears of its end while the routed table sends connections to it, and no table is ever without the pods that a rollout counts on.
+func TestNoSignalWhileRouted(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		never := func(d *appsv1.Deployment) { d.Spec.Strategy.RollingUpdate.MaxUnavailable = new(intstr.FromInt32(0)) }
+		w.write(web("web", "web:1", 3, never), svc("web"))
+		w.settle()
+		var broken []string
+		w.fake.OnSignal(func(uid, _ string, _ int) {
+			for _, p := range w.fake.Pods() {
+				if p.UID != uid {
+					continue
+				}
+				for _, s := range w.fake.Traffic().Services {
+					for _, b := range s.Ports[0].Backends {
+						if b.Addr().String() == p.Sandbox.IP {
+							broken = append(broken, p.Name+" hears of its end while connections are sent to it")
+						}
+					}
+					if n := len(s.Ports[0].Backends); n < 3 {
+						broken = append(broken, fmt.Sprintf("%s hears of its end with %d pods in service", p.Name, n))
+					}
+				}
+			}
+		})
+		w.write(web("web", "web:2", 3, never), svc("web"))
+		w.settle()
+		if len(broken) > 0 {
+			t.Error(strings.Join(broken, "\n"))
+		}
+	})
+}
+
+// The last pods of a Service end at once: nobody takes their place, so nobody is to be waited for.
+func TestScaleToZeroDoesNotWait(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 3), svc("web"))
+		w.settle()
+		began := time.Now()
+		w.write(web("web", "web:1", 0), svc("web"))
+		w.settle()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+// A router that fails does not keep pods from ending: they wait for it as long as they may.
+func TestABrokenRouterDelaysNoEndForever(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 2), svc("web"))
+		w.settle()
+		w.fake.OnRoute(func(runtime.Traffic) error { return errors.New("the proxy hangs") })
+		began := time.Now()
+		w.write(web("web", "web:1", 1), svc("web"))
+		w.pass(20 * time.Second)
+		w.wantRunning(1)
+		if took := time.Since(began); took > 21*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		w.fake.OnRoute(nil)
+		w.pass(time.Minute)
+		w.settle()
+		if got := w.backends("web"); !slices.Equal(got, w.running()) {
+			t.Errorf("routed to %v, running %v", got, w.running())
+		}
+	})
+}
+
+// A new controller routes nothing until it knows what there is: what was routed stays.
+func TestRestartRoutesNoLess(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 3), svc("web"))
+		w.settle()
+		w.fake.OnRoute(func(t runtime.Traffic) error {
+			if len(t.Services) != 1 || len(t.Services[0].Ports[0].Backends) != 3 {
+				w.t.Errorf("routed after the restart: %+v", t)
+			}
+			return nil
+		})
+		w.restart()
+		w.settle()
+	})
+}
+
+func TestHostPortIsSharedByAWorkload(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		port := func(d *appsv1.Deployment) {
+			d.Spec.Strategy.RollingUpdate.MaxUnavailable = new(intstr.FromInt32(0))
+			d.Spec.Template.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 8080, HostPort: 80, Protocol: corev1.ProtocolTCP}}
+		}
+		w.write(web("web", "web:1", 1, port))
+		w.settle()
+		w.write(web("web", "web:2", 1, port), web("rival", "web:1", 1, port))
+		s := w.settle()
+		ports := w.fake.Traffic().Ports
+		if len(ports) != 1 || ports[0].Owner != "Deployment/shop/web" || len(ports[0].Backends) != 1 || ports[0].Port != 80 {
+			t.Errorf("ports: %+v", ports)
+		}
+		if len(s.Problems) != 1 || s.Problems[0].Object != "Deployment/shop/rival" || !strings.Contains(s.Problems[0].Message, "Deployment/shop/web") {
+			t.Errorf("problems: %+v", s.Problems)
+		}
+	})
+}
+
+// What the router cannot do is an event on whom it concerns, and in the status until it is done.
+func TestRouterProblemsAreTold(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.fake.SetRouteProblems(runtime.RouteProblem{Owner: "Service/shop/web", Reason: "PortInUse", Message: "port 22/tcp is in use"})
+		w.write(svc("web"))
+		if s := w.settle(); len(s.Problems) != 1 || s.Problems[0].Object != "Service/shop/web" {
+			t.Errorf("problems: %+v", s.Problems)
+		}
+		found := slices.ContainsFunc(w.c.Events(0), func(e Event) bool { return e.Name == "Service/shop/web" && e.Reason == "PortInUse" })
+		if !found {
+			t.Errorf("no event: %v", w.c.Events(0))
+		}
+		w.fake.SetRouteProblems()
+		w.pass(askAgain + time.Second)
+		if s := w.settle(); len(s.Problems) != 0 {
+			t.Errorf("problems: %+v", s.Problems)
+		}
+	})
+}
