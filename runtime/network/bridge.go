@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -25,7 +25,7 @@ const (
 )
 
 // ensureBridge makes the bridge what it must be and returns its index.
-func ensureBridge(cfg Config, pool *ipam.Pool, mtu int, ipv6, wasOff bool) (int, error) {
+func ensureBridge(cfg Config, pool *ipam.Pool, kept state, mtu int, ipv6 bool) (int, error) {
 	l, err := linkByName(cfg.bridge())
 	if err != nil {
 		return 0, err
@@ -45,15 +45,15 @@ func ensureBridge(cfg Config, pool *ipam.Pool, mtu int, ipv6, wasOff bool) (int,
 	if l.Type() != "bridge" {
 		return 0, fmt.Errorf("cannot use interface %s: it is a %s, not a bridge", cfg.bridge(), l.Type())
 	}
-	if err := setUpBridge(l, pool, mtu, ipv6, wasOff); err != nil {
+	if err := errors.Join(setUpBridge(l, pool, mtu, ipv6, kept.alias()), routeServices(l, pool, kept.ServiceCIDR)); err != nil {
 		return 0, fmt.Errorf("cannot set up bridge %s: %w", cfg.bridge(), err)
 	}
 	return l.Attrs().Index, nil
 }
 
-func setUpBridge(l netlink.Link, pool *ipam.Pool, mtu int, ipv6, wasOff bool) error {
-	if wasOff {
-		if err := netlink.LinkSetAlias(l, wasOffAlias); err != nil {
+func setUpBridge(l netlink.Link, pool *ipam.Pool, mtu int, ipv6 bool, alias string) error {
+	if alias != "" && alias != l.Attrs().Alias {
+		if err := netlink.LinkSetAlias(l, alias); err != nil {
 			return err
 		}
 	}
@@ -83,13 +83,33 @@ func setUpBridge(l netlink.Link, pool *ipam.Pool, mtu int, ipv6, wasOff bool) er
 	return errors.Join(netlink.LinkSetHardwareAddr(l, macOf(pool.Gateway())), netlink.LinkSetUp(l))
 }
 
+// routeServices makes the range of the Services lead to the bridge. Nobody has these addresses there: they are translated before a packet
+// leaves. But the machine itself reaches Services also without a default route, from its address on the bridge, and others see the range taken.
+func routeServices(l netlink.Link, pool *ipam.Pool, services netip.Prefix) error {
+	want := &netlink.Route{
+		LinkIndex: l.Attrs().Index, Scope: netlink.SCOPE_LINK, Src: pool.Gateway().AsSlice(),
+		Dst: &net.IPNet{IP: services.Addr().AsSlice(), Mask: net.CIDRMask(services.Bits(), 32)},
+	}
+	routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(l, unix.AF_INET) })
+	if err != nil {
+		return err
+	}
+	for _, r := range routes {
+		if r.Protocol != unix.RTPROT_KERNEL && r.Dst != nil && r.Dst.String() != want.Dst.String() {
+			if err := netlink.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
+				return err
+			}
+		}
+	}
+	return netlink.RouteReplace(want)
+}
+
 // addrGenNone: no IPv6 address of the kernel's making (IN6_ADDR_GEN_MODE_NONE).
 const addrGenNone = 1
 
 // Remove takes an instance's bridge, interfaces and packet filter away, whether or not it is open here. What is not there is not an error.
 //
-// ip_forward goes back to 0 when it was 0 before the first berth came and nobody else seems to need it: no other berth, and no other bridge,
-// tunnel or virtual machine's interface. The range stays kept, for the next time.
+// Settings of the machine go back to what they were before the first berth came, where nobody else seems to need them. The ranges stay kept, for the next time.
 func Remove(ctx context.Context, cfg Config) error {
 	unlock, err := lockMachine(ctx)
 	if err != nil {
@@ -104,24 +124,18 @@ func Remove(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	wasOff := kept.ForwardingWasOff
+	before := kept.settings
 	if l != nil {
-		wasOff = wasOff || l.Attrs().Alias == wasOffAlias
+		before = before.or(settingsOf(l.Attrs().Alias))
 		if err := netlink.LinkDel(l); err != nil {
 			return fmt.Errorf("cannot remove bridge %s: %w", cfg.bridge(), err)
 		}
 	}
-	if err := errors.Join(removeLinks(ctx, cfg), nft.Remove(cfg.table())); err != nil {
+	if err := errors.Join(removeLinks(ctx, cfg), nft.Remove(cfg.table(), cfg.services()), before.restore()); err != nil {
 		return err
 	}
-	if !wasOff {
-		return nil
-	}
-	if err := restoreForwarding(); err != nil {
-		return err
-	}
-	if kept.ForwardingWasOff {
-		return writeState(cfg.StateDir, state{PodCIDR: kept.PodCIDR})
+	if kept.settings != (settings{}) {
+		return writeState(cfg.StateDir, state{PodCIDR: kept.PodCIDR, ServiceCIDR: kept.ServiceCIDR})
 	}
 	return nil
 }
@@ -179,18 +193,4 @@ func ownLinks(cfg Config) ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-func restoreForwarding() error {
-	links, err := dump(netlink.LinkList)
-	if err != nil {
-		return fmt.Errorf("cannot list interfaces: %w", err)
-	}
-	needed := slices.ContainsFunc(links, func(l netlink.Link) bool {
-		return slices.Contains([]string{"bridge", "tun", "tuntap", "wireguard", "vxlan", "ipvlan", "macvlan"}, l.Type())
-	})
-	if needed {
-		return nil
-	}
-	return setForwarding("0")
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"net/netip"
 	"os"
 	"regexp"
@@ -13,14 +12,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"berth/runtime/network/ipam"
 )
 
 const (
-	forwardingPath = "/proc/sys/net/ipv4/ip_forward"
-	// wasOffAlias on a bridge of ours says that ip_forward was 0 before. It is there for the next instance, which cannot see it any more.
-	wasOffAlias = "berth: ip_forward was 0"
 	// lockRetry is how long to wait before asking again for a lock that another starting instance holds for some milliseconds.
 	lockRetry = 5 * time.Millisecond
 	// defaultMTU is Ethernet's, for a machine without a default route.
@@ -37,8 +31,8 @@ type findings struct {
 	own   netip.Prefix
 	ports bool
 	mtu   int
-	// forwardingWasOff says that ip_forward is 0, or was before another berth changed it.
-	forwardingWasOff bool
+	// before are the settings as they are, or were before another berth changed them.
+	before settings
 }
 
 // lockMachine keeps instances that start at the same time from choosing the same range. The lock is on a directory that every machine has,
@@ -82,8 +76,8 @@ func survey(cfg Config) (findings, error) {
 		case strings.HasPrefix(a.Name, cfg.prefix()):
 			f.ports = true
 		}
-		if berthBridge.MatchString(a.Name) && a.Alias == wasOffAlias {
-			f.forwardingWasOff = true
+		if berthBridge.MatchString(a.Name) {
+			f.before = f.before.or(settingsOf(a.Alias))
 		}
 	}
 	if err := f.addAddresses(own); err != nil {
@@ -97,8 +91,8 @@ func survey(cfg Config) (findings, error) {
 			f.taken = append(f.taken, netip.PrefixFrom(addr, 32))
 		}
 	}
-	on, err := forwarding()
-	f.forwardingWasOff = f.forwardingWasOff || !on
+	now, err := readSettings()
+	f.before = f.before.or(now)
 	return f, err
 }
 
@@ -156,51 +150,6 @@ func (f *findings) addRoutes(own int, mtus map[int]int) error {
 		if ip, ok := netip.AddrFromSlice(r.Dst.IP.To4()); ok && r.LinkIndex != own {
 			f.taken = append(f.taken, netip.PrefixFrom(ip, bits).Masked())
 		}
-	}
-	return nil
-}
-
-// decideRange says which range the pods get: the one asked for, the one they have, the kept one while it is free, or a new one.
-func decideRange(cfg Config, kept netip.Prefix, f findings) (netip.Prefix, error) {
-	if want := cfg.PodCIDR; want.IsValid() {
-		if f.ports && f.own.IsValid() && f.own != want.Masked() {
-			return want, fmt.Errorf("cannot use %s for pods: pods are running in %s; run berth down first", want, f.own)
-		}
-		if t, clash := ipam.Overlap(want, f.taken); clash {
-			return want, fmt.Errorf("cannot use %s for pods: this machine uses %s already", want, t)
-		}
-		return want.Masked(), nil
-	}
-	if f.own.IsValid() && (f.ports || f.own == kept) {
-		return f.own, nil
-	}
-	if _, clash := ipam.Overlap(kept, f.taken); kept.IsValid() && !clash {
-		return kept, nil
-	}
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(cfg.ID))
-	return ipam.Choose(f.taken, h.Sum32())
-}
-
-func forwarding() (bool, error) {
-	text, err := os.ReadFile(forwardingPath)
-	if err != nil {
-		return false, fmt.Errorf("cannot read ip_forward: %w", err)
-	}
-	return strings.TrimSpace(string(text)) != "0", nil
-}
-
-func ensureForwarding() error {
-	on, err := forwarding()
-	if err != nil || on {
-		return err
-	}
-	return setForwarding("1")
-}
-
-func setForwarding(value string) error {
-	if err := os.WriteFile(forwardingPath, []byte(value), 0o644); err != nil {
-		return fmt.Errorf("cannot set ip_forward: %w", err)
 	}
 	return nil
 }

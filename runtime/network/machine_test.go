@@ -55,6 +55,49 @@ func TestDecideRange(t *testing.T) {
 	}
 }
 
+func TestDecideServices(t *testing.T) {
+	p := netip.MustParsePrefix
+	kept, pods := p("10.230.16.0/20"), p("10.210.16.0/20")
+	tests := map[string]struct {
+		asked, kept netip.Prefix
+		taken       []netip.Prefix
+		want        netip.Prefix // zero: any free one
+		err         string
+	}{
+		"fresh":                     {},
+		"kept":                      {kept: kept, want: kept},
+		"kept is taken by now":      {kept: kept, taken: []netip.Prefix{p("10.230.0.0/16")}},
+		"asked for":                 {asked: p("10.96.3.0/12"), kept: kept, want: p("10.96.0.0/12")},
+		"asked for that of pods":    {asked: p("10.210.0.0/16"), err: pods.String()},
+		"asked for, taken":          {asked: p("10.96.0.0/12"), taken: []netip.Prefix{p("10.100.0.0/24")}, err: "10.100.0.0/24"},
+		"too small for the DNS":     {asked: p("10.96.0.0/29"), err: "16 addresses"},
+		"not IPv4":                  {asked: p("fd00::/108"), err: "IPv4"},
+		"the pods took what I kept": {kept: pods},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := decideServices(Config{ID: "0123abcd", ServiceCIDR: tt.asked}, tt.kept, append(tt.taken, pods))
+			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
+				t.Fatalf("got error %v, want %q", err, tt.err)
+			}
+			if err != nil {
+				return
+			}
+			if tt.want.IsValid() && got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+			for _, taken := range append(tt.taken, pods) {
+				if taken.Overlaps(got) {
+					t.Errorf("got %s, which overlaps %s", got, taken)
+				}
+			}
+		})
+	}
+	if got := place(kept, dnsPlace); got.String() != "10.230.16.10" {
+		t.Errorf("DNS: got %s", got)
+	}
+}
+
 func TestResolvConf(t *testing.T) {
 	const upstream = "nameserver 192.0.2.53\nnameserver fd00::53\nsearch lan\n"
 	tests := map[string]struct {
@@ -92,7 +135,7 @@ func TestResolvConf(t *testing.T) {
 
 func TestStateSurvives(t *testing.T) {
 	dir := t.TempDir()
-	want := state{PodCIDR: netip.MustParsePrefix("10.210.16.0/20"), ForwardingWasOff: true}
+	want := state{PodCIDR: netip.MustParsePrefix("10.210.16.0/20"), ServiceCIDR: netip.MustParsePrefix("10.230.0.0/20"), settings: settings{ForwardingWasOff: true, RedirectsWereOn: true}}
 	if err := writeState(dir, want); err != nil {
 		t.Fatal(err)
 	}

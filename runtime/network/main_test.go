@@ -164,11 +164,15 @@ func machineState(t *testing.T) []string {
 	for _, table := range tables {
 		all = append(all, fmt.Sprint("table ", table.Family, table.Name))
 	}
-	on, err := forwarding()
+	on, err := isOn(forwardingPath)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all = append(all, fmt.Sprint("forwarding ", on))
+	redirects, err := isOn(redirectsPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = append(all, fmt.Sprint("forwarding ", on), fmt.Sprint("redirects ", redirects))
 	slices.Sort(all)
 	return all
 }

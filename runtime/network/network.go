@@ -27,10 +27,12 @@ import (
 type Config struct {
 	// ID is the instance's: 8 hex digits.
 	ID string
-	// StateDir is where the chosen range is kept.
+	// StateDir is where the chosen ranges are kept.
 	StateDir string
 	// PodCIDR is the range of the pods; the zero value lets Open choose one that is free, and keep it.
 	PodCIDR netip.Prefix
+	// ServiceCIDR is the range of the Services, likewise.
+	ServiceCIDR netip.Prefix
 }
 
 var validID = regexp.MustCompile(`^[0-9a-f]{8}$`)
@@ -38,17 +40,22 @@ var validID = regexp.MustCompile(`^[0-9a-f]{8}$`)
 func (c Config) bridge() string { return "br-" + c.ID }
 func (c Config) table() string  { return "berth-" + c.ID }
 
+// services is the name of the table that directs connections: it changes with the Services, and outlives a start of berth as it is.
+func (c Config) services() string { return c.table() + "-services" }
+
 // prefix is how the names of all pod interfaces of the instance begin, on the machine's side; the address's place in the range follows.
 func (c Config) prefix() string { return "bt" + c.ID }
 
 // Network is the pod network of one instance. It is safe for concurrent use.
 type Network struct {
-	cfg    Config
-	pool   *ipam.Pool
-	socket *link.Socket
-	bridge int // index
-	mtu    int
-	ipv6   bool
+	cfg         Config
+	pool        *ipam.Pool
+	serviceCIDR netip.Prefix
+	socket      *link.Socket
+	filter      *nft.Filter
+	bridge      int // index
+	mtu         int
+	ipv6        bool
 
 	mu       sync.Mutex
 	warnings []string
@@ -73,11 +80,10 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if err != nil {
 		return nil, err
 	}
-	now := kept
-	if now.PodCIDR, err = decideRange(cfg, kept.PodCIDR, found); err != nil {
+	now, err := decideRanges(cfg, kept, found)
+	if err != nil {
 		return nil, err
 	}
-	now.ForwardingWasOff = kept.ForwardingWasOff || found.forwardingWasOff
 	if now != kept {
 		if err := writeState(cfg.StateDir, now); err != nil {
 			return nil, err
@@ -87,11 +93,11 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{cfg: cfg, pool: pool, mtu: found.mtu, ipv6: haveIPv6(found.mtu)}
-	if n.bridge, err = ensureBridge(cfg, pool, n.mtu, n.ipv6, now.ForwardingWasOff); err != nil {
+	n := &Network{cfg: cfg, pool: pool, serviceCIDR: now.ServiceCIDR, mtu: found.mtu, ipv6: haveIPv6(found.mtu)}
+	if n.bridge, err = ensureBridge(cfg, pool, now, n.mtu, n.ipv6); err != nil {
 		return nil, err
 	}
-	if err := ensureForwarding(); err != nil {
+	if err := ensureSettings(cfg.bridge()); err != nil {
 		return nil, err
 	}
 	if err := n.ensureFilter(); err != nil {
@@ -102,11 +108,15 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 }
 
 func (n *Network) ensureFilter() error {
-	rules := nft.Rules{Table: n.cfg.table(), Bridge: n.cfg.bridge(), Pods: n.pool.Prefix(), Prefix: n.cfg.prefix()}
+	rules := nft.Rules{
+		Table: n.cfg.table(), Services: n.cfg.services(), Bridge: n.cfg.bridge(), Prefix: n.cfg.prefix(),
+		Pods: n.pool.Prefix(), ServiceRange: n.serviceCIDR,
+	}
 	for _, addr := range n.pool.Addresses() {
 		rules.Ports = append(rules.Ports, nft.Port{Link: n.linkName(addr), MAC: macOf(addr), Address: addr})
 	}
-	err := nft.Apply(rules)
+	var err error
+	n.filter, err = nft.Open(rules)
 	if errors.Is(err, nft.ErrNoBridge) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -121,6 +131,12 @@ func (n *Network) Gateway() netip.Addr { return n.pool.Gateway() }
 
 // PodCIDR is the range that pods get addresses from.
 func (n *Network) PodCIDR() netip.Prefix { return n.pool.Prefix() }
+
+// ServiceCIDR is the range that Services get addresses from.
+func (n *Network) ServiceCIDR() netip.Prefix { return n.serviceCIDR }
+
+// ClusterDNS is the address in the range of the Services that answers for their names.
+func (n *Network) ClusterDNS() netip.Addr { return place(n.serviceCIDR, dnsPlace) }
 
 // Bridge is the name of the bridge.
 func (n *Network) Bridge() string { return n.cfg.bridge() }
@@ -153,7 +169,7 @@ func (n *Network) Attach(ctx context.Context, netns *os.File, uid string, addr n
 	}
 	err := n.socket.Attach(netns, link.Veth{
 		Name: n.linkName(addr), Bridge: n.bridge, MTU: n.mtu, MAC: macOf(addr), IPv6: n.ipv6,
-		Address: netip.PrefixFrom(addr, n.pool.Prefix().Bits()), Gateway: n.pool.Gateway(),
+		Address: addr, Gateway: n.pool.Gateway(),
 	})
 	if err != nil {
 		return fmt.Errorf("cannot attach pod %s to the network: %w", uid, err)
@@ -186,7 +202,7 @@ func (n *Network) Sweep(ctx context.Context) error {
 }
 
 // Close lets go of the kernel's sockets. The network stays.
-func (n *Network) Close() error { return n.socket.Close() }
+func (n *Network) Close() error { return errors.Join(n.socket.Close(), n.filter.Close()) }
 
 // linkName is the machine's end of the interface of the pod with this address.
 func (n *Network) linkName(addr netip.Addr) string {

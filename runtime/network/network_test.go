@@ -49,7 +49,7 @@ func TestPodsTalkToEachOtherAndToTheMachine(t *testing.T) {
 			return err
 		}
 		addrs, err := netlink.AddrList(eth0, unix.AF_UNSPEC)
-		if err != nil || len(addrs) != 1 || addrs[0].IPNet.String() != fmt.Sprintf("%s/%d", addrB, n.PodCIDR().Bits()) {
+		if err != nil || len(addrs) != 1 || addrs[0].IPNet.String() != addrB.String()+"/32" {
 			return fmt.Errorf("addresses %v, %w", addrs, err)
 		}
 		return nil
@@ -282,7 +282,7 @@ func TestTwoInstancesSideBySide(t *testing.T) {
 	if err := two.Remove(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if on, err := forwarding(); err != nil || !on {
+	if on, err := isOn(forwardingPath); err != nil || !on {
 		t.Errorf("forwarding was turned off under the other: %v", err)
 	}
 	if _, err := askHere(serve(t, a, addrA), patience); err != nil {
@@ -327,11 +327,11 @@ func TestForeignThingsStay(t *testing.T) {
 	if want := slices.DeleteFunc(before, func(s string) bool { return strings.HasPrefix(s, "forwarding") }); !slices.Equal(want, after) {
 		t.Errorf("before %v\nafter  %v", want, after)
 	}
-	if on, _ := forwarding(); !on {
+	if on, _ := isOn(forwardingPath); !on {
 		t.Error("forwarding was turned off although there is another bridge")
 	}
 	conn.DelTable(table)
-	if err := errors.Join(conn.Flush(), netlink.LinkDel(&netlink.Bridge{LinkAttrs: attrs}), setForwarding("0")); err != nil {
+	if err := errors.Join(conn.Flush(), netlink.LinkDel(&netlink.Bridge{LinkAttrs: attrs}), set(forwardingPath, "0")); err != nil {
 		t.Fatal(err)
 	}
 }

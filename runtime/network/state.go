@@ -9,22 +9,22 @@ import (
 	"path/filepath"
 )
 
-// stateFile keeps the range of an instance in its state directory.
+// stateFile keeps the ranges of an instance in its state directory.
 const stateFile = "network.json"
 
 // state is what must be the same after a restart.
 type state struct {
-	// PodCIDR is the range of the pods.
-	PodCIDR netip.Prefix `json:"podCIDR"`
-	// ForwardingWasOff says that ip_forward was 0 before the first berth on this machine needed it.
-	ForwardingWasOff bool `json:"forwardingWasOff,omitempty"`
+	// PodCIDR is the range of the pods, ServiceCIDR that of the Services.
+	PodCIDR     netip.Prefix `json:"podCIDR"`
+	ServiceCIDR netip.Prefix `json:"serviceCIDR,omitzero"`
+	settings
 }
 
 // readState returns what was kept; nothing, when there is no file or it is damaged: then the kernel's own state decides, or a new choice.
 func readState(dir string) (state, error) {
 	text, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return state{}, fmt.Errorf("cannot read the kept pod range: %w", err)
+		return state{}, fmt.Errorf("cannot read the kept ranges: %w", err)
 	}
 	var s state
 	if err != nil || json.Unmarshal(text, &s) != nil || !s.PodCIDR.IsValid() {
@@ -36,7 +36,7 @@ func readState(dir string) (state, error) {
 func writeState(dir string, s state) error {
 	text, err := json.Marshal(s)
 	if err != nil {
-		return fmt.Errorf("cannot keep the pod range: %w", err)
+		return fmt.Errorf("cannot keep the ranges: %w", err)
 	}
 	path := filepath.Join(dir, stateFile)
 	err = os.WriteFile(path+".new", append(text, '\n'), 0o600)
@@ -44,7 +44,7 @@ func writeState(dir string, s state) error {
 		err = os.Rename(path+".new", path)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot keep the pod range: %w", err)
+		return fmt.Errorf("cannot keep the ranges: %w", err)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func Choose(taken []netip.Prefix, start uint32) (netip.Prefix, error) {
 			return c, nil
 		}
 	}
-	return netip.Prefix{}, fmt.Errorf("cannot find a free range for pods: this machine has routes to every private network; name one with --pod-cidr")
+	return netip.Prefix{}, fmt.Errorf("cannot find a free range: this machine has routes to every private network; name them with --pod-cidr and --service-cidr")
 }
 
 // Overlap returns the first of the taken ranges that shares an address with c.

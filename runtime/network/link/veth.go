@@ -26,10 +26,10 @@ type Veth struct {
 	// Bridge is the index of the bridge.
 	Bridge int
 	MTU    int
-	// MAC, Address and Gateway are the pod's; the prefix length is the network's.
-	MAC     net.HardwareAddr
-	Address netip.Prefix
-	Gateway netip.Addr
+	// MAC and Address are the pod's, which has no neighbour but Gateway: what it sends to others of its network goes through the machine, and so
+	// does the answer. Else what was sent to the address of a Service would be answered by the address of a pod.
+	MAC              net.HardwareAddr
+	Address, Gateway netip.Addr
 	// IPv6 says that the kernel has it: then it is kept quiet on both ends.
 	IPv6 bool
 }
@@ -54,7 +54,7 @@ func (s *Socket) Attach(netns *os.File, v Veth) (err error) {
 			_ = s.Delete(v.Name)
 		}
 	}()
-	if err := s.do(v.quiet(v.Name, v.join())...); err != nil {
+	if err := s.do(v.quiet(v.Name, v.join(), v.hairpin())...); err != nil {
 		return err
 	}
 	inside, err := OpenIn(netns)
@@ -105,6 +105,16 @@ func (v Veth) join() *message {
 		text(unix.IFLA_IFNAME, v.Name).uint32(unix.IFLA_MASTER, uint32(v.Bridge))
 }
 
+// hairpin lets the port send a frame back where it came from: where the kernel applies its IP rules in bridges (bridge-nf-call-iptables), a
+// connection of a pod to itself by way of a Service never leaves the bridge.
+func (v Veth) hairpin() *message {
+	m := newMessage("set up bridge port "+v.Name, unix.RTM_NEWLINK, 0, linkInfo(0, 0)...).text(unix.IFLA_IFNAME, v.Name)
+	return m.nest(unix.IFLA_LINKINFO, nil, func() {
+		m.text(unix.IFLA_INFO_SLAVE_KIND, "bridge")
+		m.nest(unix.IFLA_INFO_SLAVE_DATA, nil, func() { m.bytes(unix.IFLA_BRPORT_MODE, []byte{1}) })
+	})
+}
+
 // up brings the pod's end up and returns its index: in a fresh namespace the kernel may have taken the first few for tunnels of its own.
 func (s *Socket) up(v Veth) (int, error) {
 	up := newMessage("bring up eth0", unix.RTM_SETLINK, 0, linkInfo(unix.IFF_UP, unix.IFF_UP)...).text(unix.IFLA_IFNAME, podLink)
@@ -127,14 +137,15 @@ func (v Veth) quiet(name string, then ...*message) []*message {
 }
 
 func (v Veth) address(index int) *message {
-	fixed := binary.NativeEndian.AppendUint32([]byte{unix.AF_INET, byte(v.Address.Bits()), 0, unix.RT_SCOPE_UNIVERSE}, uint32(index))
-	ip := v.Address.Addr().AsSlice()
+	fixed := binary.NativeEndian.AppendUint32([]byte{unix.AF_INET, 32, 0, unix.RT_SCOPE_UNIVERSE}, uint32(index))
+	ip := v.Address.AsSlice()
 	return newMessage("give eth0 its address", unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, fixed...).
 		bytes(unix.IFA_LOCAL, ip).bytes(unix.IFA_ADDRESS, ip)
 }
 
 func (v Veth) route(index int) *message {
-	fixed := []byte{unix.AF_INET, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST, 0, 0, 0, 0}
+	fixed := []byte{unix.AF_INET, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST}
+	fixed = binary.NativeEndian.AppendUint32(fixed, unix.RTNH_F_ONLINK) // the gateway is behind eth0, though no range says so
 	return newMessage("set the default route", unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, fixed...).
 		bytes(unix.RTA_GATEWAY, v.Gateway.AsSlice()).uint32(unix.RTA_OIF, uint32(index))
 }

@@ -9,10 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Offsets in an IPv4 header.
+// Offsets in an IPv4 header, and of the destination port in that of TCP and UDP.
 const (
 	offsetSource      = 12
 	offsetDestination = 16
+	offsetPort        = 2
 )
 
 // metaReg is the register for whatever one match looks at.
@@ -37,7 +38,14 @@ func addIP(c *nftables.Conn, t *nftables.Table, r Rules) {
 	forward := c.AddChain(&nftables.Chain{
 		Name: "forward", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
 	})
-	rule(forward, name(expr.MetaKeyOIFNAME, expr.CmpOpEq, r.Bridge), name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Bridge), notAnAnswer(), drop())
+	rule(forward, name(expr.MetaKeyOIFNAME, expr.CmpOpEq, r.Bridge), name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Bridge),
+		state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, false), notTranslated(), drop())
+
+	out := c.AddChain(&nftables.Chain{
+		Name: "output", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityFilter,
+	})
+	// The sysctl against these is or-ed with that for all interfaces, which is not ours.
+	rule(out, name(expr.MetaKeyOIFNAME, expr.CmpOpEq, r.Bridge), icmpRedirect(), drop())
 
 	post := c.AddChain(&nftables.Chain{
 		Name: "postrouting", Table: t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
@@ -73,7 +81,7 @@ func within(offset uint32, op expr.CmpOp, p netip.Prefix) []expr.Any {
 		mask[i/8] |= 0x80 >> (i % 8)
 	}
 	return []expr.Any{
-		&expr.Payload{DestRegister: metaReg, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
+		payload(expr.PayloadBaseNetworkHeader, offset, 4, metaReg),
 		&expr.Bitwise{SourceRegister: metaReg, DestRegister: metaReg, Len: 4, Mask: mask, Xor: make([]byte, 4)},
 		&expr.Cmp{Op: op, Register: metaReg, Data: p.Masked().Addr().AsSlice()},
 	}
@@ -81,21 +89,41 @@ func within(offset uint32, op expr.CmpOp, p netip.Prefix) []expr.Any {
 
 // dns matches packets to port 53. Some clouds have their resolver at the address of their metadata.
 func dns(protocol byte) []expr.Any {
+	return append(transport(expr.CmpOpEq, protocol),
+		payload(expr.PayloadBaseTransportHeader, offsetPort, 2, metaReg), &expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: []byte{0, 53}})
+}
+
+// state matches packets whose connection is in one of the states, or in none of them.
+func state(bits uint32, want bool) []expr.Any { return ctBits(expr.CtKeySTATE, bits, want) }
+
+// notTranslated matches packets whose destination was not changed on the way. Who changes it to a pod's is root on this machine.
+func notTranslated() []expr.Any {
+	const dstNAT = 1 << 5 // IPS_DST_NAT
+	return ctBits(expr.CtKeySTATUS, dstNAT, false)
+}
+
+func ctBits(key expr.CtKey, bits uint32, want bool) []expr.Any {
+	op := expr.CmpOpEq
+	if want {
+		op = expr.CmpOpNeq
+	}
 	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: metaReg},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: []byte{protocol}},
-		&expr.Payload{DestRegister: metaReg, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: []byte{0, 53}},
+		&expr.Ct{Register: metaReg, Key: key},
+		&expr.Bitwise{SourceRegister: metaReg, DestRegister: metaReg, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(bits), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: op, Register: metaReg, Data: make([]byte, 4)},
 	}
 }
 
-// notAnAnswer matches packets that belong to no connection a pod has opened.
-func notAnAnswer() []expr.Any {
-	answer := binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)
+func icmpRedirect() []expr.Any {
+	const redirect = 5 // ICMP_REDIRECT
+	return append(transport(expr.CmpOpEq, unix.IPPROTO_ICMP),
+		payload(expr.PayloadBaseTransportHeader, 0, 1, metaReg), &expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: []byte{redirect}})
+}
+
+func transport(op expr.CmpOp, protocol byte) []expr.Any {
 	return []expr.Any{
-		&expr.Ct{Register: metaReg, Key: expr.CtKeySTATE},
-		&expr.Bitwise{SourceRegister: metaReg, DestRegister: metaReg, Len: 4, Mask: answer, Xor: make([]byte, 4)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: make([]byte, 4)},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: metaReg},
+		&expr.Cmp{Op: op, Register: metaReg, Data: []byte{protocol}},
 	}
 }
 

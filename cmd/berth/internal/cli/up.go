@@ -22,7 +22,7 @@ import (
 type upOptions struct {
 	once, remove, replace, strict, allowPrune bool
 	pruneDelay, timeout                       time.Duration
-	podCIDR, registries                       string
+	podCIDR, serviceCIDR, registries          string
 }
 
 func (a *app) up() *cobra.Command {
@@ -59,6 +59,7 @@ SIGINT and SIGTERM end berth within 5 s and leave everything running, as kill -9
 	f.BoolVar(&o.allowPrune, "allow-prune", false, "consent to all removals")
 	f.DurationVar(&o.pruneDelay, "prune-delay", controller.DefaultPruneDelay, "how long an object must be absent before it is removed")
 	f.StringVar(&o.podCIDR, "pod-cidr", "", "range of pod addresses (default: one that no route uses, then kept)")
+	f.StringVar(&o.serviceCIDR, "service-cidr", "", "range of the addresses of Services (default: one that no route uses, then kept)")
 	f.StringVar(&o.registries, "registries", defaultRegistries, "mirrors, CAs, credentials, plain http: k3s's registries.yaml form")
 	return cmd
 }
@@ -129,6 +130,11 @@ func (a *app) daemonOptions(o upOptions) (daemon.Options, error) {
 	if o.podCIDR != "" {
 		if opts.PodCIDR, err = netip.ParsePrefix(o.podCIDR); err != nil {
 			return opts, fmt.Errorf("cannot use --pod-cidr: %w", err)
+		}
+	}
+	if o.serviceCIDR != "" {
+		if opts.ServiceCIDR, err = netip.ParsePrefix(o.serviceCIDR); err != nil {
+			return opts, fmt.Errorf("cannot use --service-cidr: %w", err)
 		}
 	}
 	return opts, nil

@@ -35,12 +35,14 @@ type Options struct {
 	// Registries is the registries file; one that does not exist is none.
 	Registries string
 	// PodCIDR is the range of pod addresses; zero means the kept one, or one that is free.
-	PodCIDR    netip.Prefix
-	PruneDelay time.Duration
-	AllowPrune bool
-	Source     manifests.Source
-	Log        logr.Logger
-	Workers    int
+	PodCIDR netip.Prefix
+	// ServiceCIDR is the range of the addresses of Services, likewise.
+	ServiceCIDR netip.Prefix
+	PruneDelay  time.Duration
+	AllowPrune  bool
+	Source      manifests.Source
+	Log         logr.Logger
+	Workers     int
 	// Version is berth's own, as clients of the API are told.
 	Version string
 }
@@ -106,7 +108,7 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 }
 
 func (d *Daemon) networkConfig() network.Config {
-	return network.Config{ID: d.id, StateDir: d.opts.StateDir, PodCIDR: d.opts.PodCIDR}
+	return network.Config{ID: d.id, StateDir: d.opts.StateDir, PodCIDR: d.opts.PodCIDR, ServiceCIDR: d.opts.ServiceCIDR}
 }
 
 // Warnings are what this machine cannot enforce.

@@ -1,0 +1,279 @@
+package nft
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"berth/runtime"
+)
+
+// A new connection takes two steps. The map of ports says by how many backends there are which chain goes on (n3, or n3-10800 with
+// affinity), and there the map of backends is asked for the one with a random number. So adding a Service or a backend adds elements, and
+// rules only when there has never been that many backends: a change costs what has changed, however many Services there are.
+//
+// With affinity, which of the numbers a client got is remembered, and asked for one by one: there is no rule that looks one up and that nft
+// can print. So a backend keeps its number as long as it lives (see place).
+//
+// A packet that looks at the first map before a change and at the second after it may ask for a number that is not there any more; then it
+// is number 0, which every port has.
+const (
+	portsMap, backendsMap, refusedSet, hairpinSet = "ports", "backends", "refused", "hairpin"
+	clientsSet                                    = "clients"
+	// affinitySize bounds what is remembered; clients beyond it have no affinity.
+	affinitySize = 1 << 16
+)
+
+// The registers: some of them in a row make the key of each map.
+const (
+	regSource   = unix.NFT_REG32_00 // with all that follow but the last: what is remembered of a client
+	regAddress  = regSource + 1     // with protocol and port: a portKey
+	regProtocol = regSource + 2
+	regPort     = regSource + 3
+	regNumber   = regSource + 4 // with the portKey: a placeKey
+	regBackend  = regSource + 8
+)
+
+// writer adds to one batch what makes the table of the Services.
+type writer struct {
+	c *nftables.Conn
+	t *nftables.Table
+}
+
+// SetServices directs connections to the backends of these Services, and those to clusterDNS to dns unless that is zero. When it returns the
+// kernel does so. It returns the backends by UDP that left.
+func (f *Filter) SetServices(services []runtime.Service, clusterDNS netip.Addr, dns netip.AddrPort) ([]netip.AddrPort, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.applied
+	now := compute(old, services, clusterDNS, dns, f.rules.ServiceRange)
+	if err := f.write(now); err != nil {
+		return nil, err
+	}
+	var gone []netip.AddrPort
+	if old != nil {
+		for b := range old.gone(now) {
+			gone = append(gone, netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[:4])), uint16(b[4])<<8|uint16(b[5])))
+		}
+	}
+	return gone, nil
+}
+
+// write makes the table what it has to be: by what changed, or, where that is not known or does not work, as a whole.
+func (f *Filter) write(now *table) error {
+	if f.applied != nil {
+		err := f.flush(func(c *nftables.Conn) {
+			w := writer{c, &nftables.Table{Name: f.rules.Services, Family: nftables.TableFamilyIPv4}}
+			w.update(f.applied, now)
+		})
+		if err == nil {
+			f.applied = now
+			return nil
+		}
+		f.applied = nil
+	}
+	err := f.flush(func(c *nftables.Conn) {
+		w := writer{c, replace(c, nftables.TableFamilyIPv4, f.rules.Services)}
+		w.base(f.rules)
+		w.update(newTable(), now)
+	})
+	if err != nil {
+		return fmt.Errorf("cannot write the table of the Services: %w", err)
+	}
+	f.applied = now
+	return nil
+}
+
+// RestoreServices writes the table of the Services anew when it has been written before.
+func (f *Filter) RestoreServices() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.applied == nil {
+		return nil
+	}
+	now := f.applied
+	f.applied = nil
+	return f.write(now)
+}
+
+func (w writer) base(r Rules) {
+	pair := nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr)
+	port := nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
+	target := nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
+	place := nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeMark)
+	client := nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeMark)
+	for _, s := range []*nftables.Set{
+		{Name: portsMap, IsMap: true, KeyType: port, DataType: nftables.TypeVerdict},
+		{Name: backendsMap, IsMap: true, KeyType: place, DataType: target},
+		{Name: refusedSet, KeyType: port},
+		{Name: clientsSet, KeyType: client, HasTimeout: true, Dynamic: true, Size: affinitySize},
+		{Name: hairpinSet, KeyType: pair},
+	} {
+		s.Table, s.Concatenation = w.t, true
+		_ = w.c.AddSet(s, nil) // reported by Flush
+	}
+	var itself []nftables.SetElement
+	for _, p := range r.Ports {
+		itself = append(itself, nftables.SetElement{Key: slices.Concat(p.Address.AsSlice(), p.Address.AsSlice())})
+	}
+	w.elements(hairpinSet, nil, itself)
+	w.hooks(r)
+}
+
+func (w writer) hooks(r Rules) {
+	chain := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority) *nftables.Chain {
+		return w.c.AddChain(&nftables.Chain{Name: name, Table: w.t, Type: kind, Hooknum: hook, Priority: &priority})
+	}
+	pre := chain("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, *nftables.ChainPriorityNATDest)
+	w.rule(pre, name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Bridge), within(offsetDestination, expr.CmpOpEq, r.ServiceRange), accept())
+	w.rule(pre, loadPort(), lookup(portsMap, regAddress, 0))
+	out := chain("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, *nftables.ChainPriorityNATDest)
+	w.rule(out, loadPort(), lookup(portsMap, regAddress, 0))
+	post := chain("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource)
+	w.rule(post, []expr.Any{
+		payload(expr.PayloadBaseNetworkHeader, offsetSource, 4, regSource), payload(expr.PayloadBaseNetworkHeader, offsetDestination, 4, regSource+1),
+		&expr.Lookup{SourceRegister: regSource, SetName: hairpinSet}, &expr.Masq{},
+	})
+
+	refuse := w.c.AddChain(&nftables.Chain{Name: "refuse", Table: w.t})
+	// What belongs to no connection any more is no reason to end one.
+	w.rule(refuse, state(expr.CtStateBitINVALID, true), drop())
+	w.rule(refuse, transport(expr.CmpOpEq, unix.IPPROTO_TCP), []expr.Any{&expr.Counter{}, &expr.Reject{Type: unix.NFT_REJECT_TCP_RST}})
+	const portUnreachable = 3
+	w.rule(refuse, []expr.Any{&expr.Counter{}, &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: portUnreachable}})
+	for name, hook := range map[string]*nftables.ChainHook{
+		"refuse-input": nftables.ChainHookInput, "refuse-forward": nftables.ChainHookForward, "refuse-output": nftables.ChainHookOutput,
+	} {
+		// Before others' rules, which may drop: a refusal is told.
+		from := chain(name, nftables.ChainTypeFilter, hook, *nftables.ChainPriorityFilter-1)
+		w.rule(from, within(offsetDestination, expr.CmpOpEq, r.ServiceRange), goTo("refuse"))
+		w.rule(from, state(expr.CtStateBitNEW, true), loadPort(), lookupSet(refusedSet, regAddress), goTo("refuse"))
+	}
+}
+
+func (w writer) rule(chain *nftables.Chain, parts ...[]expr.Any) {
+	w.c.AddRule(&nftables.Rule{Table: w.t, Chain: chain, Exprs: join(parts...)})
+}
+
+// loadPort puts what the packet is sent to into the registers of a portKey.
+func loadPort() []expr.Any {
+	return []expr.Any{
+		payload(expr.PayloadBaseNetworkHeader, offsetDestination, 4, regAddress),
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: regProtocol},
+		payload(expr.PayloadBaseTransportHeader, offsetPort, 2, regPort),
+	}
+}
+
+func lookup(name string, from, to uint32) []expr.Any {
+	return []expr.Any{&expr.Lookup{SourceRegister: from, DestRegister: to, IsDestRegSet: true, SetName: name}}
+}
+
+func lookupSet(name string, from uint32) []expr.Any {
+	return []expr.Any{&expr.Lookup{SourceRegister: from, SetName: name}}
+}
+
+func goTo(chain string) []expr.Any {
+	return []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: chain}}
+}
+
+// chain is the name of the one that knows this way.
+func (w way) chain() string {
+	if w.affinity > 0 {
+		return fmt.Sprintf("n%d-%d", w.backends, w.affinity)
+	}
+	return fmt.Sprintf("n%d", w.backends)
+}
+
+// ways makes the chains that the ports of the new table need and the old one has not. None is ever removed: there are few.
+func (w writer) ways(old, now *table) {
+	have := map[string]bool{}
+	for _, way := range old.ports {
+		have[way.chain()] = true
+	}
+	for _, way := range now.ports {
+		if have[way.chain()] {
+			continue
+		}
+		have[way.chain()] = true
+		chain := w.c.AddChain(&nftables.Chain{Name: way.chain(), Table: w.t})
+		w.c.FlushChain(chain) // one of an earlier time
+		if way.affinity > 0 {
+			for n := range way.backends {
+				w.rule(chain, loadSource(), loadPort(), number(n), lookupSet(clientsSet, regSource), remember(unix.NFT_DYNSET_OP_UPDATE, way), direct())
+			}
+			w.rule(chain, loadSource(), loadPort(), anyNumber(way), remember(unix.NFT_DYNSET_OP_ADD, way), direct())
+		}
+		w.rule(chain, loadPort(), anyNumber(way), direct())
+		if way.backends > 1 {
+			w.rule(chain, loadPort(), number(0), direct())
+		}
+	}
+}
+
+func loadSource() []expr.Any {
+	return []expr.Any{payload(expr.PayloadBaseNetworkHeader, offsetSource, 4, regSource)}
+}
+
+// number is a constant, in a form nft can print.
+func number(n uint32) []expr.Any {
+	return []expr.Any{&expr.Numgen{Register: regNumber, Modulus: 1, Offset: n, Type: unix.NFT_NG_RANDOM}}
+}
+
+func anyNumber(w way) []expr.Any {
+	return []expr.Any{&expr.Numgen{Register: regNumber, Modulus: w.backends, Type: unix.NFT_NG_RANDOM}}
+}
+
+func remember(operation uint32, w way) []expr.Any {
+	return []expr.Any{&expr.Dynset{SrcRegKey: regSource, SetName: clientsSet, Operation: operation, Timeout: time.Duration(w.affinity) * time.Second}}
+}
+
+// direct sends the connection to the backend with the number in the register; when there is none the next rule is asked.
+func direct() []expr.Any {
+	return append(lookup(backendsMap, regAddress, regBackend),
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: regBackend, RegProtoMin: regBackend + 1})
+}
+
+// update makes one table of the other. What changes goes and comes in the same batch: no packet sees it missing.
+func (w writer) update(old, now *table) {
+	w.ways(old, now)
+	remove, add := diff(old.ports, now.ports, func(key portKey, way way) nftables.SetElement {
+		return nftables.SetElement{Key: key[:], VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: way.chain()}}
+	})
+	w.elements(portsMap, remove, add)
+	remove, add = diff(old.backends, now.backends, func(key placeKey, b backend) nftables.SetElement {
+		return nftables.SetElement{Key: key[:], Val: b[:]}
+	})
+	w.elements(backendsMap, remove, add)
+	remove, add = diff(old.refused, now.refused, func(key portKey, _ struct{}) nftables.SetElement { return nftables.SetElement{Key: key[:]} })
+	w.elements(refusedSet, remove, add)
+}
+
+// diff says what of a map has to go and to come. What changes its value does both.
+func diff[K, V comparable](old, now map[K]V, element func(K, V) nftables.SetElement) (remove, add []nftables.SetElement) {
+	for k, v := range old {
+		if after, ok := now[k]; !ok || after != v {
+			remove = append(remove, nftables.SetElement{Key: element(k, v).Key})
+		}
+	}
+	for k, v := range now {
+		if before, ok := old[k]; !ok || before != v {
+			add = append(add, element(k, v))
+		}
+	}
+	return remove, add
+}
+
+func (w writer) elements(set string, remove, add []nftables.SetElement) {
+	s := &nftables.Set{Table: w.t, Name: set}
+	for from := 0; from < len(remove); from += chunk {
+		_ = w.c.SetDeleteElements(s, remove[from:min(from+chunk, len(remove))]) // reported by Flush
+	}
+	for from := 0; from < len(add); from += chunk {
+		_ = w.c.SetAddElements(s, add[from:min(from+chunk, len(add))])
+	}
+}

@@ -1,0 +1,196 @@
+package nft
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"berth/runtime"
+)
+
+// The keys and values of the maps, as the kernel compares them: each part fills whole 32-bit registers.
+type (
+	// portKey is an address, a protocol and a port: what a packet is sent to.
+	portKey [12]byte
+	// placeKey is a portKey and the number of one of its backends.
+	placeKey [16]byte
+	// backend is an address and a port: what a packet is sent to instead.
+	backend [8]byte
+)
+
+// way is how connections to a port are spread.
+type way struct {
+	// backends is how many numbers they have; with affinity some may have several.
+	backends uint32
+	// affinity keeps a client with its backend for so many seconds; 0 for not.
+	affinity int32
+}
+
+// table is what the table of the Services has in it.
+type table struct {
+	ports    map[portKey]way
+	backends map[placeKey]backend
+	// refused are ports without backends at addresses that are not in the range of the Services.
+	refused map[portKey]struct{}
+}
+
+func newTable() *table {
+	return &table{ports: map[portKey]way{}, backends: map[placeKey]backend{}, refused: map[portKey]struct{}{}}
+}
+
+// compute says what the table has to have after it had what is in old, which may be nil. The DNS, when there is one, has its address whatever a Service says; of two Services with the
+// same address and port the first one has it.
+func compute(old *table, services []runtime.Service, clusterDNS netip.Addr, dns netip.AddrPort, inRange netip.Prefix) *table {
+	t := newTable()
+	if old == nil {
+		old = newTable()
+	}
+	if dns.IsValid() {
+		for _, protocol := range []runtime.Protocol{runtime.UDP, runtime.TCP} {
+			t.add(old, clusterDNS, runtime.ServicePort{Protocol: protocol, Port: 53, Backends: []netip.AddrPort{dns}}, 0, inRange)
+		}
+	}
+	for _, s := range services {
+		for _, addresses := range [][]netip.Addr{s.ClusterIPs, s.ExternalIPs} {
+			for _, addr := range addresses {
+				for _, p := range s.Ports {
+					t.add(old, addr, p, s.AffinitySeconds, inRange)
+				}
+			}
+		}
+	}
+	return t
+}
+
+func (t *table) add(old *table, addr netip.Addr, p runtime.ServicePort, affinity int32, inRange netip.Prefix) {
+	if !addr.Is4() || !mayBeReached(addr) {
+		return
+	}
+	key, ok := keyOf(addr, p)
+	if _, taken := t.ports[key]; !ok || taken {
+		return
+	}
+	var to []backend
+	for _, p := range p.Backends {
+		if p.Addr().Is4() && mayBeReached(p.Addr()) {
+			var b backend
+			copy(b[:], p.Addr().AsSlice())
+			binary.BigEndian.PutUint16(b[4:], p.Port())
+			to = append(to, b)
+		}
+	}
+	if affinity > 0 {
+		to = place(old.numbered(key), to)
+	}
+	for n, b := range to {
+		t.backends[key.number(uint32(n))] = b
+	}
+	switch {
+	case len(to) > 0:
+		t.ports[key] = way{uint32(len(to)), affinity}
+		delete(t.refused, key)
+	case !inRange.Contains(addr):
+		t.refused[key] = struct{}{}
+	}
+}
+
+// place gives the backends their numbers such that those of clients who are remembered change as little as can be: who is still there keeps
+// what it had, who is new takes what somebody left, and what is left over goes to the one with the fewest.
+func place(had, backends []backend) []backend {
+	if len(backends) == 0 {
+		return nil
+	}
+	load := map[backend]int{}
+	for _, b := range backends {
+		load[b] = 0
+	}
+	var free []int
+	for n, b := range had {
+		if _, ok := load[b]; ok {
+			load[b]++
+		} else {
+			free = append(free, n)
+		}
+	}
+	numbers := slices.Clone(had)
+	for _, b := range backends {
+		switch {
+		case load[b] > 0:
+			continue
+		case len(free) > 0:
+			numbers[free[0]], free = b, free[1:]
+		default:
+			// Of somebody who has several, or a new one.
+			if n := slices.IndexFunc(numbers, func(b backend) bool { return load[b] > 1 }); n >= 0 {
+				load[numbers[n]]--
+				numbers[n] = b
+			} else {
+				numbers = append(numbers, b)
+			}
+		}
+		load[b]++
+	}
+	for _, n := range free {
+		least := slices.MinFunc(backends, func(a, b backend) int { return load[a] - load[b] })
+		numbers[n] = least
+		load[least]++
+	}
+	return numbers
+}
+
+// numbered are the backends of a port in the order of their numbers.
+func (t *table) numbered(key portKey) []backend {
+	var all []backend
+	for n := range t.ports[key].backends {
+		all = append(all, t.backends[key.number(n)])
+	}
+	return all
+}
+
+func (k portKey) number(n uint32) (place placeKey) {
+	copy(place[:], k[:])
+	binary.NativeEndian.PutUint32(place[len(k):], n)
+	return place
+}
+
+// mayBeReached keeps the machine's loopback and link-local addresses (a cloud's metadata) from being reached by way of a Service, and nobody
+// else's from being taken over.
+func mayBeReached(addr netip.Addr) bool {
+	return !addr.IsLoopback() && !addr.IsLinkLocalUnicast() && !addr.IsMulticast() && !addr.IsUnspecified()
+}
+
+func keyOf(addr netip.Addr, p runtime.ServicePort) (key portKey, ok bool) {
+	copy(key[:], addr.AsSlice())
+	switch p.Protocol {
+	case runtime.TCP:
+		key[4] = unix.IPPROTO_TCP
+	case runtime.UDP:
+		key[4] = unix.IPPROTO_UDP
+	default:
+		return key, false
+	}
+	binary.BigEndian.PutUint16(key[8:], p.Port)
+	return key, true
+}
+
+// gone are the backends by UDP of the old table that no port of the new one has: what a client sends to them, though they have left, would go
+// there as long as it goes on sending.
+func (t *table) gone(after *table) map[backend]struct{} {
+	gone := t.datagramBackends()
+	for b := range after.datagramBackends() {
+		delete(gone, b)
+	}
+	return gone
+}
+
+func (t *table) datagramBackends() map[backend]struct{} {
+	all := map[backend]struct{}{}
+	for place, b := range t.backends {
+		if place[4] == unix.IPPROTO_UDP {
+			all[b] = struct{}{}
+		}
+	}
+	return all
+}

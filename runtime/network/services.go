@@ -1,0 +1,22 @@
+package network
+
+import (
+	"context"
+	"net/netip"
+
+	"berth/runtime"
+)
+
+// SetServices makes the kernel send new connections to the addresses of these Services to their backends, and to nobody else, and what is
+// sent to ClusterDNS to dns, unless that is zero. When it returns that is so. Open connections stay where they are, but what goes by UDP to a
+// backend that left is forgotten, so that the next datagram goes to another one. Until the first call what an earlier run has set holds.
+func (n *Network) SetServices(ctx context.Context, services []runtime.Service, dns netip.AddrPort) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	gone, err := n.filter.SetServices(services, n.ClusterDNS(), dns)
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	return forgetDatagrams(gone)
+}
