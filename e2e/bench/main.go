@@ -1,7 +1,7 @@
 // Command bench measures berth beside the physical limit of the machine and beside other engines, all in one run: compare figures of one
 // run only. It needs root; it takes a few minutes.
 //
-//	go run ./e2e/bench [-n 200] [-only start,save,scale,podman,memory,quiet,adopt] [-pods 300] [-minute 60s]
+//	go run ./e2e/bench [-n 200] [-only start,save,scale,podman,memory,quiet,adopt,dns] [-pods 300] [-minute 60s]
 package main
 
 import (
@@ -29,7 +29,7 @@ func main() {
 	flag.IntVar(&o.n, "n", 200, "starts of one container, per row")
 	flag.IntVar(&o.pods, "pods", 300, "the larger number of replicas; the smaller is a third")
 	flag.IntVar(&o.podman, "podman", 20, "pods for podman kube play, when it is installed; 0 leaves it out")
-	flag.StringVar(&o.only, "only", "", "a comma-separated choice of start, save, scale, podman, memory, quiet, adopt")
+	flag.StringVar(&o.only, "only", "", "a comma-separated choice of start, save, scale, podman, memory, quiet, adopt, dns")
 	flag.DurationVar(&o.minute, "minute", time.Minute, "how long the quiet minute is")
 	flag.Parse()
 	undo := func() {}
@@ -46,6 +46,7 @@ const (
 	limitVar  = "BERTH_BENCH_LIMIT"
 	otherVar  = "BERTH_BENCH_OTHER_LIMIT"
 	nativeVar = "BERTH_BENCH_NATIVE"
+	namesVar  = "BERTH_BENCH_NAMES"
 )
 
 // otherLimit is where another measure of the same limit may be found: a program that does not belong to this project.
@@ -71,6 +72,9 @@ func prepare() error {
 		if err != nil {
 			fmt.Println("the other limit program cannot be built:", err)
 		}
+	}
+	if err := compile(namesVar, filepath.Join(set.Dir(), "dns.test"), "go", "test", "-c", "berth/runtime/proxy/dns"); err != nil {
+		return err
 	}
 	return compile(nativeVar, filepath.Join(set.Dir(), "native.test"), "go", "test", "-c", "berth/runtime/native")
 }
@@ -99,7 +103,7 @@ func run(o options) int {
 			name string
 			run  func(*runner, options)
 		}{
-			{"start", benchStart}, {"save", benchSave}, {"scale", benchScale}, {"podman", benchPodman}, {"memory", benchMemory}, {"quiet", benchQuiet}, {"adopt", benchAdopt},
+			{"start", benchStart}, {"save", benchSave}, {"scale", benchScale}, {"podman", benchPodman}, {"memory", benchMemory}, {"quiet", benchQuiet}, {"adopt", benchAdopt}, {"dns", benchNames},
 		} {
 			if o.only == "" || strings.Contains(","+o.only+",", ","+part.name+",") {
 				part.run(r, o)
