@@ -29,6 +29,8 @@ type Options struct {
 	LimitBytes int64
 	// Ended tells Follow that the container has ended: what is in the log then is all. nil means that it never ends.
 	Ended <-chan struct{}
+	// Idle is called when everything there is so far has been written; nil for nobody.
+	Idle func()
 }
 
 // errLimit ends a read whose limit of bytes is reached.
@@ -43,12 +45,9 @@ func Read(path string, opts Options, w io.Writer) error {
 // log need not exist yet, its directory must. It waits for events of the file system and never polls. It refuses a log that is not a
 // regular file.
 func Follow(ctx context.Context, path string, opts Options, w io.Writer) error {
-	watch, err := newWatch(path)
-	if err != nil {
-		return fmt.Errorf("cannot watch log %q: %w", path, err)
-	}
-	defer watch.close()
-	return follow(ctx, path, opts, w, watch)
+	var k Watcher
+	defer func() { _ = k.Close() }() // an inotify descriptor: nothing can be lost
+	return k.Follow(ctx, path, opts, w)
 }
 
 // follow reads once when there is no watch.
@@ -59,6 +58,9 @@ func follow(ctx context.Context, path string, opts Options, w io.Writer, watch *
 	for last := watch == nil; err == nil; {
 		if err = f.drain(p); err != nil || last {
 			break
+		}
+		if opts.Idle != nil {
+			opts.Idle()
 		}
 		select {
 		case <-ctx.Done():

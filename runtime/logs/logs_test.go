@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -167,4 +168,55 @@ func TestFollowEndsWithContext(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// Hundreds follow over one descriptor, and each gets every line.
+func TestManyFollowers(t *testing.T) {
+	const n, lines = 300, 50
+	before := descriptors(t)
+	var k logs.Watcher
+	dir, ended := t.TempDir(), make(chan struct{})
+	var got [n]bytes.Buffer
+	var idle, done sync.WaitGroup
+	idle.Add(n)
+	for i := range n {
+		var once sync.Once
+		done.Go(func() {
+			path := filepath.Join(dir, fmt.Sprint(i%3))
+			err := k.Follow(t.Context(), path, logs.Options{Ended: ended, Idle: func() { once.Do(idle.Done) }}, &got[i])
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	idle.Wait()
+	if open := descriptors(t) - before; open > 8 {
+		t.Errorf("%d descriptors for %d followers", open, n)
+	}
+	want := [3]string{}
+	for l := range lines {
+		for f := range want {
+			write(t, filepath.Join(dir, fmt.Sprint(f)), line(1, "stdout", "F", fmt.Sprint(f, " line ", l)))
+			want[f] += fmt.Sprintln(f, "line", l)
+		}
+	}
+	close(ended)
+	done.Wait()
+	for i := range got {
+		if got[i].String() != want[i%3] {
+			t.Fatalf("follower %d got %q", i, got[i].String())
+		}
+	}
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
 }

@@ -34,7 +34,7 @@ type Machine interface {
 // Logs reads the logs of containers.
 type Logs interface {
 	// ReadLog writes a log to w; with Ended it goes on as the log grows. That the limit is reached or ctx ends is no error. Nothing is
-	// polled, and a follower costs no descriptor of its own.
+	// polled, and a follower costs no watch of its own.
 	ReadLog(ctx context.Context, path string, o LogOptions, w io.Writer) error
 }
 
