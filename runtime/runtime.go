@@ -207,9 +207,11 @@ type ContainerConfig struct {
 	Env            []string // NAME=VALUE, in order; added to the image's
 	WorkingDir     string
 	TTY, Stdin     bool
-	Mounts         []Mount
-	Resources      Resources
-	Security       Security
+	// StdinOnce ends the standard input with that of the first client that attaches, and for good. Not together with TTY.
+	StdinOnce bool
+	Mounts    []Mount
+	Resources Resources
+	Security  Security
 	// TerminationMessagePath is a file inside the container whose content becomes the message of its end.
 	TerminationMessagePath string
 	// MessageFromLog uses the last lines of the log as message when the file is empty and the container failed.

@@ -143,7 +143,7 @@ func (p *pass) containerConfig(c *container) (runtime.ContainerConfig, error) {
 	cfg := runtime.ContainerConfig{
 		Name: c.spec.Name, Attempt: p.attemptOf(c), Backoff: p.nextBackoff(c), SpecHash: p.tag(c), Image: c.spec.Image,
 		Command: expanded(c.spec.Command, value), Args: expanded(c.spec.Args, value), Env: env, WorkingDir: c.spec.WorkingDir,
-		TTY: c.spec.TTY, Stdin: c.spec.Stdin, Mounts: mounts, Resources: resources, Security: security,
+		TTY: c.spec.TTY, Stdin: c.spec.Stdin, StdinOnce: c.spec.StdinOnce && !c.spec.TTY, Mounts: mounts, Resources: resources, Security: security,
 		TerminationMessagePath: c.spec.TerminationMessagePath,
 		MessageFromLog:         c.spec.TerminationMessagePolicy == corev1.TerminationMessageFallbackToLogsOnError,
 	}

@@ -24,7 +24,7 @@ func (k *keeper) adopt(m *wire.Adopt) (fail *wire.Failure) {
 	if err != nil {
 		return &wire.Failure{Code: wire.CodeNotFound, Text: "process of container " + m.ID}
 	}
-	c := &container{id: m.ID, sandbox: m.Sandbox, exitPath: m.ExitPath, log: m.Log, pty: -1}
+	c := &container{id: m.ID, sandbox: m.Sandbox, exitPath: m.ExitPath, log: m.Log, pty: -1, input: -1}
 	k.mu.Lock()
 	if k.containers[c.id] != nil {
 		k.mu.Unlock()

@@ -20,6 +20,7 @@ type container struct {
 	ended   bool     // the exit has been recorded and told
 	exit    wire.Exit
 	pty     int // master of its terminal; -1 for none
+	input   int // keeps the FIFO of its standard input from ending; -1 for none
 
 	output *output // used on the loop only
 }
@@ -55,7 +56,7 @@ func (k *keeper) startContainer(r *request, m *wire.Start) (_ startedContainer, 
 	if fail := k.checkStart(m, prog); fail != nil {
 		return startedContainer{}, fail
 	}
-	c := &container{id: m.ID, sandbox: m.Sandbox, exitPath: m.ExitPath, log: m.Log, pty: -1}
+	c := &container{id: m.ID, sandbox: m.Sandbox, exitPath: m.ExitPath, log: m.Log, pty: -1, input: -1}
 	box, fail := k.reserve(c, uintptr(m.Namespaces))
 	if fail != nil {
 		return startedContainer{}, fail
@@ -64,6 +65,7 @@ func (k *keeper) startContainer(r *request, m *wire.Start) (_ startedContainer, 
 		if fail != nil {
 			k.loop.call(func() { c.output.close() })
 			k.mu.Lock()
+			closeFD(&c.input)
 			delete(k.containers, c.id)
 			if m.Namespaces != 0 { // nobody else is in it: it ends with the first that was to be
 				delete(k.sandboxes, c.sandbox)
@@ -73,6 +75,9 @@ func (k *keeper) startContainer(r *request, m *wire.Start) (_ startedContainer, 
 			removeFIFOs(&c.log)
 		}
 	}()
+	if fail := c.openInput(); fail != nil {
+		return startedContainer{}, fail
+	}
 	out, ends, fail := k.openOutput(c)
 	defer func() {
 		for _, e := range ends {
@@ -129,7 +134,7 @@ func (k *keeper) checkStart(m *wire.Start, prog program.Program) *wire.Failure {
 	case m.Attach && (m.TTY || uintptr(m.Namespaces)&cloneNewNet == 0):
 		return invalid("there is no network to attach, or the gate is the terminal's")
 	}
-	for _, p := range []string{m.Log.Stdout, m.Log.Stderr} {
+	for _, p := range []string{m.Log.Stdout, m.Log.Stderr, m.Log.Stdin} {
 		if p != "" && !below(k.runDir, p) {
 			return invalid("FIFO " + quote(p) + " is not below the run directory")
 		}
@@ -183,6 +188,7 @@ func (k *keeper) finish(c *container) {
 	}
 	k.mu.Lock()
 	c.ended, c.exit = true, e
+	closeFD(&c.input)
 	conns := make([]*conn, 0, len(k.conns))
 	for conn := range k.conns {
 		conns = append(conns, conn)
@@ -197,6 +203,7 @@ func (k *keeper) finish(c *container) {
 			conn.send(wire.ExitEventKind, 0, &e, -1, syscall.MSG_DONTWAIT)
 		}
 	}
+	c.output.endTaps() // who is attached sees the end after who looks after the container
 }
 
 // writeExit leaves the record of an exit in a file, whole or not at all.
@@ -308,7 +315,7 @@ func (r *request) forget() {
 }
 
 func removeFIFOs(l *wire.Log) {
-	for _, p := range []string{l.Stdout, l.Stderr} {
+	for _, p := range []string{l.Stdout, l.Stderr, l.Stdin} {
 		if p != "" {
 			_ = syscall.Unlink(p) // gone already, or removed with its directory
 		}

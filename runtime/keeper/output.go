@@ -26,6 +26,7 @@ type stream struct {
 	tail  []byte // of a line whose end has not come; nil most of the time
 	// inLine: the last entry written was a piece of a line.
 	inLine bool
+	taps   []*tap
 }
 
 // streamNames are the streams, in the order of their slots.
@@ -162,6 +163,7 @@ func (s *stream) move() int {
 		return -1
 	}
 	s.write(k.buf[:n])
+	s.copyTo(k.buf[:n])
 	return n
 }
 

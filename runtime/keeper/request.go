@@ -51,6 +51,10 @@ func (r *request) serve() {
 		r.signal()
 	case wire.PTYKind:
 		r.pty()
+	case wire.AttachKind:
+		r.attach()
+	case wire.CloseInputKind:
+		r.closeInput()
 	case wire.ForgetKind:
 		r.forget()
 	case wire.ListKind:

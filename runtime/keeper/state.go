@@ -40,6 +40,7 @@ type savedContainer struct {
 	PTY                   int
 	FIFOs                 [2]int // our ends of stdout and stderr; -1 when closed
 	Dropped               uint64
+	Input                 int // 1 + the descriptor that keeps standard input open; 0 for none
 }
 
 // savedProcess has pid 0 for none. Foreign is a process that is not our child.
@@ -87,6 +88,7 @@ func (s *savedContainer) fields(c *wire.Coder) {
 	c.Int(&s.FIFOs[0])
 	c.Int(&s.FIFOs[1])
 	c.U64(&s.Dropped)
+	c.Int(&s.Input)
 }
 
 func (s *savedProcess) fields(c *wire.Coder) {
@@ -143,7 +145,7 @@ func (k *keeper) capture() *state {
 	for _, c := range k.containers {
 		e := savedContainer{
 			ID: c.id, Sandbox: c.sandbox, ExitPath: c.exitPath, Log: c.log, StartedAt: c.startedAt.UnixNano(), Process: k.save(c.process),
-			Ended: c.ended, Exit: c.exit, PTY: c.pty, FIFOs: [2]int{-1, -1},
+			Ended: c.ended, Exit: c.exit, PTY: c.pty, FIFOs: [2]int{-1, -1}, Input: c.input + 1,
 		}
 		if c.output != nil {
 			for _, st := range c.output.streams {
@@ -176,7 +178,7 @@ func (s *state) descriptors(f func(fd int)) {
 	}
 	for i := range s.Containers {
 		c := &s.Containers[i]
-		for _, fd := range []int{c.Process.PIDFD, c.PTY, c.FIFOs[0], c.FIFOs[1]} {
+		for _, fd := range []int{c.Process.PIDFD, c.PTY, c.FIFOs[0], c.FIFOs[1], c.Input - 1} {
 			f(fd)
 		}
 	}
@@ -215,7 +217,7 @@ func (k *keeper) restore() error {
 func (k *keeper) restoreContainer(s *savedContainer) {
 	c := &container{
 		id: s.ID, sandbox: s.Sandbox, exitPath: s.ExitPath, log: s.Log, startedAt: time.Unix(0, s.StartedAt),
-		process: k.resume(s.Process), ended: s.Ended, exit: s.Exit, pty: s.PTY, output: &output{k: k},
+		process: k.resume(s.Process), ended: s.Ended, exit: s.Exit, pty: s.PTY, input: s.Input - 1, output: &output{k: k},
 	}
 	if s.Log.Path != "" {
 		c.output.file = newLogFile(&s.Log) // opened with the first line

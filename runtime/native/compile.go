@@ -23,8 +23,9 @@ type programInput struct {
 	taskFiles []string
 	// cgroups are the container's groups, to be shown inside.
 	cgroups []groupTree
-	// input is where the FIFO that becomes standard input is made; "" for none.
-	input string
+	// input is where the FIFO that becomes standard input is made; "" for none. inputEnds: the keeper has made it, and lets it end.
+	input     string
+	inputEnds bool
 	// root is an empty directory of berth's own that the root file system is mounted on, in the child's mount namespace only.
 	root string
 	// layers are the image's, lowest first; upper and work belong to this attempt. skeleton lies below all of them and has the places
@@ -154,8 +155,8 @@ func (c *compiler) stdout() {
 	c.Call("put standard error in place", unix.SYS_DUP3, program.Slot(program.SlotStderr), program.Imm(2), program.Imm(0))
 }
 
-// openInput makes a FIFO standard input. The container's own end is open for both directions, so that it never ends: whoever attaches later
-// finds it waiting.
+// openInput makes a FIFO standard input. The container's own end is open for both directions, so that it never ends and whoever attaches later
+// finds it waiting; but for one that is to end.
 func (c *compiler) openInput() {
 	if c.in.input == "" {
 		return
@@ -163,7 +164,11 @@ func (c *compiler) openInput() {
 	// EEXIST: a start that was cut short has left it.
 	c.Call("make "+c.in.input, unix.SYS_MKNODAT, program.Imm(atFDCWD), c.String(c.in.input), program.Imm(unix.S_IFIFO|0o644), program.Imm(0)).
 		Ignore = [3]syscall.Errno{syscall.EEXIST}
-	c.openat("open "+c.in.input, c.in.input, unix.O_RDWR).SaveTo = 1 + regScratch
+	mode := unix.O_RDWR
+	if c.in.inputEnds {
+		mode = unix.O_RDONLY
+	}
+	c.openat("open "+c.in.input, c.in.input, mode).SaveTo = 1 + regScratch
 	c.Call("put standard input in place", unix.SYS_DUP3, program.Reg(regScratch), program.Imm(0), program.Imm(0))
 }
 

@@ -140,7 +140,8 @@ func (r *Runtime) prepareStart(ctx context.Context, sandbox sandboxRecord, cfg r
 		return nil, err
 	}
 	return &start{sandbox: sandbox, c: c, image: image, layers: layers, in: programInput{
-		spec: spec, caps: caps, filter: filter, idBase: sandbox.IDBase, input: fifo, root: r.dirs.root(), layers: image.Layers, skeleton: r.dirs.skeleton(),
+		spec: spec, caps: caps, filter: filter, idBase: sandbox.IDBase, input: fifo,
+		inputEnds: fifo != "" && cfg.StdinOnce && r.client().Info().Version >= client.VersionAttach, root: r.dirs.root(), layers: image.Layers, skeleton: r.dirs.skeleton(),
 		joinIPC: !sandbox.Config.HostIPC, joinNet: !sandbox.Config.HostNetwork, joinUTS: !sandbox.Config.HostNetwork,
 	}}, nil
 }
@@ -222,6 +223,9 @@ func (r *Runtime) startRequest(ctx context.Context, uid string, s *start) client
 		ID: c.keeperID(uid), Flags: unix.CLONE_NEWNS, CgroupDir: s.group.Dir(), TTY: c.Config.TTY,
 		Log:      r.log(uid, s.sandbox, c),
 		ExitPath: r.dirs.exit(uid, c.at()),
+	}
+	if s.in.inputEnds {
+		req.Log.Stdin = s.in.input
 	}
 	if sandboxFlags(s.sandbox.Config) != 0 {
 		req.Sandbox = uid

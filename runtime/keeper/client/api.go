@@ -56,6 +56,9 @@ type Log struct {
 	Path  string
 	Size  int64 // 0 means 10 MiB
 	Files int   // 0 means 5
+	// Stdin is the path of a FIFO below the run directory that the keeper makes, for the program to open for reading: a standard input that
+	// ends with CloseInput. "" for none. The keeper must speak version 3.
+	Stdin string
 }
 
 // StartRequest asks for a container.
@@ -88,6 +91,9 @@ type StartRequest struct {
 
 // VersionNamespaces is the version of the protocol from which StartRequest has Namespaces.
 const VersionNamespaces = 2
+
+// VersionAttach is the version of the protocol from which there are Attach, CloseInput and Log.Stdin.
+const VersionAttach = 3
 
 // Started is a container whose program has been executed.
 type Started struct {

@@ -106,6 +106,19 @@ type ID struct {
 // Fields implements Message.
 func (m *ID) Fields(c *Coder) { c.String(&m.ID) }
 
+// Attach asks for a copy of what a container writes, into the pipes that come along.
+type Attach struct {
+	ID string
+	// Patience is how long the container waits for a client that reads nothing, in nanoseconds; then the client is let go. 0 is for ever.
+	Patience int64
+}
+
+// Fields implements Message.
+func (m *Attach) Fields(c *Coder) {
+	c.String(&m.ID)
+	c.I64(&m.Patience)
+}
+
 // Log is where a container's output goes.
 type Log struct {
 	Stdout, Stderr string
@@ -113,6 +126,8 @@ type Log struct {
 	Path           string
 	Size           int64
 	Files          int
+	// Stdin (from version 3) is a FIFO that the keeper makes and holds open until CloseInput.
+	Stdin string
 }
 
 // Fields implements Message.
@@ -123,6 +138,7 @@ func (m *Log) Fields(c *Coder) {
 	c.String(&m.Path)
 	c.I64(&m.Size)
 	c.Int(&m.Files)
+	c.String(&m.Stdin)
 }
 
 // Start asks for a container.

@@ -25,7 +25,7 @@ import (
 
 // Version of the protocol; a keeper and a client of this version also speak MinVersion.
 const (
-	Version    = 3 // 2: Start may make the sandbox too. 3: the proxy and its sockets
+	Version    = 3 // 2: Start may make the sandbox too. 3: the proxy and its sockets, Attach, CloseInput, Log.Stdin
 	MinVersion = 1
 )
 
@@ -78,6 +78,8 @@ const (
 	HoldKind
 	DropKind
 	ServingKind
+	AttachKind
+	CloseInputKind // ID: ends the standard input of Log.Stdin
 
 	// Reply is added to the kind of the request.
 	Reply Kind = 0x8000_0000
