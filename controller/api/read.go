@@ -48,7 +48,7 @@ func (s *Server) respondAs(w http.ResponseWriter, r *Request, f form, code int, 
 	var err error
 	switch f.as {
 	case "Table":
-		out, err = newTabler(r).table([]store.Object{obj}, metav1.ListMeta{ResourceVersion: obj.GetResourceVersion()}, true)
+		out, err = s.newTabler(r).table([]store.Object{obj}, metav1.ListMeta{ResourceVersion: obj.GetResourceVersion()}, true)
 	case "PartialObjectMetadata", "PartialObjectMetadataList":
 		out = partial(obj, f.version)
 	default:
@@ -76,7 +76,7 @@ func (s *Server) list(w http.ResponseWriter, r *Request) error {
 	var out any
 	switch f.as {
 	case "Table":
-		out, err = newTabler(r).table(objects, meta, true)
+		out, err = s.newTabler(r).table(objects, meta, true)
 	case "PartialObjectMetadata", "PartialObjectMetadataList":
 		out = partialList(objects, meta, f.version)
 	default:

@@ -2,42 +2,56 @@ package api
 
 import (
 	"fmt"
+	"time"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 
+	"berth/controller/api/table"
 	"berth/controller/store"
 )
 
 // tabler makes tables of one resource for one request.
 type tabler struct {
-	columns []metav1.TableColumnDefinition
-	rows    func(store.Object) []metav1.TableRow
 	include metav1.IncludeObjectPolicy
 	r       *Request
+	now     func() time.Time
 }
 
-func newTabler(r *Request) *tabler {
-	t := &tabler{r: r, include: metav1.IncludeObjectPolicy(r.Query.Get("includeObject"))}
-	t.columns, t.rows = nameAndAge()
-	return t
+func (s *Server) newTabler(r *Request) *tabler {
+	return &tabler{r: r, include: metav1.IncludeObjectPolicy(r.Query.Get("includeObject")), now: s.opts.Clock.Now}
 }
 
 // table is the objects as rows; columns tells whether to say what they mean.
 func (t *tabler) table(objects []store.Object, meta metav1.ListMeta, columns bool) (*metav1.Table, error) {
-	table := &metav1.Table{TypeMeta: metav1.TypeMeta{Kind: "Table", APIVersion: "meta.k8s.io/v1"}, ListMeta: meta, Rows: []metav1.TableRow{}}
+	out := &metav1.Table{TypeMeta: metav1.TypeMeta{Kind: "Table", APIVersion: "meta.k8s.io/v1"}, ListMeta: meta, Rows: []metav1.TableRow{}}
 	if columns {
-		table.ColumnDefinitions = t.columns
+		out.ColumnDefinitions = table.Columns(t.r.Resource.Kind)
 	}
+	now := t.now()
 	for _, obj := range objects {
-		for _, row := range t.rows(obj) {
-			if err := t.attach(&row, obj); err != nil {
-				return nil, err
-			}
-			table.Rows = append(table.Rows, row)
+		shown, err := tabular(obj)
+		if err != nil {
+			return nil, err
 		}
+		var row metav1.TableRow
+		row.Cells, row.Conditions = table.Row(shown, now)
+		if err := t.attach(&row, obj); err != nil {
+			return nil, err
+		}
+		out.Rows = append(out.Rows, row)
 	}
-	return table, nil
+	return out, nil
+}
+
+// tabular is an object in the version that tables are made of.
+func tabular(obj store.Object) (store.Object, error) {
+	if _, old := obj.(*autoscalingv1.HorizontalPodAutoscaler); old {
+		return convert(obj, autoscalingv2.SchemeGroupVersion.WithKind("HorizontalPodAutoscaler"))
+	}
+	return obj, nil
 }
 
 func (t *tabler) attach(row *metav1.TableRow, obj store.Object) error {
@@ -55,14 +69,4 @@ func (t *tabler) attach(row *metav1.TableRow, obj store.Object) error {
 		return badOption(fmt.Sprintf("includeObject: Unsupported value: %q", t.include))
 	}
 	return nil
-}
-
-func nameAndAge() ([]metav1.TableColumnDefinition, func(store.Object) []metav1.TableRow) {
-	columns := []metav1.TableColumnDefinition{
-		{Name: "Name", Type: "string", Format: "name"},
-		{Name: "Age", Type: "string"},
-	}
-	return columns, func(o store.Object) []metav1.TableRow {
-		return []metav1.TableRow{{Cells: []any{o.GetName(), ""}}}
-	}
 }

@@ -52,7 +52,7 @@ func (s *Server) watch(w http.ResponseWriter, r *Request) error {
 	}
 	t := &watching{s: s, r: r, o: o, w: w, form: f, version: o.version}
 	if f.as == "Table" {
-		t.tabler = newTabler(r)
+		t.tabler = s.newTabler(r)
 	}
 	w.Header().Set("Content-Type", jsonType)
 	w.WriteHeader(http.StatusOK)
