@@ -145,3 +145,23 @@ func keyName(n *node) (string, error) {
 	}
 	return "", fmt.Errorf("a %s cannot be a key", n.shape)
 }
+
+// ReadsAsString reports whether a text without quotes is read as that string, and not as a number, a boolean or null. Whether YAML's
+// own characters in it need quotes is another question.
+func ReadsAsString(text string) bool {
+	if text == "" {
+		return false
+	}
+	s, _ := plainScalar(text)
+	return s == stringShape
+}
+
+// ReadsAsKey is the name that a key without quotes is read as: `n` is false, and 010 is 8.
+func ReadsAsKey(text string) string {
+	n := node{}
+	n.shape, n.text = plainScalar(text)
+	if name, err := keyName(&n); err == nil {
+		return name
+	}
+	return text
+}
