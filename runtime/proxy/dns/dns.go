@@ -27,7 +27,7 @@ type Config struct {
 	Address netip.Addr
 	// Pods and Services are the ranges whose addresses have names. A server of the machine's that is in one of them is ourselves.
 	Pods, Services netip.Prefix
-	// Clients may ask; others are not answered, as nobody can say whose address is misused. Loopback addresses always may. With none, everybody may.
+	// Clients may ask, and this machine; others are not answered, as nobody can say whose address is misused. With none, everybody may.
 	Clients []netip.Prefix
 	// Upstream gives the servers for all other names; nil for those of the machine's resolver configuration. It is called for each question
 	// that is not in the cache and must be quick.
@@ -40,6 +40,7 @@ type Server struct {
 	zone     atomic.Pointer[zone]
 	upstream *upstream
 	limits   *limits
+	machine  machine
 }
 
 // New makes a server that knows no table yet: for our names it says that it cannot tell.
@@ -70,7 +71,7 @@ func (s *Server) others(servers []netip.AddrPort) []netip.AddrPort {
 }
 
 func (s *Server) mayAsk(client netip.Addr) bool {
-	if len(s.cfg.Clients) == 0 || client.IsLoopback() {
+	if len(s.cfg.Clients) == 0 {
 		return true
 	}
 	for _, p := range s.cfg.Clients {
@@ -78,7 +79,7 @@ func (s *Server) mayAsk(client netip.Addr) bool {
 			return true
 		}
 	}
-	return false
+	return s.machine.has(client)
 }
 
 func contains(p netip.Prefix, a netip.Addr) bool { return p.IsValid() && p.Contains(a.Unmap()) }

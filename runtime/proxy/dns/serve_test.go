@@ -83,6 +83,15 @@ func TestStrangersAreNotAnswered(t *testing.T) {
 			t.Errorf("%s: %v", client, got)
 		}
 	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if own := netip.MustParsePrefix(a.String()).Addr(); !s.mayAsk(own) {
+			t.Errorf("the machine's own %s may not ask", own)
+		}
+	}
 }
 
 func TestOneClientDoesNotTakeAll(t *testing.T) {
