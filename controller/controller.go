@@ -328,6 +328,7 @@ func (c *Controller) changed(ch store.Change) {
 		c.queue.Add(ch.Key)
 	}
 	switch {
+	case ch.Owner.Kind == reconcile.KindService && !ch.Deleted: // its objects are made, and not looked at
 	case ch.Owner.Kind != "":
 		c.queue.AddAfter(ch.Owner, ownerPause)
 	case ch.Key.Kind == reconcile.KindPod:

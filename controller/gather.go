@@ -36,6 +36,7 @@ func planners() []planner {
 		{reconcile.KindDeployment, (*Controller).planDeployment},
 		{reconcile.KindJob, (*Controller).planJob},
 		{reconcile.KindCronJob, (*Controller).planCronJob},
+		{reconcile.KindService, (*Controller).planService},
 		{reconcile.KindPersistentVolumeClaim, (*Controller).planClaim},
 		{reconcile.KindPersistentVolume, (*Controller).planVolume},
 	}

@@ -120,9 +120,10 @@ func (c *Controller) direct(ctx context.Context) (after time.Duration, err error
 	if err != nil {
 		return 0, err
 	}
-	released := t.hold(&table, asked)
+	released, differing := t.hold(&table, asked)
 	c.tellProblems(&table, status)
 	c.released(released)
+	c.queue.Add(differing...)
 	if len(status.Problems) > 0 {
 		after = askAgain
 	}
@@ -211,18 +212,18 @@ func (c *Controller) route(ctx context.Context, table *service.Table) (runtime.R
 	return status, nil
 }
 
-// hold makes a table the one that holds, and returns the pods that no longer get connections.
-func (t *traffic) hold(table *service.Table, asked uint64) []types.UID {
+// hold makes a table the one that holds, and returns the pods that no longer get connections, and the Services that have other endpoints now.
+func (t *traffic) hold(table *service.Table, asked uint64) (released []types.UID, differing []reconcile.Key) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var released []types.UID
 	for uid := range t.routed {
 		if !table.Held[uid] {
 			released = append(released, uid)
 		}
 	}
+	differing = service.Differing(&t.table, table)
 	t.table, t.routed, t.known, t.done = *table, table.Held, true, asked
-	return released
+	return released, differing
 }
 
 // released makes due the pods that get no connections any more: some wait for that.
@@ -232,6 +233,31 @@ func (c *Controller) released(uids []types.UID) {
 			c.queue.Add(key)
 		}
 	}
+}
+
+// planService keeps the objects that tell of a Service as the table that holds has it.
+func (c *Controller) planService(_ context.Context, it store.Item) (reconcile.Plan, error) {
+	svc, ok := it.Object.(*corev1.Service)
+	if !ok {
+		return reconcile.Plan{}, misfiled(it)
+	}
+	t := c.traffic
+	t.mu.Lock()
+	listed, known := t.table.Endpoints[it.Key]
+	known = known || t.known && svc.Spec.Type == corev1.ServiceTypeExternalName
+	failing := slices.ContainsFunc(t.problems, func(p runtime.RouteProblem) bool { return p.Owner == it.Key.String() })
+	t.mu.Unlock()
+	if !known {
+		return reconcile.Plan{}, nil // the table makes it due
+	}
+	in := service.ObjectsInput{
+		Service: svc, Listed: listed, Failing: failing, Slices: owned[*discoveryv1.EndpointSlice](c.store, svc.UID),
+		Node: c.opts.Node.Name, HostIP: c.opts.Node.HostIP, Nonce: c.opts.Nonce(),
+	}
+	for _, e := range owned[*corev1.Endpoints](c.store, svc.UID) {
+		in.Endpoints = e
+	}
+	return service.Plan(in), nil
 }
 
 // trafficInput is what the table is made of.
@@ -337,6 +363,11 @@ func (c *Controller) tellProblems(table *service.Table, status runtime.RouteStat
 	had := t.problems
 	t.problems = list
 	t.mu.Unlock()
+	for _, p := range slices.Concat(had, list) {
+		if key := ownerKey(p.Owner); c.planners[key.Kind] != nil && slices.Contains(had, p) != slices.Contains(list, p) {
+			c.queue.Add(key) // its status tells whether it can be done
+		}
+	}
 	for _, p := range list {
 		if !slices.Contains(had, p) {
 			key := ownerKey(p.Owner)

@@ -11,6 +11,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -240,6 +241,38 @@ func TestRouterProblemsAreTold(t *testing.T) {
 		w.pass(askAgain + time.Second)
 		if s := w.settle(); len(s.Problems) != 0 {
 			t.Errorf("problems: %+v", s.Problems)
+		}
+	})
+}
+
+// The objects that tell of a Service come with it, follow it and go with it. They are not in the journal: they are made of what is.
+func TestServiceHasItsObjects(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 2), svc("web", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeLoadBalancer }))
+		w.settle()
+		count := func() (n int) {
+			for _, s := range all[*discoveryv1.EndpointSlice](w.c.store, reconcile.KindEndpointSlice) {
+				n += len(s.Endpoints)
+			}
+			return n
+		}
+		if n := count(); n != 2 {
+			t.Errorf("%d endpoints in slices", n)
+		}
+		if got := w.storedService(t, "web").Status.LoadBalancer.Ingress; len(got) != 1 {
+			t.Errorf("reached at %v", got)
+		}
+		w.restart()
+		w.settle()
+		if n := count(); n != 2 {
+			t.Errorf("%d endpoints in slices after a restart", n)
+		}
+		w.write(web("web", "web:1", 2))
+		w.pass(DefaultPruneDelay)
+		w.settle()
+		if left := len(w.c.store.List(reconcile.KindEndpointSlice)) + len(w.c.store.List(reconcile.KindEndpoints)); left != 0 {
+			t.Errorf("%d objects are left", left)
 		}
 	})
 }
