@@ -128,6 +128,7 @@ func (c *Controller) podInput(ctx context.Context, p *corev1.Pod) (pod.Input, er
 	in.Config = c.podConfig(reconcile.KeyOf(p), p)
 	in.EnvFiles = c.envFiles(ctx, p, in.Observed)
 	in.Claims = c.podClaims(p)
+	in.Services = c.servicesOf(p.Namespace)
 	c.examine(p, &in)
 	in.Routed = c.routes(p)
 	in.Now = c.opts.Clock.Now()

@@ -54,6 +54,7 @@ type traffic struct {
 	problems []runtime.RouteProblem // sorted by owner
 	broken   bool                   // some of the problems are the router's
 	refused  map[reconcile.Key]bool
+	services map[string][]*corev1.Service // by namespace; nil while it is to be found out
 }
 
 func newTraffic() *traffic { return &traffic{pause: trafficPause, stale: true} }
@@ -61,7 +62,9 @@ func newTraffic() *traffic { return &traffic{pause: trafficPause, stale: true} }
 // trafficChanged makes the table due when a change concerns it.
 func (c *Controller) trafficChanged(ch store.Change) {
 	switch ch.Key.Kind {
-	case reconcile.KindPod, reconcile.KindService:
+	case reconcile.KindPod:
+	case reconcile.KindService:
+		c.traffic.forgetServices()
 	case reconcile.KindEndpoints, reconcile.KindEndpointSlice:
 		if ch.Owner.Kind == reconcile.KindService {
 			return // made of the table
@@ -70,6 +73,26 @@ func (c *Controller) trafficChanged(ch store.Change) {
 		return
 	}
 	c.queue.AddAfter(keyTraffic, c.traffic.ask())
+}
+
+// servicesOf are the Services of a namespace, for the variables that tell of them.
+func (c *Controller) servicesOf(namespace string) []*corev1.Service {
+	t := c.traffic
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.services == nil {
+		t.services = map[string][]*corev1.Service{}
+		for _, svc := range all[*corev1.Service](c.store, reconcile.KindService) {
+			t.services[svc.Namespace] = append(t.services[svc.Namespace], svc)
+		}
+	}
+	return t.services[namespace]
+}
+
+func (t *traffic) forgetServices() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.services = nil
 }
 
 // ask notes a change and tells how long to wait for others.

@@ -43,10 +43,11 @@ func (e *environment) list(field string) ([]string, error) {
 	return out, nil
 }
 
-// env returns the environment of a container, and a look-up in it for its command and paths. Variables of whole objects come first, later
+// env returns the environment of a container, and a look-up in it for its command and paths. Those of Services come first, then those of whole objects; later
 // ones replace earlier ones and may use them.
 func (p *pass) env(c *container, field string) ([]string, func(string) (string, bool), error) {
 	e := &environment{values: make(map[string]string, len(c.spec.Env))}
+	p.links(e)
 	for i := range c.spec.EnvFrom {
 		if err := p.envFrom(e, &c.spec.EnvFrom[i]); err != nil {
 			return nil, nil, err

@@ -26,6 +26,8 @@ type Input struct {
 	Memory reconcile.PodMemory
 	// Claims are the PersistentVolumeClaims that the Pod mounts, by name. One without an entry does not exist.
 	Claims map[string]Claim
+	// Services are those of the Pod's namespace, sorted.
+	Services []*corev1.Service
 	// Probes hold, by container name, what its probes say. A container without an entry is started and ready while it runs.
 	Probes map[string]Probe
 	// Routed means that new connections are sent to the Pod, or may be at any moment. One that is to end is told so only when they are not any more.
