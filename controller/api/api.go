@@ -9,6 +9,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/utils/clock"
@@ -35,6 +36,7 @@ type Server struct {
 	registry *registry
 	handlers map[route]Handler
 	history  *history
+	started  time.Time
 }
 
 // route names what a handler is for.
@@ -48,7 +50,7 @@ func New(opts Options) *Server {
 	if opts.Log.GetSink() == nil {
 		opts.Log = logr.Discard()
 	}
-	s := &Server{opts: opts, registry: newRegistry(), handlers: map[route]Handler{}, history: newHistory(opts.Store, opts.Clock)}
+	s := &Server{opts: opts, registry: newRegistry(), handlers: map[route]Handler{}, history: newHistory(opts.Store, opts.Clock), started: opts.Clock.Now()}
 	s.Handle("get", "*", "", s.get)
 	s.Handle("list", "*", "", s.list)
 	s.Handle("watch", "*", "", s.watch)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	goruntime "runtime"
 	"slices"
+	"strings"
 
 	discoveryv2 "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,6 +32,8 @@ func (s *Server) serveOther(w http.ResponseWriter, hr *http.Request, parts []str
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		_, _ = w.Write([]byte("ok")) // the client went away: nobody to tell
 		return nil
+	case parts[0] == "openapi":
+		return s.serveOpenAPI(w, hr, parts)
 	case parts[0] == "api" || parts[0] == "apis":
 		return s.discover(w, hr, parts)
 	}
@@ -50,9 +53,20 @@ func (s *Server) paths() []string {
 
 func (s *Server) version() version.Info {
 	return version.Info{
-		Major: "1", Minor: "36", GitVersion: kubernetesVersion + "+berth." + cmp.Or(s.opts.Version, "dev"), GitTreeState: "clean",
+		Major: "1", Minor: "36", GitVersion: kubernetesVersion + "+berth." + semantic(s.opts.Version), GitTreeState: "clean",
 		GoVersion: goruntime.Version(), Compiler: goruntime.Compiler, Platform: goruntime.GOOS + "/" + goruntime.GOARCH,
 	}
+}
+
+// semantic is a version as part of one that clients parse: letters, digits, dots and dashes.
+func semantic(v string) string {
+	v = strings.Trim(strings.Map(func(r rune) rune {
+		if r == '.' || r == '-' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
+			return r
+		}
+		return '-'
+	}, v), ".-")
+	return cmp.Or(v, "devel")
 }
 
 // aggregated is the form of discovery in one answer.

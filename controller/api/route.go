@@ -48,7 +48,7 @@ func pathSegments(u *url.URL) ([]string, error) {
 		if err != nil {
 			return nil, apierrors.NewBadRequest("the path cannot be decoded")
 		}
-		if faults := path.IsValidPathSegmentName(text); text == "" || len(faults) > 0 && !strings.HasPrefix(p, "openapi/") {
+		if faults := path.IsValidPathSegmentName(text); text == "" || len(faults) > 0 {
 			return nil, apierrors.NewBadRequest("the path has an invalid part")
 		}
 		parts[i] = text
