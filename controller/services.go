@@ -55,6 +55,7 @@ type traffic struct {
 	broken   bool                   // some of the problems are the router's
 	refused  map[reconcile.Key]bool
 	services map[string][]*corev1.Service // by namespace; nil while it is to be found out
+	secrets  []reconcile.Key              // that the table is made of
 }
 
 func newTraffic() *traffic { return &traffic{pause: trafficPause, stale: true} }
@@ -62,7 +63,15 @@ func newTraffic() *traffic { return &traffic{pause: trafficPause, stale: true} }
 // trafficChanged makes the table due when a change concerns it.
 func (c *Controller) trafficChanged(ch store.Change) {
 	switch ch.Key.Kind {
-	case reconcile.KindPod:
+	case reconcile.KindPod, reconcile.KindIngress:
+	case reconcile.KindIngressClass:
+		for _, it := range c.store.List(reconcile.KindIngress) {
+			c.queue.Add(it.Key) // it may be another's now
+		}
+	case reconcile.KindSecret:
+		if !c.traffic.uses(ch.Key) {
+			return
+		}
 	case reconcile.KindService:
 		c.traffic.forgetServices()
 	case reconcile.KindEndpoints, reconcile.KindEndpointSlice:
@@ -143,7 +152,12 @@ func (c *Controller) direct(ctx context.Context) (after time.Duration, err error
 	if err != nil {
 		return 0, err
 	}
-	released, differing := t.hold(&table, asked)
+	released, differing, first := t.hold(&table, asked)
+	if first {
+		for _, it := range c.store.List(reconcile.KindIngress) {
+			c.queue.Add(it.Key)
+		}
+	}
 	c.tellProblems(&table, status)
 	c.released(released)
 	c.queue.Add(differing...)
@@ -174,7 +188,9 @@ func (in *ingest) hasSeen() bool {
 func (c *Controller) announced() service.Table {
 	t := c.traffic
 	for {
-		table := service.TableOf(c.trafficInput())
+		in := c.trafficInput()
+		table := service.TableOf(in)
+		c.withIngress(&table, in.Services)
 		t.mu.Lock()
 		fresh := t.announce(table.Held)
 		t.mu.Unlock()
@@ -235,8 +251,9 @@ func (c *Controller) route(ctx context.Context, table *service.Table) (runtime.R
 	return status, nil
 }
 
-// hold makes a table the one that holds, and returns the pods that no longer get connections, and the Services that have other endpoints now.
-func (t *traffic) hold(table *service.Table, asked uint64) (released []types.UID, differing []reconcile.Key) {
+// hold makes a table the one that holds, and returns the pods that no longer get connections, the Services that have other endpoints now, and
+// whether it is the first of this controller.
+func (t *traffic) hold(table *service.Table, asked uint64) (released []types.UID, differing []reconcile.Key, first bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for uid := range t.routed {
@@ -244,9 +261,9 @@ func (t *traffic) hold(table *service.Table, asked uint64) (released []types.UID
 			released = append(released, uid)
 		}
 	}
-	differing = service.Differing(&t.table, table)
+	differing, first = service.Differing(&t.table, table), !t.known
 	t.table, t.routed, t.known, t.done = *table, table.Held, true, asked
-	return released, differing
+	return released, differing, first
 }
 
 // released makes due the pods that get no connections any more: some wait for that.
@@ -268,8 +285,8 @@ func (c *Controller) planService(_ context.Context, it store.Item) (reconcile.Pl
 	t.mu.Lock()
 	listed, known := t.table.Endpoints[it.Key]
 	known = known || t.known && svc.Spec.Type == corev1.ServiceTypeExternalName
-	failing := slices.ContainsFunc(t.problems, func(p runtime.RouteProblem) bool { return p.Owner == it.Key.String() })
 	t.mu.Unlock()
+	_, failing := t.failing(it.Key)
 	if !known {
 		return reconcile.Plan{}, nil // the table makes it due
 	}

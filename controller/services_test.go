@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -273,6 +274,51 @@ func TestServiceHasItsObjects(t *testing.T) {
 		w.settle()
 		if left := len(w.c.store.List(reconcile.KindEndpointSlice)) + len(w.c.store.List(reconcile.KindEndpoints)); left != 0 {
 			t.Errorf("%d objects are left", left)
+		}
+	})
+}
+
+// An Ingress leads to the pods of its Service, its certificate follows the Secret, and its status says where it is reached.
+func TestIngressFollowsServiceAndSecret(t *testing.T) {
+	inWorld(t, func(w *world) {
+		prefix := networkingv1.PathTypePrefix
+		ing := &networkingv1.Ingress{
+			TypeMeta: metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "Ingress"}, ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
+			Spec: networkingv1.IngressSpec{
+				TLS: []networkingv1.IngressTLS{{Hosts: []string{"a.example.com"}, SecretName: "cert"}},
+				Rules: []networkingv1.IngressRule{{IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{
+					Paths: []networkingv1.HTTPIngressPath{{Path: "/", PathType: &prefix, Backend: networkingv1.IngressBackend{
+						Service: &networkingv1.IngressServiceBackend{Name: "web", Port: networkingv1.ServiceBackendPort{Number: 80}},
+					}}},
+				}}}},
+			},
+		}
+		stated := object(manifests.Key{Group: "networking.k8s.io", Kind: "Ingress", Namespace: "shop", Name: "web"}, ing)
+		cert := func(text string) manifests.Object {
+			return object(manifests.Key{Kind: "Secret", Namespace: "shop", Name: "cert"}, &corev1.Secret{
+				TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cert"},
+				Data: map[string][]byte{"tls.crt": []byte(text), "tls.key": []byte("key")},
+			})
+		}
+		w.start()
+		w.write(web("web", "web:1", 2), svc("web"), stated)
+		if s := w.settle(); len(s.Problems) != 1 || s.Problems[0].Reason != "SecretNotFound" {
+			t.Errorf("without its secret: %+v", s.Problems)
+		}
+		for _, text := range []string{"one", "two"} {
+			w.write(web("web", "web:1", 2), svc("web"), stated, cert(text))
+			s := w.settle()
+			got := w.fake.Traffic().Ingress
+			if got == nil || len(got.Rules) != 1 || len(got.Rules[0].Backends) != 2 || len(got.Certificates) != 1 || string(got.Certificates[0].Cert) != text {
+				t.Errorf("routed with %q: %+v", text, got)
+			}
+			if len(s.Problems) != 0 {
+				t.Errorf("problems: %+v", s.Problems)
+			}
+		}
+		i, _ := store.Get[*networkingv1.Ingress](w.c.store, reconcile.Key{Kind: "Ingress", Namespace: "shop", Name: "web"})
+		if at := i.Status.LoadBalancer.Ingress; len(at) != 1 || at[0].IP != "192.0.2.1" {
+			t.Errorf("reached at %+v", at)
 		}
 	})
 }

@@ -127,7 +127,7 @@ func (b *builder) service(svc *corev1.Service) {
 			continue
 		}
 		out.Ports = append(out.Ports, runtime.ServicePort{
-			Name: p.Name, Protocol: protocol, Port: uint16(p.Port), Backends: backends(list, p.Name, known(p.Protocol)),
+			Name: p.Name, Protocol: protocol, Port: uint16(p.Port), Backends: Backends(list, p.Name, known(p.Protocol)),
 		})
 		b.want(svc, p, protocol, out.Ports[len(out.Ports)-1].Backends)
 	}
@@ -159,8 +159,8 @@ func (b *builder) externalIPs(svc *corev1.Service) []netip.Addr {
 	return out
 }
 
-// backends are who takes new connections to a port: those that are ready, or else those that end and still serve.
-func backends(list []Endpoint, name string, protocol corev1.Protocol) []netip.AddrPort {
+// Backends are who takes new connections to a port: those that are ready, or else those that end and still serve.
+func Backends(list []Endpoint, name string, protocol corev1.Protocol) []netip.AddrPort {
 	take := func(ok func(*Endpoint) bool) []netip.AddrPort {
 		var out []netip.AddrPort
 		for i := range list {
