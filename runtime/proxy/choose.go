@@ -98,6 +98,18 @@ func (c *chooser) connect(client netip.Addr) (*conn, error) {
 	}
 }
 
+// pick is the backend for a client with which no connection is made.
+func (c *chooser) pick(client netip.Addr) (netip.AddrPort, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	order := c.order(client)
+	if len(order) == 0 {
+		return netip.AddrPort{}, false
+	}
+	c.remember(client, order[0])
+	return order[0], true
+}
+
 // begin says in which order to try.
 func (c *chooser) begin(client netip.Addr) (*dialing, []netip.AddrPort) {
 	c.mu.Lock()

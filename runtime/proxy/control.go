@@ -58,7 +58,7 @@ func (p *proxy) hear(ctx context.Context, c *net.UnixConn) {
 	default:
 		a.Error = "no such word"
 	}
-	a.Connections = p.load.count()
+	a.Connections, a.DNS = p.load.count(), p.names.address()
 	data, err := json.Marshal(a)
 	if err == nil {
 		_, _ = c.Write(data) // who asked has gone: nobody to tell

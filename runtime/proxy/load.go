@@ -49,6 +49,13 @@ func (l *load) room() {
 	}
 }
 
+// full tells that there is no room.
+func (l *load) full() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open >= l.most
+}
+
 // take counts one.
 func (l *load) take() {
 	l.mu.Lock()

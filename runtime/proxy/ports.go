@@ -34,8 +34,8 @@ type place struct {
 type port interface {
 	// update returns when nothing new goes to who is no longer a backend.
 	update(p *runtime.PublishedPort)
-	// close frees the address, or leaves it to another process; what is under way goes on.
-	close(ctx context.Context)
+	// close frees the address, or, leaving, leaves it to another process; what is under way goes on.
+	close(ctx context.Context, leaving bool)
 }
 
 func newPorts(set *sockets.Set, load *load) *ports {
@@ -54,7 +54,7 @@ func (s *ports) apply(ctx context.Context, t *table.Table) (problems []runtime.R
 	}
 	for at, p := range s.open { // first: what takes the place of another needs its address
 		if !wanted[at] {
-			p.close(ctx)
+			p.close(ctx, false)
 			delete(s.open, at)
 		}
 	}
@@ -82,7 +82,7 @@ func (s *ports) listen(ctx context.Context, at place, p *runtime.PublishedPort) 
 		return nil, err
 	}
 	if p.Protocol == runtime.UDP {
-		return newUDP(socket, p)
+		return newUDP(socket, s.load, p)
 	}
 	return newTCP(socket, s.load, p), nil
 }
@@ -92,7 +92,7 @@ func (s *ports) close(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for at, p := range s.open {
-		p.close(ctx)
+		p.close(ctx, true)
 		delete(s.open, at)
 	}
 }

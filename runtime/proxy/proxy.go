@@ -38,6 +38,7 @@ type proxy struct {
 	build   string
 	sockets *sockets.Set
 	load    *load
+	names   *names
 	parts   []part
 
 	mu       sync.Mutex // held while a table is applied
@@ -68,7 +69,8 @@ func Run(ctx context.Context, runDir string) error {
 	if keeper != nil {
 		p.sockets.SetKeeper(ctx, keeper)
 	}
-	p.parts = []part{newPorts(p.sockets, p.load)}
+	p.names = newNames(p.sockets)
+	p.parts = []part{newPorts(p.sockets, p.load), p.names}
 	// From here on nobody else accepts on these sockets, nor goes by an older table: the one before has let go, and who asks for a new
 	// table finds this one, or nobody and then it is read below.
 	p.relieve(ctx)

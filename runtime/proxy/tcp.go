@@ -59,7 +59,7 @@ func (t *tcpPort) update(p *runtime.PublishedPort) {
 }
 
 // close implements port.
-func (t *tcpPort) close(ctx context.Context) {
+func (t *tcpPort) close(ctx context.Context, _ bool) {
 	t.mu.Lock()
 	t.closed = true
 	t.changed.Broadcast()

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -95,6 +98,41 @@ func (k *Socket) Accept() error {
 		}
 		return unix.Listen(fd, backlog)
 	})
+}
+
+// Receive makes a UDP socket receive from everybody, or from nobody: then the kernel answers that the port is closed. Its address stays.
+func (k *Socket) Receive(all bool) error {
+	return k.control(func(fd int) error {
+		if !all { // connected to where nothing ever comes from
+			to := unix.Sockaddr(&unix.SockaddrInet4{Port: 1, Addr: [4]byte{127, 0, 0, 1}})
+			if k.Six() {
+				to = &unix.SockaddrInet6{Port: 1, Addr: [16]byte{15: 1}}
+			}
+			return unix.Connect(fd, to)
+		}
+		var unspecified [16]byte // struct sockaddr of AF_UNSPEC: not connected any more
+		_, _, e := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspecified)), unsafe.Sizeof(unspecified))
+		if e != 0 {
+			return e
+		}
+		return nil
+	})
+}
+
+// Six tells a socket of IPv6.
+func (k *Socket) Six() bool { return strings.HasPrefix(k.name[3:], "6") }
+
+// Duplicate is another descriptor of the socket. It keeps the address for as long as it is open, in this process.
+func (k *Socket) Duplicate() (*os.File, error) {
+	var file *os.File
+	err := k.control(func(fd int) error {
+		n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		if err == nil {
+			file = os.NewFile(uintptr(n), k.name)
+		}
+		return err
+	})
+	return file, err
 }
 
 func (k *Socket) control(f func(fd int) error) error {

@@ -73,6 +73,13 @@ func (s *Set) Open(ctx context.Context, network string, addr netip.AddrPort) (*S
 	return k, nil
 }
 
+// Left tells whether an earlier proxy has left this socket and it has not been opened yet.
+func (s *Set) Left(network string, addr netip.AddrPort) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held[network+"/"+addr.String()] != nil
+}
+
 // hold gives the keeper a duplicate. Without a keeper, or when it refuses, the socket serves all the same; the next keeper is given all.
 func (s *Set) hold(ctx context.Context, k *Socket) {
 	if s.keeper != nil {

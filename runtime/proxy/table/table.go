@@ -23,8 +23,10 @@ type Table struct {
 
 // DNS is where and how names are answered.
 type DNS struct {
-	// Address is the machine's address that pods ask; the zero value for no DNS.
+	// Address is the machine's address on the pods' bridge; the zero value for no DNS.
 	Address netip.Addr
+	// ClusterIP is the address that pods ask instead; it leads to Address.
+	ClusterIP netip.Addr
 	// Domain is the cluster's: "cluster.local".
 	Domain string
 	// PodCIDR and ServiceCIDR are the ranges that reverse names are known for.

@@ -1,0 +1,145 @@
+package proxy
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"berth/runtime/proxy/sockets"
+)
+
+// session carries the datagrams of one client to a backend, and the answers back.
+type session struct {
+	port    *udpPort
+	at      peers
+	backend netip.AddrPort
+	file    *os.File
+	raw     syscall.RawConn
+	last    atomic.Int64 // Unix nanoseconds: something went by
+	both    atomic.Bool  // an answer has come
+}
+
+// datagrams are held only while one is passed on.
+var datagrams = sync.Pool{New: func() any { return new([datagramSize]byte) }}
+
+// How long a session lives after its last datagram: as long as the kernel's own connection tracking would remember it.
+const (
+	unansweredFor = 30 * time.Second
+	answeredFor   = 120 * time.Second
+)
+
+func newSession(u *udpPort, at peers, backend netip.AddrPort) (*session, error) {
+	family := unix.AF_INET
+	if backend.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Connect(fd, sockets.Sockaddr(backend)); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	s := &session{port: u, at: at, backend: backend, file: os.NewFile(uintptr(fd), "udp")}
+	if s.raw, err = s.file.SyscallConn(); err != nil {
+		s.file.Close()
+		return nil, err
+	}
+	s.last.Store(time.Now().UnixNano())
+	return s, nil
+}
+
+func (s *session) send(data []byte) {
+	s.last.Store(time.Now().UnixNano())
+	_ = s.raw.Control(func(fd uintptr) { _, _ = unix.Write(int(fd), data) }) // what is refused is told to who reads
+}
+
+// serve carries answers until nothing has gone by for long enough, or the backend says that nobody is there.
+func (s *session) serve() {
+	defer s.port.ended(s)
+	defer s.file.Close()
+	for {
+		if err := s.file.SetReadDeadline(s.deadline()); err != nil {
+			return
+		}
+		err := s.some()
+		if errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(s.deadline()) {
+			continue
+		}
+		if errors.Is(err, unix.ECONNREFUSED) {
+			s.port.choose.fail(s.backend)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (s *session) deadline() time.Time {
+	idle := unansweredFor
+	if s.both.Load() {
+		idle = answeredFor
+	}
+	return time.Unix(0, s.last.Load()).Add(idle)
+}
+
+// some waits for answers and passes on those that there are.
+func (s *session) some() error {
+	var err error
+	rerr := s.raw.Read(func(fd uintptr) bool {
+		buf, _ := datagrams.Get().(*[datagramSize]byte)
+		defer datagrams.Put(buf)
+		got := false
+		for {
+			var n int
+			n, err = ignoringEINTR(func() (int, error) { return unix.Read(int(fd), buf[:]) })
+			if err != nil {
+				break
+			}
+			got = true
+			s.port.answer(s.at, buf[:n])
+		}
+		if got {
+			s.last.Store(time.Now().UnixNano())
+			s.both.Store(true)
+		}
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	return errors.Join(rerr, err)
+}
+
+// localAddr is the address that a datagram was sent to; the zero value when the kernel did not say.
+func localAddr(oob []byte) netip.Addr {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return netip.Addr{}
+	}
+	for _, m := range msgs {
+		switch {
+		case m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_PKTINFO && len(m.Data) >= unix.SizeofInet4Pktinfo:
+			return netip.AddrFrom4((*unix.Inet4Pktinfo)(unsafe.Pointer(&m.Data[0])).Spec_dst)
+		case m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= unix.SizeofInet6Pktinfo:
+			return netip.AddrFrom16((*unix.Inet6Pktinfo)(unsafe.Pointer(&m.Data[0])).Addr)
+		}
+	}
+	return netip.Addr{}
+}
+
+// pktinfo is the control message that makes a datagram come from an address.
+func pktinfo(from netip.Addr) []byte {
+	switch {
+	case from.Is4():
+		return unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: from.As4()})
+	case from.Is6():
+		return unix.PktInfo6(&unix.Inet6Pktinfo{Addr: from.As16()})
+	}
+	return nil
+}
