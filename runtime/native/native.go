@@ -62,6 +62,8 @@ type Options struct {
 	// Network is nil for pods with nothing but a loopback interface.
 	Network Network
 	Cgroups *cgroup.Tree
+	// Services is nil for a machine whose Services have no addresses.
+	Services Services
 	// DNS is where the proxy answers names; the zero value for nowhere.
 	DNS table.DNS
 	// Now is the clock; nil for the machine's.
@@ -94,6 +96,8 @@ type Runtime struct {
 	routing sync.Mutex // guards what follows, and the table
 	// proxied: there was something for a proxy to do once, so one runs.
 	proxied bool
+	// names is where the proxy answers for names.
+	names netip.AddrPort
 
 	mu sync.Mutex // guards what follows
 	// keeper is replaced when it dies.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -14,26 +15,36 @@ import (
 
 var _ runtime.Router = (*Runtime)(nil)
 
-// Route implements runtime.Router: the table is written down, the proxy, which the keeper looks after, is told, and answers when it goes by it.
+// Services leads connections to the addresses of Services to their backends, and questions for names to dns.
+type Services interface {
+	SetServices(ctx context.Context, services []runtime.Service, dns netip.AddrPort) error
+}
+
+// Route implements runtime.Router: the table is written down, the proxy, which the keeper looks after, is told, and answers when it goes by it;
+// then the kernel is.
 func (r *Runtime) Route(ctx context.Context, t runtime.Traffic) (runtime.RouteStatus, error) {
 	r.routing.Lock()
 	defer r.routing.Unlock()
-	if err := table.Write(r.dirs.run, &table.Table{Traffic: t, DNS: r.opts.DNS}); err != nil {
-		return runtime.RouteStatus{}, err
-	}
 	var status runtime.RouteStatus
+	if err := table.Write(r.dirs.run, &table.Table{Traffic: t, DNS: r.opts.DNS}); err != nil {
+		return status, err
+	}
+	var failed error
 	if r.proxied = r.proxied || needsProxy(&t, r.opts.DNS); r.proxied {
 		answer, err := r.tellProxy(ctx)
 		switch {
 		case errors.Is(err, client.ErrOld), errors.Is(err, table.ErrNoProxy):
 			status.Problems = unserved(&t, err)
 		case err != nil:
-			return status, err
+			failed = err
 		default:
-			status.Problems = answer.Problems
+			status.Problems, r.names = answer.Problems, answer.DNS
 		}
 	}
-	return status, nil
+	if r.opts.Services != nil { // also when the proxy has its troubles: Services do without it
+		failed = errors.Join(failed, r.opts.Services.SetServices(ctx, t.Services, r.names))
+	}
+	return status, failed
 }
 
 // needsProxy tells whether there is anything to do for a proxy.
