@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -72,8 +73,8 @@ func TestUDP(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	// 127.0.0.9 is an address of this machine that it would not answer from by itself.
-	for _, host := range []string{"127.0.0.1", "127.0.0.9", "[::1]", "127.0.0.1"} {
-		c, err := net.Dial("udp", fmt.Sprintf("%s:%d", host, port))
+	for _, host := range []string{"127.0.0.1", "127.0.0.9", "::1", "127.0.0.1"} {
+		c, err := net.Dial("udp", net.JoinHostPort(host, strconv.Itoa(int(port))))
 		if err != nil {
 			t.Fatal(err)
 		}
