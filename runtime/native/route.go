@@ -47,9 +47,9 @@ func (r *Runtime) Route(ctx context.Context, t runtime.Traffic) (runtime.RouteSt
 	return status, failed
 }
 
-// needsProxy tells whether there is anything to do for a proxy.
+// needsProxy tells whether there is anything to do for a proxy. Pods ask it for every name, so where it answers names it always runs.
 func needsProxy(t *runtime.Traffic, dns table.DNS) bool {
-	return len(t.Ports) > 0 || t.Ingress != nil || dns.Address.IsValid() && len(t.Services) > 0
+	return len(t.Ports) > 0 || t.Ingress != nil || dns.Address.IsValid()
 }
 
 // A proxy that starts, or starts again, answers after some 30 ms. Whoever waits no longer than this for it has lost nothing: one that does not

@@ -15,7 +15,7 @@ import (
 )
 
 const usage = `tool PART
-  web [PORT] [TEXT]      answer HTTP requests with TEXT and the host name; end at once on SIGTERM
+  web [PORT] [TEXT]      answer HTTP requests with TEXT and the host name, /slow?lines=N with so many lines 10 ms apart; end at once on SIGTERM
   serve [MS]             after MS milliseconds answer probes of all kinds; see serve.go
   drain [PORT] [TEXT] [MS]  the same after MS milliseconds; on SIGTERM answer who is connected once more, then end
   exit CODE [MS]         end with CODE after MS milliseconds
@@ -97,6 +97,14 @@ func wait() {
 func web(port, text string) {
 	host, _ := os.Hostname()
 	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, "%s %s\n", text, host) })
+	http.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		lines, _ := strconv.Atoi(r.FormValue("lines"))
+		for i := range lines {
+			fmt.Fprintln(w, "line", i)
+			_ = http.NewResponseController(w).Flush() // the client has gone: the next line shows it
+			pause(10)
+		}
+	})
 	fmt.Println("serving", text, "on", port)
 	if err := http.ListenAndServe(":"+port, nil); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -25,6 +25,7 @@ import (
 	"berth/runtime/image"
 	"berth/runtime/native"
 	"berth/runtime/network"
+	"berth/runtime/proxy/table"
 )
 
 // Options say where a berth lives and how it behaves.
@@ -90,15 +91,15 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 	}
 	if d.Runtime, err = native.Open(ctx, native.Options{
 		StateDir: opts.StateDir, RunDir: opts.RunDir, Binary: opts.Binary, Images: d.Images, Network: d.network, Cgroups: d.cgroups,
-		Upgrade: opts.Source != nil, Report: func(err error) { opts.Log.Error(err, "machine") },
+		Services: d.network, DNS: d.names(), Upgrade: opts.Source != nil, Report: func(err error) { opts.Log.Error(err, "machine") },
 	}); err != nil {
 		return nil, err
 	}
 	d.Controller, err = controller.New(controller.Options{
 		Pods: d.Runtime, Containers: d.Runtime, Executor: d.Runtime, Dialer: d.Runtime, Events: d.Runtime, Images: d.Images, Volumes: d.Runtime,
-		Router: d.Runtime,
+		Router: d.Runtime, ServiceCIDR: d.network.ServiceCIDR(),
 		Source: opts.Source, StateDir: opts.StateDir, Log: opts.Log, PruneDelay: opts.PruneDelay, AllowPrune: opts.AllowPrune,
-		Workers: opts.Workers, Node: node(),
+		Workers: opts.Workers, Node: d.node(),
 	})
 	if err != nil {
 		return nil, err
@@ -177,12 +178,26 @@ func notifySystemd(state string) {
 }
 
 // node is this machine as pods see it.
-func node() pod.Node {
+func (d *Daemon) node() pod.Node {
 	name, err := os.Hostname()
 	if err != nil {
 		name = "localhost"
 	}
-	return pod.Node{Name: strings.ToLower(name), HostIP: hostIP(), CPUs: goruntime.NumCPU(), Memory: memory(), DNS: network.ResolvConf()}
+	return pod.Node{
+		Name: strings.ToLower(name), HostIP: hostIP(), CPUs: goruntime.NumCPU(), Memory: memory(), DNS: network.ResolvConf(),
+		ClusterDNS: d.network.ClusterDNS().String(), ClusterDomain: clusterDomain,
+	}
+}
+
+// clusterDomain is what the names of Services end in, as everywhere by default.
+const clusterDomain = "cluster.local"
+
+// names is where and how the proxy answers for them.
+func (d *Daemon) names() table.DNS {
+	return table.DNS{
+		Address: d.network.Gateway(), ClusterIP: d.network.ClusterDNS(), Domain: clusterDomain,
+		PodCIDR: d.network.PodCIDR(), ServiceCIDR: d.network.ServiceCIDR(),
+	}
 }
 
 // hostIP is the address this machine uses towards others: that of the default route, found without sending anything.
