@@ -108,7 +108,7 @@ var features = []struct{ name, rows string }{
 
 // later are rows that wait for something berth has not yet.
 var later = []string{
-	"Service", "ContainerPort.hostPort", "ContainerPort.hostIP", "PodSpec.dnsPolicy", "PodSpec.subdomain", "PodSpec.enableServiceLinks", "StatefulSetSpec.serviceName", // services
+	"PodSpec.dnsPolicy", "PodSpec.subdomain", "StatefulSetSpec.serviceName", // names of services
 	"EmptyDirVolumeSource.sizeLimit",  // a volume on disk is not bounded
 	"JobSpec.ttlSecondsAfterFinished", // on purpose: a Job that a file states would run again
 }

@@ -91,7 +91,7 @@ func lines(i *runtime.Ingress, problems []runtime.RouteProblem) []string {
 	return out
 }
 
-func TestRules(t *testing.T) {
+func TestIngressRules(t *testing.T) {
 	class := func(name, controller string, isDefault bool) *networkingv1.IngressClass {
 		c := &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: networkingv1.IngressClassSpec{Controller: controller}}
 		if isDefault {

@@ -112,7 +112,7 @@ func keys(m map[types.UID]bool) func(func(types.UID) bool) {
 	}
 }
 
-func TestTable(t *testing.T) {
+func TestTraffic(t *testing.T) {
 	publish := func(s *corev1.Service) { s.Spec.PublishNotReadyAddresses = true }
 	headless := func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone }
 	named := func(s *corev1.Service) { s.Spec.Ports[0].TargetPort = intstr.FromString("http") }
@@ -180,6 +180,28 @@ func TestTable(t *testing.T) {
 				s.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: new(int32(60))}}
 			})}},
 			[]string{"web [10.43.1.1] tcp/80 → ", "web keeps clients 60 s"},
+		},
+		"addresses from outside": {
+			service.Input{Services: []*corev1.Service{
+				svc("web", func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"192.0.2.5", "127.0.0.1"} }),
+				svc("else", func(s *corev1.Service) { s.Spec.ClusterIP, s.Spec.ExternalIPs = "10.43.1.2", []string{"192.0.2.5"} }),
+			}},
+			[]string{
+				"else [10.43.1.2 192.0.2.5] tcp/80 → ", "web [10.43.1.1] tcp/80 → ",
+				"Service/shop/web: PortUnavailable: port 80 of externalIP 192.0.2.5 is that of Service/shop/else, which is older",
+			},
+		},
+		"a load balancer without node ports": {
+			service.Input{Services: []*corev1.Service{svc("web", balanced, func(s *corev1.Service) {
+				s.Spec.Ports[0].NodePort, s.Spec.AllocateLoadBalancerNodePorts, s.Spec.LoadBalancerIP = 0, new(bool), "192.0.2.3"
+			})}},
+			[]string{"web [10.43.1.1] tcp/80 → ", "port tcp/80 of Service/shop/web →  at 192.0.2.3"},
+		},
+		"a host port at one address": {
+			service.Input{Pods: []service.Pod{newPod(1, hostPort(53), func(p *corev1.Pod) {
+				p.Spec.Containers[0].Ports[0].HostIP, p.Spec.Containers[0].Ports[0].Protocol = "192.0.2.3", corev1.ProtocolUDP
+			})}},
+			[]string{"port udp/53 of Deployment/shop/web → 1:9000 at 192.0.2.3", "held web-1"},
 		},
 		"a load balancer and its node port": {
 			service.Input{Services: []*corev1.Service{svc("web", balanced, func(s *corev1.Service) {
