@@ -70,7 +70,7 @@ func Run(ctx context.Context, runDir string) error {
 		p.sockets.SetKeeper(ctx, keeper)
 	}
 	p.names = newNames(p.sockets)
-	p.parts = []part{newPorts(p.sockets, p.load), p.names}
+	p.parts = []part{newPorts(p.sockets, p.load), p.names, newWeb(p.sockets, p.load)}
 	// From here on nobody else accepts on these sockets, nor goes by an older table: the one before has let go, and who asks for a new
 	// table finds this one, or nobody and then it is read below.
 	p.relieve(ctx)
