@@ -1,7 +1,7 @@
 // Command bench measures berth beside the physical limit of the machine and beside other engines, all in one run: compare figures of one
 // run only. It needs root; it takes a few minutes.
 //
-//	go run ./e2e/bench [-n 200] [-only start,save,scale,podman,memory,quiet,adopt,dns] [-pods 300] [-minute 60s]
+//	go run ./e2e/bench [-n 200] [-only PART,PART] [-pods 300] [-minute 60s]
 package main
 
 import (
@@ -30,6 +30,7 @@ func main() {
 	flag.IntVar(&o.pods, "pods", 300, "the larger number of replicas; the smaller is a third")
 	flag.IntVar(&o.podman, "podman", 20, "pods for podman kube play, when it is installed; 0 leaves it out")
 	flag.StringVar(&o.only, "only", "", "a comma-separated choice of start, save, scale, podman, memory, quiet, adopt, dns")
+	flag.StringVar(&o.only, "only", "", "a comma-separated choice of start, save, scale, podman, memory, quiet, adopt, traffic")
 	flag.DurationVar(&o.minute, "minute", time.Minute, "how long the quiet minute is")
 	flag.Parse()
 	undo := func() {}
@@ -47,6 +48,7 @@ const (
 	otherVar  = "BERTH_BENCH_OTHER_LIMIT"
 	nativeVar = "BERTH_BENCH_NATIVE"
 	namesVar  = "BERTH_BENCH_NAMES"
+	toolVar   = "BERTH_BENCH_TOOL"
 )
 
 // otherLimit is where another measure of the same limit may be found: a program that does not belong to this project.
@@ -76,6 +78,9 @@ func prepare() error {
 	if err := compile(namesVar, filepath.Join(set.Dir(), "dns.test"), "go", "test", "-c", "berth/runtime/proxy/dns"); err != nil {
 		return err
 	}
+	if err := compile(toolVar, filepath.Join(set.Dir(), "tool"), "go", "build", "berth/e2e/images/tool"); err != nil {
+		return err
+	}
 	return compile(nativeVar, filepath.Join(set.Dir(), "native.test"), "go", "test", "-c", "berth/runtime/native")
 }
 
@@ -83,7 +88,7 @@ func prepare() error {
 func compile(variable, out string, argv ...string) error {
 	at := 1
 	if argv[0] == "go" {
-		at = 3
+		at = 2
 	}
 	argv = append(argv[:at:at], append([]string{"-o", out}, argv[at:]...)...)
 	cmd := exec.Command(argv[0], argv[1:]...)
@@ -94,17 +99,34 @@ func compile(variable, out string, argv ...string) error {
 	return os.Setenv(variable, out)
 }
 
+// part is one thing that is measured.
+type part struct {
+	name string
+	run  func(*runner, options)
+}
+
+// parts are in the order in which they run.
+func parts() []part {
+	return []part{
+		{"start", benchStart}, {"save", benchSave}, {"scale", benchScale}, {"podman", benchPodman}, {"memory", benchMemory}, {"quiet", benchQuiet},
+		{"adopt", benchAdopt}, {"dns", benchNames}, {"traffic", benchTraffic},
+	}
+}
+
+func partNames() string {
+	var names []string
+	for _, p := range parts() {
+		names = append(names, p.name)
+	}
+	return strings.Join(names, ", ")
+}
+
 func run(o options) int {
 	r := &runner{}
 	defer r.cleanup()
 	r.guard(func() {
 		machine()
-		for _, part := range []struct {
-			name string
-			run  func(*runner, options)
-		}{
-			{"start", benchStart}, {"save", benchSave}, {"scale", benchScale}, {"podman", benchPodman}, {"memory", benchMemory}, {"quiet", benchQuiet}, {"adopt", benchAdopt}, {"dns", benchNames},
-		} {
+		for _, part := range parts() {
 			if o.only == "" || strings.Contains(","+o.only+",", ","+part.name+",") {
 				part.run(r, o)
 			}

@@ -18,6 +18,8 @@ const usage = `tool PART
   web [PORT] [TEXT]      answer HTTP requests with TEXT and the host name, /slow?lines=N with so many lines 10 ms apart; end at once on SIGTERM
   serve [MS]             after MS milliseconds answer probes of all kinds; see serve.go
   drain [PORT] [TEXT] [MS]  the same after MS milliseconds; on SIGTERM answer who is connected once more, then end
+  sink [PORT]            take what measure sends
+  measure ADDRESS [MS]   send to a sink for MS milliseconds; print as JSON how fast that was, and how long bytes and connections take
   exit CODE [MS]         end with CODE after MS milliseconds
   hog MIB                touch so much memory, then wait
   stubborn               ignore SIGTERM
@@ -40,6 +42,10 @@ func main() {
 		web(word(2, "8080"), word(3, "hello"))
 	case "drain":
 		drain(word(2, "8080"), word(3, "hello"), time.Duration(number(4, 0))*time.Millisecond)
+	case "sink":
+		sink(word(2, "8080"))
+	case "measure":
+		measure(word(2, ""), time.Duration(number(3, 1000))*time.Millisecond)
 	case "serve":
 		serve(time.Duration(number(2, 0)) * time.Millisecond)
 	case "exit":

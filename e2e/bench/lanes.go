@@ -1,0 +1,125 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// measured is what the test image's `tool measure` prints.
+type measured struct {
+	BytesPerSecond float64 `json:"bytesPerSecond"`
+	RoundTripUS    float64 `json:"roundTripMicroseconds"`
+	ConnectUS      float64 `json:"connectMicroseconds"`
+}
+
+// lane is a way from one place to another.
+type lane struct {
+	name string
+	// measure runs `tool measure` at its beginning.
+	measure func() ([]byte, error)
+	got     []measured
+}
+
+// drive measures the lanes in turn, so that what else the machine does in the meantime hits all alike.
+func drive(r *runner, rounds int, lanes []*lane) {
+	for range rounds {
+		for _, l := range lanes {
+			out, err := l.measure()
+			var m measured
+			if err == nil {
+				err = json.Unmarshal(out, &m)
+			}
+			if err != nil {
+				r.Errorf("%s: %v: %s", l.name, err, out)
+				continue
+			}
+			l.got = append(l.got, m)
+		}
+	}
+}
+
+// laneTable prints the medians, each with its ratio to the first lane's.
+func laneTable(lanes []*lane) {
+	fmt.Printf("%-46s %3s %9s %7s %9s %7s %9s %7s\n", "medians", "n", "MB/s", "ratio", "µs to&fro", "ratio", "µs/conn", "ratio")
+	base := lanes[0].median()
+	for _, l := range lanes {
+		m := l.median()
+		if len(l.got) == 0 {
+			fmt.Printf("%-46s %3d\n", l.name, 0)
+			continue
+		}
+		fmt.Printf("%-46s %3d %9.0f %7.2f %9.1f %7.2f %9.0f %7.2f\n", l.name, len(l.got), m.BytesPerSecond/1e6, m.BytesPerSecond/base.BytesPerSecond,
+			m.RoundTripUS, m.RoundTripUS/base.RoundTripUS, m.ConnectUS, m.ConnectUS/base.ConnectUS)
+	}
+}
+
+func (l *lane) median() measured {
+	of := func(f func(measured) float64) float64 {
+		var v []float64
+		for _, m := range l.got {
+			v = append(v, f(m))
+		}
+		if len(v) == 0 {
+			return 0
+		}
+		slices.Sort(v)
+		return v[len(v)/2]
+	}
+	return measured{
+		BytesPerSecond: of(func(m measured) float64 { return m.BytesPerSecond }),
+		RoundTripUS:    of(func(m measured) float64 { return m.RoundTripUS }),
+		ConnectUS:      of(func(m measured) float64 { return m.ConnectUS }),
+	}
+}
+
+// place is a network namespace, kept by a process that sleeps.
+type place struct{ pid int }
+
+// newPlace makes a network namespace with nothing but its own loopback.
+func newPlace(r *runner) place {
+	cmd := exec.Command("unshare", "--net", "sleep", "infinity")
+	if err := cmd.Start(); err != nil {
+		r.Fatalf("cannot make a network namespace: %v", err)
+	}
+	r.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	p := place{cmd.Process.Pid}
+	p.must(r, "ip", "link", "set", "lo", "up")
+	return p
+}
+
+// command runs a program there.
+func (p place) command(argv ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"-t", strconv.Itoa(p.pid), "-n", "--"}, argv...)...)
+}
+
+func (p place) must(r *runner, argv ...string) {
+	if out, err := p.command(argv...).CombinedOutput(); err != nil {
+		r.Fatalf("%s: %v: %s", strings.Join(argv, " "), err, out)
+	}
+}
+
+func must(r *runner, argv ...string) {
+	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+		r.Fatalf("%s: %v: %s", strings.Join(argv, " "), err, out)
+	}
+}
+
+// wire joins a place to another, or to the machine itself (nil), by a pair of interfaces with these addresses.
+func (p place) wire(r *runner, name, address string, to *place, far string) {
+	must(r, "ip", "link", "add", name, "type", "veth", "peer", "name", "up0", "netns", strconv.Itoa(p.pid))
+	p.must(r, "ip", "addr", "add", address, "dev", "up0")
+	p.must(r, "ip", "link", "set", "up0", "up")
+	if to != nil {
+		must(r, "ip", "link", "set", name, "netns", strconv.Itoa(to.pid))
+		to.must(r, "ip", "addr", "add", far, "dev", name)
+		to.must(r, "ip", "link", "set", name, "up")
+		return
+	}
+	must(r, "ip", "addr", "add", far, "dev", name)
+	must(r, "ip", "link", "set", name, "up")
+	r.Cleanup(func() { _ = exec.Command("ip", "link", "del", name).Run() })
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"berth/e2e/harness"
+	"berth/e2e/images"
+)
+
+// trafficRounds is how often each lane is measured, trafficMS how long it sends each time.
+const (
+	trafficRounds = 7
+	trafficMS     = "700"
+)
+
+// The addresses of the places outside: TEST-NET-2 and benchmarking ranges, which nothing routes (RFC 5737, RFC 2544).
+const (
+	outsideAddr, machineAddr = "198.18.0.2", "198.18.0.1"
+	bareFrom, bareTo         = "198.51.100.1", "198.51.100.2"
+	serviceRange             = "198.19.64.0/20"
+	clusterIP                = "198.19.65.1"
+	publishedPort            = "8081"
+	podmanPort               = "8082"
+)
+
+// benchTraffic: what a connection costs on each of the ways, beside two namespaces with a wire between them.
+func benchTraffic(r *runner, _ options) {
+	r.part("(g) traffic: one connection, seven rounds in turn", func() {
+		tool := toolBinary(r)
+		bareA, bareB, outside := newPlace(r), newPlace(r), newPlace(r)
+		b := harness.New(r)
+		b.Load(images.Tool)
+		b.Write("sink.yaml", sinkManifest())
+		b.Up("--service-cidr", serviceRange)
+		from, to := b.UntilReady("from", 1)[0], b.UntilReady("sink-", 1)[0]
+		bareA.wire(r, "bare0", bareFrom+"/24", &bareB, bareTo+"/24")
+		outside.wire(r, "outside0", outsideAddr+"/24", nil, machineAddr+"/24")
+		outside.must(r, "ip", "route", "add", "default", "via", machineAddr)
+		serve := bareB.command(tool, "sink", "8080")
+		if err := serve.Start(); err != nil {
+			r.Fatalf("%v", err)
+		}
+		defer func() { _ = serve.Process.Kill(); _ = serve.Wait() }()
+
+		inPod := func(addr string) func() ([]byte, error) {
+			return func() ([]byte, error) {
+				return b.Command("exec", from.Name, "--", "tool", "measure", addr, trafficMS).Output()
+			}
+		}
+		atPlace := func(p place, addr string) func() ([]byte, error) {
+			return func() ([]byte, error) { return p.command(tool, "measure", addr, trafficMS).Output() }
+		}
+		lanes := []*lane{
+			{name: "two namespaces, one wire", measure: atPlace(bareA, bareTo+":8080")},
+			{name: "pod -> pod", measure: inPod(to.IP + ":8080")},
+			{name: "pod -> ClusterIP", measure: inPod(clusterIP + ":80")},
+			{name: "outside -> published port", measure: atPlace(outside, machineAddr+":"+publishedPort)},
+		}
+		end, err := podmanPublishes()
+		if err != nil {
+			fmt.Println("podman's published port is left out:", err)
+		} else {
+			defer end()
+			lanes = append(lanes, &lane{name: "outside -> podman's published port (kernel)", measure: atPlace(outside, machineAddr+":"+podmanPort)})
+		}
+		for _, l := range lanes {
+			b.Until(l.name+" to be open", func() error { _, err := l.measure(); return err })
+		}
+		drive(r, trafficRounds, lanes)
+		laneTable(lanes)
+	})
+}
+
+func sinkManifest() string {
+	image := images.Ref(images.Tool)
+	return fmt.Sprintf(`apiVersion: apps/v1
+kind: Deployment
+metadata: {name: sink}
+spec:
+  selector: {matchLabels: {app: sink}}
+  template:
+    metadata: {labels: {app: sink}}
+    spec:
+      containers: [{name: main, image: %q, args: [sink, "8080"], readinessProbe: {tcpSocket: {port: 8080}}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: from}
+spec: {containers: [{name: main, image: %q}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: sink}
+spec: {clusterIP: %s, selector: {app: sink}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: published}
+spec: {type: LoadBalancer, selector: {app: sink}, ports: [{port: %s, targetPort: 8080}]}
+`, image, image, clusterIP, publishedPort)
+}
+
+// toolBinary is the test image's program, as a file of the machine.
+func toolBinary(r *runner) string {
+	path := os.Getenv(toolVar)
+	if path == "" {
+		r.Fatalf("%s is not set", toolVar)
+	}
+	return path
+}
+
+// podmanPublishes runs the sink with podman, on a port that the kernel forwards. It needs netavark; end takes all of it away.
+func podmanPublishes() (end func(), err error) {
+	path, err := exec.LookPath("podman")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "podman-")
+	if err != nil {
+		return nil, err
+	}
+	run, err := os.MkdirTemp("/run", "podman-") // podman takes no path of more than 50 characters for it
+	if err != nil {
+		return nil, err
+	}
+	flags := []string{
+		"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(run, "run"), "--tmpdir", filepath.Join(run, "tmp"),
+		"--network-config-dir", filepath.Join(dir, "net"), "--network-backend", "netavark", "--cgroup-manager=cgroupfs", "--events-backend=file",
+	}
+	call := func(args ...string) error {
+		out, err := exec.Command(path, append(flags, args...)...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("podman %v: %w: %s", args, err, out)
+		}
+		return nil
+	}
+	before, _ := filepath.Glob(podmanGroups)
+	end = func() {
+		if err := call("system", "reset", "--force"); err != nil {
+			fmt.Println(err)
+		}
+		removePodmanGroups(before)
+		_ = os.RemoveAll(dir)
+		_ = os.RemoveAll(run)
+	}
+	set, err := images.Open()
+	if err == nil {
+		var archive string
+		if archive, err = set.Archive(images.Tool); err == nil {
+			err = call("load", "-i", archive)
+		}
+	}
+	if err == nil {
+		withoutUnified(func() {
+			err = call("run", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000", "--detach", "--publish", podmanPort+":8080", images.Ref(images.Tool), "sink", "8080")
+		})
+	}
+	if err != nil {
+		end()
+		return nil, err
+	}
+	time.Sleep(100 * time.Millisecond)
+	return end, nil
+}
