@@ -23,6 +23,7 @@ func drain(port, text string, late time.Duration) {
 	host, _ := os.Hostname()
 	var draining atomic.Bool
 	srv := &http.Server{
+		Addr:              ":" + port,
 		ReadHeaderTimeout: time.Minute,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			if draining.Load() {
