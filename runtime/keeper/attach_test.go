@@ -43,7 +43,7 @@ func TestAttach(t *testing.T) {
 	w := newWorld(t)
 	r := w.withInput("a", "read x; printf 'prompt> '; read x; seq 1 60000; seq 1 9 >&2; printf end")
 	w.run(r)
-	in := w.input(r)
+	in := w.input(r) // stays open, so that the shell may open its end when it likes
 	first, firstErr := w.attach("a")
 	gone, _ := w.attach("a")
 	late, lateErr := w.attach("a")
@@ -109,8 +109,9 @@ func TestAttachedClientThatSleeps(t *testing.T) {
 // A standard input stays open while clients come and go, across an upgrade, and ends when it is told to.
 func TestCloseInput(t *testing.T) {
 	w := newWorld(t)
-	r := w.withInput("c", "cat; echo over")
+	r := w.withInput("c", "echo open; cat; echo over")
 	w.run(r)
+	w.eventually("it has opened its input", func() bool { return strings.Contains(w.logText(r), "open\n") })
 	for _, text := range []string{"one ", "two "} {
 		in := w.input(r)
 		_, _ = io.WriteString(in, text)
