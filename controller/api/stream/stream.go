@@ -80,19 +80,16 @@ type Options struct {
 type Handler struct {
 	opts    Options
 	changes changes
-	// ending is closed when Run ends: streams have no end of their own.
-	ending chan struct{}
-	once   sync.Once
 }
 
-// New returns a handler whose Run must be running while it serves.
+// New returns a handler whose Run must be running while it serves. Streams end with the context of their requests: the server's base context has to end
+// before it does.
 func New(opts Options) *Handler {
-	return &Handler{opts: opts, changes: changes{waiting: map[string]map[chan struct{}]struct{}{}}, ending: make(chan struct{})}
+	return &Handler{opts: opts, changes: changes{waiting: map[string]map[chan struct{}]struct{}{}}}
 }
 
-// Run listens to what changes on the machine until ctx ends; then every stream under way is ended.
+// Run listens to what changes on the machine until ctx ends.
 func (h *Handler) Run(ctx context.Context) error {
-	defer h.once.Do(func() { close(h.ending) })
 	return h.opts.Events.Events(ctx, func(e runtime.Event) { h.changes.tell(e.UID) })
 }
 
@@ -112,16 +109,6 @@ func (h *Handler) ServePod(w http.ResponseWriter, r *http.Request, namespace, na
 		refuse(w, notFound(name))
 		return
 	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	go func() {
-		select {
-		case <-h.ending:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	r = r.WithContext(ctx)
 	// A stream lasts as long as it lasts, whatever the server thinks of ordinary requests.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Time{})  // not every connection has one

@@ -100,10 +100,12 @@ func (w *world) start(t *testing.T) string {
 		},
 		Now: func() time.Time { return time.Unix(1000, 0) },
 	})
-	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		h.ServePod(rw, r, "default", "p", strings.TrimPrefix(r.URL.Path, "/"))
 	}))
 	ctx, cancel := context.WithCancel(t.Context())
+	s.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+	s.Start()
 	ended := make(chan error, 1)
 	go func() { ended <- h.Run(ctx) }()
 	t.Cleanup(func() {

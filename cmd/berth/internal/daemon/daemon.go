@@ -19,10 +19,12 @@ import (
 
 	"berth/controller"
 	"berth/controller/api"
+	"berth/controller/api/stream"
 	"berth/manifests"
 	"berth/reconcile/pod"
 	"berth/runtime/cgroup"
 	"berth/runtime/image"
+	"berth/runtime/logs"
 	"berth/runtime/native"
 	"berth/runtime/network"
 	"berth/runtime/proxy/table"
@@ -61,6 +63,8 @@ type Daemon struct {
 	id      string
 	network *network.Network
 	cgroups *cgroup.Tree
+	streams *stream.Handler
+	logs    logs.Watcher
 }
 
 // Open takes everything over that an earlier berth of the same directories left. lock is from Acquire or StopRunning and belongs to the
@@ -105,6 +109,7 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 		return nil, err
 	}
 	d.API = d.newAPI()
+	d.streams = d.newStreams()
 	return d, nil
 }
 
@@ -122,11 +127,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var group sync.WaitGroup
-	errs := make(chan error, 3)
+	errs := make(chan error, 4)
 	for _, run := range []func(context.Context) error{
 		d.Controller.Run,
 		func(ctx context.Context) error { return serveControl(ctx, d.opts.RunDir, controlled{d.Controller}) },
 		d.serveAPI,
+		d.streams.Run,
 	} {
 		group.Go(func() {
 			defer cancel()
@@ -137,7 +143,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	<-ctx.Done()
 	notifySystemd(daemon.SdNotifyStopping)
 	group.Wait()
-	return errors.Join(<-errs, <-errs, <-errs)
+	return errors.Join(<-errs, <-errs, <-errs, <-errs)
 }
 
 // Close lets go of the machine; what runs goes on running.
@@ -145,6 +151,7 @@ func (d *Daemon) Close() {
 	if d.Runtime != nil {
 		_ = d.Runtime.Close() // the machine keeps what it has
 	}
+	_ = d.logs.Close() // an inotify descriptor: nothing can be lost
 	if d.network != nil {
 		_ = d.network.Close()
 	}

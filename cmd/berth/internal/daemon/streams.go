@@ -1,0 +1,65 @@
+package daemon
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"berth/controller/api"
+	"berth/controller/api/stream"
+	"berth/controller/store"
+	"berth/reconcile"
+	"berth/runtime/logs"
+)
+
+// newStreams joins what kubectl does inside pods to the machine.
+func (d *Daemon) newStreams() *stream.Handler {
+	h := stream.New(stream.Options{
+		Pods: storedPods{d.Controller.Store()}, Machine: d.Runtime, Events: d.Runtime, Executor: d.Runtime, Attacher: d.Runtime, Forwarder: d.Runtime,
+		Logs: logReader{&d.logs}, Audit: d.audit, Now: time.Now,
+	})
+	for verb, subresources := range map[string][]string{"get": {"log"}, "connect": {"exec", "attach", "portforward"}} {
+		for _, sub := range subresources {
+			d.API.Handle(verb, "pods", sub, func(w http.ResponseWriter, r *api.Request) error {
+				h.ServePod(w, r.Request, r.Namespace, r.Name, sub)
+				return nil
+			})
+		}
+	}
+	return h
+}
+
+// audit leaves a line of who did what inside a container.
+func (d *Daemon) audit(r *http.Request, a stream.Access) {
+	d.opts.Log.Info("audit", "user", api.UserOf(r.Context()).Name, "verb", a.Verb, "pod", a.Namespace+"/"+a.Pod, "container", a.Container,
+		"command", strings.Join(a.Command, " "), "stdin", a.Stdin, "tty", a.TTY)
+}
+
+// storedPods are the pods of a store.
+type storedPods struct{ store *store.Store }
+
+func (s storedPods) Pod(namespace, name string) (*corev1.Pod, bool) {
+	it, ok := s.store.Get(reconcile.Key{Kind: reconcile.KindPod, Namespace: namespace, Name: name})
+	if !ok {
+		return nil, false
+	}
+	p, ok := it.Object.(*corev1.Pod)
+	return p, ok
+}
+
+// logReader reads logs where the keeper writes them.
+type logReader struct{ watcher *logs.Watcher }
+
+func (l logReader) ReadLog(ctx context.Context, path string, o stream.LogOptions, w io.Writer) error {
+	opts := logs.Options{
+		Tail: o.Tail, Since: o.Since, Timestamps: o.Timestamps, Stream: o.Stream, LimitBytes: o.LimitBytes, Ended: o.Ended, Idle: o.Flush,
+	}
+	if o.Ended == nil {
+		return logs.Read(path, opts, w) //nolint:contextcheck // it reads what is there and never waits
+	}
+	return l.watcher.Follow(ctx, path, opts, w)
+}
