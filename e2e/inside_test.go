@@ -417,4 +417,3 @@ func forward(t *testing.T, b *harness.Berth, pod, port string) string {
 	}
 	return string(m[1])
 }
-
