@@ -207,18 +207,18 @@ func carryOver(old, n store.Object) store.Object {
 // mark notes which stated objects are absent, since when, and which are not known to be gone.
 func (in *ingest) mark() {
 	now := in.clock.Now()
-	for _, it := range in.c.store.List("") {
+	in.c.store.Each(func(it store.Item) {
 		if it.Source == nil || in.wishes[it.Key] {
-			continue
+			return
 		}
 		if covered(in.last.Incomplete, it.Source.Origin.File) {
 			delete(in.vanished, it.Key)
-			continue
+			return
 		}
 		if _, ok := in.vanished[it.Key]; !ok && !it.Source.Held {
 			in.vanished[it.Key] = now
 		}
-	}
+	})
 }
 
 // covered tells whether a file is among what could not be read as a whole. Where an object came from may be unknown: then any such file counts.
@@ -325,11 +325,11 @@ func (in *ingest) expectLost() {
 // stated is the number of objects that a source states, those that have vanished included.
 func (in *ingest) stated() int {
 	n := 0
-	for _, it := range in.c.store.List("") {
+	in.c.store.Each(func(it store.Item) {
 		if it.Source != nil {
 			n++
 		}
-	}
+	})
 	return n
 }
 

@@ -215,6 +215,15 @@ func (s *Store) List(kind string) []Item {
 	return list
 }
 
+// Each calls f for every object, in no order. f must not use the store.
+func (s *Store) Each(f func(Item)) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, it := range s.items {
+		f(*it)
+	}
+}
+
 // ListAt is List with the resource version of which it is the picture.
 func (s *Store) ListAt(kind string) ([]Item, uint64) {
 	s.mu.RLock()

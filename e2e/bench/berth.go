@@ -34,7 +34,7 @@ spec:
 }
 
 // start brings up a berth with an empty Deployment.
-func start(r *runner) (*harness.Berth, *harness.Up) {
+func start(r *harness.Runner) (*harness.Berth, *harness.Up) {
 	b := harness.New(r)
 	b.Load(images.Busybox)
 	b.Write("many.yaml", replicas(0))
@@ -62,7 +62,7 @@ func count() int {
 }
 
 // until waits for n payload processes and returns how long it took. It looks every 5 ms: the figure is late by that at most.
-func until(r *runner, n int, since time.Time) time.Duration {
+func until(r *harness.Runner, n int, since time.Time) time.Duration {
 	deadline := time.Now().Add(10 * time.Minute)
 	for count() != n {
 		if time.Now().After(deadline) {
@@ -74,7 +74,7 @@ func until(r *runner, n int, since time.Time) time.Duration {
 }
 
 // scale edits the file and waits until so many run.
-func scale(r *runner, b *harness.Berth, n int) time.Duration {
+func scale(r *harness.Runner, b *harness.Berth, n int) time.Duration {
 	t := time.Now()
 	b.Write("many.yaml", replicas(n))
 	return until(r, n, t)
@@ -134,7 +134,7 @@ type watch struct {
 	buf [4096]byte
 }
 
-func newWatch(r *runner, dir string) *watch {
+func newWatch(r *harness.Runner, dir string) *watch {
 	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC)
 	if err != nil {
 		r.Fatalf("cannot watch: %v", err)
@@ -147,7 +147,7 @@ func newWatch(r *runner, dir string) *watch {
 }
 
 // next returns when the next file has appeared.
-func (w *watch) next(r *runner) time.Time {
+func (w *watch) next(r *harness.Runner) time.Time {
 	if _, err := syscall.Read(w.fd, w.buf[:]); err != nil {
 		r.Fatalf("cannot read events: %v", err)
 	}

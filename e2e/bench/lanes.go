@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"berth/e2e/harness"
 )
 
 // measured is what the test image's `tool measure` prints.
@@ -25,7 +27,7 @@ type lane struct {
 }
 
 // drive measures the lanes in turn, so that what else the machine does in the meantime hits all alike.
-func drive(r *runner, rounds int, lanes []*lane) {
+func drive(r *harness.Runner, rounds int, lanes []*lane) {
 	for range rounds {
 		for _, l := range lanes {
 			out, err := l.measure()
@@ -80,7 +82,7 @@ func (l *lane) median() measured {
 type place struct{ pid int }
 
 // newPlace makes a network namespace with nothing but its own loopback.
-func newPlace(r *runner) place {
+func newPlace(r *harness.Runner) place {
 	cmd := exec.Command("unshare", "--net", "sleep", "infinity")
 	if err := cmd.Start(); err != nil {
 		r.Fatalf("cannot make a network namespace: %v", err)
@@ -96,20 +98,20 @@ func (p place) command(argv ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{"-t", strconv.Itoa(p.pid), "-n", "--"}, argv...)...)
 }
 
-func (p place) must(r *runner, argv ...string) {
+func (p place) must(r *harness.Runner, argv ...string) {
 	if out, err := p.command(argv...).CombinedOutput(); err != nil {
 		r.Fatalf("%s: %v: %s", strings.Join(argv, " "), err, out)
 	}
 }
 
-func must(r *runner, argv ...string) {
+func must(r *harness.Runner, argv ...string) {
 	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
 		r.Fatalf("%s: %v: %s", strings.Join(argv, " "), err, out)
 	}
 }
 
 // wire joins a place to another, or to the machine itself (nil), by a pair of interfaces with these addresses.
-func (p place) wire(r *runner, name, address string, to *place, far string) {
+func (p place) wire(r *harness.Runner, name, address string, to *place, far string) {
 	must(r, "ip", "link", "add", name, "type", "veth", "peer", "name", "up0", "netns", strconv.Itoa(p.pid))
 	p.must(r, "ip", "addr", "add", address, "dev", "up0")
 	p.must(r, "ip", "link", "set", "up0", "up")

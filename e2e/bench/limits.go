@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"berth/e2e/harness"
 	"berth/e2e/images"
 
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -24,7 +25,7 @@ type field struct {
 }
 
 // newField prepares what the limit programs need. state is on the same file system as the directories of berth.
-func newField(r *runner) *field {
+func newField(r *harness.Runner) *field {
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		r.Fatalf("%v", err)
@@ -126,7 +127,7 @@ func removeGroups() {
 }
 
 // limit runs our limit program; extra are its options. totals are the figures it prints by name, in microseconds.
-func (f *field) limit(r *runner, name string, n int, extra ...string) (s sample, totals map[string]float64) {
+func (f *field) limit(r *harness.Runner, name string, n int, extra ...string) (s sample, totals map[string]float64) {
 	args := append([]string{"-n", strconv.Itoa(n), "-l", f.root, "-s", f.state}, extra...)
 	args = append(args, "--", "/bin/sleep", "1000000")
 	out, err := exec.Command(os.Getenv(limitVar), args...).Output()

@@ -29,8 +29,7 @@ func main() {
 	flag.IntVar(&o.n, "n", 200, "starts of one container, per row")
 	flag.IntVar(&o.pods, "pods", 300, "the larger number of replicas; the smaller is a third")
 	flag.IntVar(&o.podman, "podman", 20, "pods for podman kube play, when it is installed; 0 leaves it out")
-	flag.StringVar(&o.only, "only", "", "a comma-separated choice of start, save, scale, podman, memory, quiet, adopt, dns")
-	flag.StringVar(&o.only, "only", "", "a comma-separated choice of start, save, scale, podman, memory, quiet, adopt, traffic")
+	flag.StringVar(&o.only, "only", "", "a comma-separated choice of "+partNames())
 	flag.DurationVar(&o.minute, "minute", time.Minute, "how long the quiet minute is")
 	flag.Parse()
 	undo := func() {}
@@ -47,8 +46,11 @@ const (
 	limitVar  = "BERTH_BENCH_LIMIT"
 	otherVar  = "BERTH_BENCH_OTHER_LIMIT"
 	nativeVar = "BERTH_BENCH_NATIVE"
-	namesVar  = "BERTH_BENCH_NAMES"
 	toolVar   = "BERTH_BENCH_TOOL"
+	// Go benchmarks.
+	namesVar      = "BERTH_BENCH_NAMES"
+	controllerVar = "BERTH_BENCH_CONTROLLER"
+	dirVar        = "BERTH_BENCH_DIR"
 )
 
 // otherLimit is where another measure of the same limit may be found: a program that does not belong to this project.
@@ -75,13 +77,12 @@ func prepare() error {
 			fmt.Println("the other limit program cannot be built:", err)
 		}
 	}
-	if err := compile(namesVar, filepath.Join(set.Dir(), "dns.test"), "go", "test", "-c", "berth/runtime/proxy/dns"); err != nil {
-		return err
+	for variable, pkg := range map[string]string{namesVar: "runtime/proxy/dns", nativeVar: "runtime/native", controllerVar: "controller", dirVar: "manifests/dir"} {
+		if err := compile(variable, filepath.Join(set.Dir(), strings.ReplaceAll(pkg, "/", "-")+".test"), "go", "test", "-c", "berth/"+pkg); err != nil {
+			return err
+		}
 	}
-	if err := compile(toolVar, filepath.Join(set.Dir(), "tool"), "go", "build", "berth/e2e/images/tool"); err != nil {
-		return err
-	}
-	return compile(nativeVar, filepath.Join(set.Dir(), "native.test"), "go", "test", "-c", "berth/runtime/native")
+	return compile(toolVar, filepath.Join(set.Dir(), "tool"), "go", "build", "berth/e2e/images/tool")
 }
 
 // compile builds a program and remembers where it is.
@@ -102,14 +103,23 @@ func compile(variable, out string, argv ...string) error {
 // part is one thing that is measured.
 type part struct {
 	name string
-	run  func(*runner, options)
+	run  func(*harness.Runner, options)
 }
 
 // parts are in the order in which they run.
 func parts() []part {
 	return []part{
-		{"start", benchStart}, {"save", benchSave}, {"scale", benchScale}, {"podman", benchPodman}, {"memory", benchMemory}, {"quiet", benchQuiet},
-		{"adopt", benchAdopt}, {"dns", benchNames}, {"traffic", benchTraffic},
+		{"start", benchStart},
+		{"save", benchSave},
+		{"scale", benchScale},
+		{"podman", benchPodman},
+		{"memory", benchMemory},
+		{"quiet", benchQuiet},
+		{"adopt", benchAdopt},
+		{"dns", benchNames},
+		{"traffic", benchTraffic},
+		{"planners", benchPlanners},
+		{"files", benchFiles},
 	}
 }
 
@@ -122,9 +132,8 @@ func partNames() string {
 }
 
 func run(o options) int {
-	r := &runner{}
-	defer r.cleanup()
-	r.guard(func() {
+	r := &harness.Runner{Title: "bench"}
+	r.Run(func() {
 		machine()
 		for _, part := range parts() {
 			if o.only == "" || strings.Contains(","+o.only+",", ","+part.name+",") {
@@ -132,7 +141,7 @@ func run(o options) int {
 			}
 		}
 	})
-	if r.failed {
+	if r.Failed() {
 		return 1
 	}
 	return 0

@@ -5,11 +5,13 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+
+	"berth/e2e/harness"
 )
 
 // benchNames: the package's own measurement, a client and a server on one core. It prints one line.
-func benchNames(r *runner, _ options) {
-	r.part("names: 10,000 questions a second while 1,000 Services change", func() {
+func benchNames(r *harness.Runner, _ options) {
+	section(r, "names: 10,000 questions a second while 1,000 Services change", func() {
 		cmd := exec.Command(os.Getenv(namesVar), "-test.run", "^TestBenchQuestions$", "-test.v")
 		cmd.Env = append(os.Environ(), "BERTH_BENCH_DNS=10s")
 		out, err := cmd.CombinedOutput()

@@ -11,8 +11,8 @@ import (
 )
 
 // benchSave: a file is saved, and a container of the new Pod has begun to work.
-func benchSave(r *runner, o options) {
-	r.part("(b) a file is saved -> its container is past execve", func() {
+func benchSave(r *harness.Runner, o options) {
+	section(r, "(b) a file is saved -> its container is past execve", func() {
 		b, _ := start(r) // first: what the limit needs is not there yet when the machine is counted, and gone when it is counted again
 		f := newField(r)
 		defer removeGroups()
@@ -60,9 +60,9 @@ func benchSave(r *runner, o options) {
 }
 
 // benchScale: replicas from nothing to many, and to nothing.
-func benchScale(r *runner, o options) {
+func benchScale(r *harness.Runner, o options) {
 	for _, n := range []int{o.pods / 3, o.pods} {
-		r.part(fmt.Sprintf("(c) 0 -> %d -> 0 replicas, network included", n), func() {
+		section(r, fmt.Sprintf("(c) 0 -> %d -> 0 replicas, network included", n), func() {
 			b, _ := start(r)
 			f := newField(r)
 			defer removeGroups()
@@ -96,8 +96,8 @@ func settled(b *harness.Berth, n int) {
 }
 
 // benchMemory: keeper and controller with none, some and many pods.
-func benchMemory(r *runner, o options) {
-	r.part("(d) memory of keeper and controller, MiB", func() {
+func benchMemory(r *harness.Runner, o options) {
+	section(r, "(d) memory of keeper and controller, MiB", func() {
 		b, up := start(r)
 		fmt.Printf("%-8s %14s %14s %14s %14s %10s\n", "pods", "keeper PSS", "private", "controller PSS", "private", "sum PSS")
 		for _, n := range []int{0, o.pods / 3, o.pods} {
@@ -118,9 +118,9 @@ func benchMemory(r *runner, o options) {
 }
 
 // benchQuiet: a minute in which nothing happens.
-func benchQuiet(r *runner, o options) {
+func benchQuiet(r *harness.Runner, o options) {
 	for _, n := range []int{1, o.pods} {
-		r.part(fmt.Sprintf("(e) %v with %d pods and nothing to do", o.minute, n), func() {
+		section(r, fmt.Sprintf("(e) %v with %d pods and nothing to do", o.minute, n), func() {
 			b, up := start(r)
 			scale(r, b, n)
 			settled(b, n)
@@ -135,8 +135,8 @@ func benchQuiet(r *runner, o options) {
 }
 
 // benchAdopt: the controller is killed and started again.
-func benchAdopt(r *runner, o options) {
-	r.part(fmt.Sprintf("(f) restart of the controller until %d pods are adopted", o.pods), func() {
+func benchAdopt(r *harness.Runner, o options) {
+	section(r, fmt.Sprintf("(f) restart of the controller until %d pods are adopted", o.pods), func() {
 		b, up := start(r)
 		scale(r, b, o.pods)
 		settled(b, o.pods)

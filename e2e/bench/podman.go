@@ -9,15 +9,16 @@ import (
 	"slices"
 	"time"
 
+	"berth/e2e/harness"
 	"berth/e2e/images"
 )
 
 // benchPodman starts the same replicas with berth and with podman, where that is installed.
-func benchPodman(r *runner, o options) {
-	r.part(fmt.Sprintf("    0 -> %d replicas, and podman kube play of the same file", o.podman), func() { comparePodman(r, o.podman) })
+func benchPodman(r *harness.Runner, o options) {
+	section(r, fmt.Sprintf("    0 -> %d replicas, and podman kube play of the same file", o.podman), func() { comparePodman(r, o.podman) })
 }
 
-func comparePodman(r *runner, n int) {
+func comparePodman(r *harness.Runner, n int) {
 	path, err := exec.LookPath("podman")
 	if err != nil || n == 0 {
 		fmt.Println("not installed or left out")

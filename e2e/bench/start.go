@@ -11,11 +11,13 @@ import (
 	"syscall"
 	"time"
 
+	"berth/e2e/harness"
+
 	goruntime "runtime"
 )
 
 // benchStart: the start of one container, in turns with the limit, with and without resources and pauses.
-func benchStart(r *runner, o options) {
+func benchStart(r *harness.Runner, o options) {
 	for _, resources := range []bool{false, true} {
 		for _, pause := range []int{0, 100} {
 			title := "(a) start of one container until its program is executed"
@@ -23,7 +25,7 @@ func benchStart(r *runner, o options) {
 				title += ", with resources"
 			}
 			title += map[int]string{0: ", back to back", 100: ", 100 ms between two"}[pause]
-			r.part(title, func() {
+			section(r, title, func() {
 				f := newField(r)
 				defer removeGroups()
 				base := sample{name: "limit: namespaces, veth, mounts, one cgroup"}
@@ -43,12 +45,12 @@ func benchStart(r *runner, o options) {
 			})
 		}
 	}
-	r.part("    the two limit programs on the parts they share (no veth)", func() { compareLimits(r, o) })
-	r.part("    other runtimes as commands, from start to the end of /bin/true", func() { others(r, o) })
+	section(r, "    the two limit programs on the parts they share (no veth)", func() { compareLimits(r, o) })
+	section(r, "    other runtimes as commands, from start to the end of /bin/true", func() { others(r, o) })
 }
 
 // nativeStarts asks the runtime's own benchmark for n starts. It prints one JSON object: {"us": […]}.
-func nativeStarts(r *runner, f *field, n, pause int, resources bool) []float64 {
+func nativeStarts(r *harness.Runner, f *field, n, pause int, resources bool) []float64 {
 	cmd := exec.Command(os.Getenv(nativeVar), "-test.run", "^TestBenchStart$", "-test.v")
 	cmd.Env = append(os.Environ(), fmt.Sprintf("BERTH_BENCH_STARTS=%d", n), fmt.Sprintf("BERTH_BENCH_PAUSE_MS=%d", pause),
 		fmt.Sprintf("BERTH_BENCH_RESOURCES=%v", resources), "BERTH_BENCH_ROOT="+f.root)
@@ -69,7 +71,7 @@ func nativeStarts(r *runner, f *field, n, pause int, resources bool) []float64 {
 }
 
 // compareLimits wants our limit program and the other one to agree: both measure the same machine.
-func compareLimits(r *runner, o options) {
+func compareLimits(r *harness.Runner, o options) {
 	if os.Getenv(otherVar) == "" {
 		fmt.Println("only ours is here")
 		return
@@ -104,7 +106,7 @@ func compareLimits(r *runner, o options) {
 }
 
 // others runs crun and runc where they are installed.
-func others(r *runner, o options) {
+func others(r *harness.Runner, o options) {
 	f := newField(r)
 	defer removeGroups()
 	base := sample{name: "fork and exec of /bin/true in a chroot"}

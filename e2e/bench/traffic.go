@@ -28,8 +28,8 @@ const (
 )
 
 // benchTraffic: what a connection costs on each of the ways, beside two namespaces with a wire between them.
-func benchTraffic(r *runner, _ options) {
-	r.part("(g) traffic: one connection, seven rounds in turn", func() {
+func benchTraffic(r *harness.Runner, _ options) {
+	section(r, "(g) traffic: one connection, seven rounds in turn", func() {
 		tool := toolBinary(r)
 		bareA, bareB, outside := newPlace(r), newPlace(r), newPlace(r)
 		b := harness.New(r)
@@ -105,7 +105,7 @@ spec: {type: LoadBalancer, selector: {app: sink}, ports: [{port: %s, targetPort:
 }
 
 // toolBinary is the test image's program, as a file of the machine.
-func toolBinary(r *runner) string {
+func toolBinary(r *harness.Runner) string {
 	path := os.Getenv(toolVar)
 	if path == "" {
 		r.Fatalf("%s is not set", toolVar)
