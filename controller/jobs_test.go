@@ -19,17 +19,17 @@ import (
 	"berth/reconcile"
 )
 
-// work is a Job with the defaults that manifests fills in, whose program ends with the code at once.
-func work(name string, code, completions, parallelism int32, change ...func(*batchv1.JobSpec)) manifests.Object {
+// work is a Job of that name with the defaults that manifests fills in, whose program ends with the code at once.
+func work(code, completions, parallelism int32, change ...func(*batchv1.JobSpec)) manifests.Object {
 	j := &batchv1.Job{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "work"},
 		Spec:       workSpec(code, completions, parallelism),
 	}
 	for _, c := range change {
 		c(&j.Spec)
 	}
-	return object(manifests.Key{Group: "batch", Kind: "Job", Namespace: "shop", Name: name}, j)
+	return object(manifests.Key{Group: "batch", Kind: "Job", Namespace: "shop", Name: "work"}, j)
 }
 
 func workSpec(code, completions, parallelism int32) batchv1.JobSpec {
@@ -84,7 +84,7 @@ func (w *world) jobs() []*batchv1.Job {
 func TestAFinishedJobNeverRunsAgain(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
-		w.write(work("work", 0, 3, 2))
+		w.write(work(0, 3, 2))
 		s := w.settle()
 		if row := s.Workloads[0]; !row.Done || row.Ready != 3 || w.starts() != 3 {
 			t.Fatalf("%d starts: %s", w.starts(), table(s))
@@ -97,14 +97,14 @@ func TestAFinishedJobNeverRunsAgain(t *testing.T) {
 		w.end()
 		w.fake.Reboot()
 		w.start()
-		w.write(work("work", 0, 3, 2))
+		w.write(work(0, 3, 2))
 		w.pass(time.Hour)
 		if s := w.settle(); !s.Workloads[0].Done || w.starts() != 3 {
 			t.Errorf("%d starts: %s", w.starts(), table(s))
 		}
 		w.write()
 		w.pass(time.Minute)
-		w.write(work("work", 0, 3, 2))
+		w.write(work(0, 3, 2))
 		if w.settle(); w.starts() != 6 {
 			t.Errorf("%d starts, its file was taken away and put back", w.starts())
 		}
@@ -114,7 +114,7 @@ func TestAFinishedJobNeverRunsAgain(t *testing.T) {
 func TestAFailedJob(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
-		w.write(work("work", 3, 1, 1, func(s *batchv1.JobSpec) { s.BackoffLimit = new(int32(2)) }))
+		w.write(work(3, 1, 1, func(s *batchv1.JobSpec) { s.BackoffLimit = new(int32(2)) }))
 		began := time.Now()
 		s := w.settle()
 		if row := s.Workloads[0]; row.Done || row.Problem != "BackoffLimitExceeded: Job has reached the specified backoff limit" {
@@ -134,7 +134,7 @@ func TestJobsAreKilledAtEveryStep(t *testing.T) {
 				for hit := true; hit; steps++ {
 					inWorld(t, func(w *world) {
 						w.start()
-						hit = w.killAt(steps, after, []manifests.Object{work("work", 0, 3, 2, func(s *batchv1.JobSpec) { s.CompletionMode = &mode })})
+						hit = w.killAt(steps, after, []manifests.Object{work(0, 3, 2, func(s *batchv1.JobSpec) { s.CompletionMode = &mode })})
 						s := w.settle()
 						if !s.Workloads[0].Done || w.starts() != 3 {
 							t.Errorf("killed at step %d: %d starts, want 3: %s", steps, w.starts(), table(s))
@@ -193,7 +193,7 @@ func TestTheMachineGoesDownAtAnyMoment(t *testing.T) {
 	for hit := true; hit; moment++ {
 		inWorld(t, func(w *world) {
 			w.start()
-			w.write(work("work", 0, 4, 1), tick("* * * * *"))
+			w.write(work(0, 4, 1), tick("* * * * *"))
 			if hit = w.killWithin(moment, true, 3*time.Minute); !hit {
 				return
 			}
@@ -202,7 +202,7 @@ func TestTheMachineGoesDownAtAnyMoment(t *testing.T) {
 			w.fake.Reboot()
 			before := w.starts()
 			w.start()
-			w.write(work("work", 0, 4, 1), tick("* * * * *", func(s *batchv1.CronJobSpec) { s.Suspend = new(true) }))
+			w.write(work(0, 4, 1), tick("* * * * *", func(s *batchv1.CronJobSpec) { s.Suspend = new(true) }))
 			w.settle()
 			if got := w.starts() - before; got > int(4-counted)+1 {
 				t.Errorf("moment %d: %d were counted, and %d more are started", moment, counted, got)
@@ -275,7 +275,7 @@ func TestTTL(t *testing.T) {
 	inWorld(t, func(w *world) {
 		ttl := func(s *batchv1.JobSpec) { s.TTLSecondsAfterFinished = new(int32(60)) }
 		w.start()
-		w.write(work("work", 0, 1, 1, ttl), tick("@every 10m", func(s *batchv1.CronJobSpec) { ttl(&s.JobTemplate.Spec) }))
+		w.write(work(0, 1, 1, ttl), tick("@every 10m", func(s *batchv1.CronJobSpec) { ttl(&s.JobTemplate.Spec) }))
 		w.pass(59 * time.Second)
 		if n := len(w.fake.Pods()); n != 1 {
 			t.Errorf("%d pods, want the one that has finished", n)
@@ -309,10 +309,10 @@ func TestWhatOfAJobMayChange(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.start()
-				w.write(work("work", -1, 1, 1))
+				w.write(work(-1, 1, 1))
 				w.pass(time.Second)
 				w.wantRunning(1)
-				w.write(work("work", -1, 1, 1, tt.change))
+				w.write(work(-1, 1, 1, tt.change))
 				w.pass(time.Second)
 				var got []string
 				for _, f := range w.c.Status().Faults {

@@ -32,10 +32,11 @@ func frozen(o manifests.Object) manifests.Object {
 	return object(o.Key, m)
 }
 
-func mounting(o manifests.Object, name string) manifests.Object {
+// mounting gives a Pod a volume of the ConfigMap conf.
+func mounting(o manifests.Object) manifests.Object {
 	p, _ := o.Object.(*corev1.Pod)
 	p.Spec.Volumes = []corev1.Volume{{Name: "conf", VolumeSource: corev1.VolumeSource{
-		ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}},
+		ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}},
 	}}}
 	return object(o.Key, p)
 }
@@ -52,7 +53,7 @@ func reading(o manifests.Object, name, key string) manifests.Object {
 func TestPodsWaitForTheirConfiguration(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
-		mount, read := mounting(barePod("mount", "app:1"), "conf"), reading(barePod("read", "app:1"), "conf", "key")
+		mount, read := mounting(barePod("mount", "app:1")), reading(barePod("read", "app:1"), "conf", "key")
 		w.write(mount, read)
 		w.wantRunning(0)
 		want := map[string]string{
@@ -81,7 +82,7 @@ func TestPodsWaitForTheirConfiguration(t *testing.T) {
 func TestFilesFollowTheirObject(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
-		p := mounting(barePod("mount", "app:1"), "conf")
+		p := mounting(barePod("mount", "app:1"))
 		w.write(p, configMap("conf", "key", "old"), configMap("other", "key", "old"))
 		w.settle()
 		pids, uid := w.pids(), w.c.Status().Pods[0].UID
@@ -109,7 +110,7 @@ func TestFilesFollowTheirObject(t *testing.T) {
 func TestImmutableConfigMap(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
-		p := mounting(barePod("mount", "app:1"), "conf")
+		p := mounting(barePod("mount", "app:1"))
 		w.write(p, frozen(configMap("conf", "key", "old")))
 		w.settle()
 		for field, changed := range map[string]manifests.Object{
@@ -131,7 +132,7 @@ func TestImmutableConfigMap(t *testing.T) {
 func TestReferences(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
-		a, b := mounting(barePod("a", "app:1"), "conf"), reading(barePod("b", "app:1"), "other", "key")
+		a, b := mounting(barePod("a", "app:1")), reading(barePod("b", "app:1"), "other", "key")
 		w.write(a, b, configMap("conf"), configMap("other", "key", "x"))
 		w.settle()
 		r := w.c.references

@@ -30,9 +30,9 @@ func noting(dir, script string) (main, pod string) {
 		fmt.Sprintf("restartPolicy: Never, volumes: [{name: h, hostPath: {path: %q}}]", dir)
 }
 
-func workloadOf(s harness.Status, kind, name string) harness.Workload {
+func statusOfJob(s harness.Status, name string) harness.Workload {
 	for _, w := range s.Workloads {
-		if w.Kind == kind && w.Name == name {
+		if w.Kind == "Job" && w.Name == name {
 			return w
 		}
 	}
@@ -43,7 +43,7 @@ func workloadOf(s harness.Status, kind, name string) harness.Workload {
 func untilDone(b *harness.Berth, name string) harness.Status {
 	b.Helper()
 	return b.UntilStatus("Job "+name+" to be done", func(s harness.Status) error {
-		if w := workloadOf(s, "Job", name); !w.Done {
+		if w := statusOfJob(s, name); !w.Done {
 			return fmt.Errorf("%+v; pods %+v", w, s.PodsOf(name))
 		}
 		return nil
@@ -146,7 +146,7 @@ func TestJobsAndTime(t *testing.T) {
 
 	untilDone(b, "short")
 	b.UntilStatus("the pods of the Job whose time is over to be gone, and the Job to stay", func(s harness.Status) error {
-		if w := workloadOf(s, "Job", "short"); !w.Done || len(s.PodsOf("short-")) > 0 {
+		if w := statusOfJob(s, "short"); !w.Done || len(s.PodsOf("short-")) > 0 {
 			return fmt.Errorf("%+v %+v", w, s.PodsOf("short-"))
 		}
 		return nil
@@ -155,7 +155,7 @@ func TestJobsAndTime(t *testing.T) {
 		t.Errorf("a pod that is restarted in place: %+v", pods)
 	}
 	s, err := b.Look()
-	if w := workloadOf(s, "Job", "later"); err != nil || !w.Done || len(s.PodsOf("later-")) > 0 {
+	if w := statusOfJob(s, "later"); err != nil || !w.Done || len(s.PodsOf("later-")) > 0 {
 		t.Errorf("a suspended Job: %+v %+v %v", w, s.PodsOf("later-"), err)
 	}
 	b.Write("later.yaml", jobOf("later", "suspend: false", shell("echo at last")))
@@ -177,7 +177,7 @@ func TestJobsAndTime(t *testing.T) {
 	})
 
 	s = b.UntilStatus("the Job that fails to give up", func(s harness.Status) error {
-		if w := workloadOf(s, "Job", "fails"); !strings.Contains(w.Problem, "BackoffLimitExceeded") {
+		if w := statusOfJob(s, "fails"); !strings.Contains(w.Problem, "BackoffLimitExceeded") {
 			return fmt.Errorf("%+v", w)
 		}
 		return nil

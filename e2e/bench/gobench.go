@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"strconv"
@@ -57,9 +58,7 @@ func benchPlanners(r *harness.Runner, _ options) {
 func benchFiles(r *harness.Runner, _ options) {
 	section(r, "(i) 10,000 manifest files", func() {
 		all := goBench(r, dirVar, "^Benchmark(Cold10k|Parse10k|Rename|Rename10k)$", "5x")
-		for name, f := range goBench(r, controllerVar, "^BenchmarkEdit$", "50x") {
-			all[name] = f
-		}
+		maps.Copy(all, goBench(r, controllerVar, "^BenchmarkEdit$", "50x"))
 		fmt.Printf("%-52s %9s %7s\n", "ms", "mean", "ratio")
 		row := func(title, name, base string) {
 			fmt.Printf("%-52s %9.2f %7.2f\n", title, all[name]["ns/op"]/1e6, all[name]["ns/op"]/all[base]["ns/op"])
