@@ -22,7 +22,7 @@ func (a *app) exec() *cobra.Command {
 		Use:   "exec POD [-c CONTAINER] -- COMMAND [ARG…]",
 		Short: "Run a program inside a running container",
 		Long: `Run a program inside a running container, with its namespaces, limits and rights, and return its exit code. It works with and
-without a running berth. POD may be the beginning of a name, or KIND/NAME of a workload.`,
+without a running berth; ` + "`berth kubectl exec`" + ` is kubectl's. POD may be the beginning of a name, or KIND/NAME of a workload.`,
 		Example: "  berth exec web-5d8c9-x2k4p -- ls /\n  berth exec -it deploy/web -- sh",
 		Args:    cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {

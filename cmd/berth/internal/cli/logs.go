@@ -33,7 +33,9 @@ func (a *app) logs() *cobra.Command {
 		Use:   "logs POD [-c CONTAINER]",
 		Short: "Print the log of a container",
 		Long: `Print the log of a container, also of one that has ended. With -f new lines are printed as they come, across restarts of the
-container, until its pod has ended or is gone. POD may be the beginning of a name, or KIND/NAME of a workload.`,
+container, until its pod has ended or is gone. POD may be the beginning of a name, or KIND/NAME of a workload.
+
+It works while no berth runs, too. ` + "`berth kubectl logs` is kubectl's, with all its flags.",
 		Example: "  berth logs deploy/web\n  berth logs -f web-5d8c9-x2k4p -c sidecar\n  berth logs -p web-5d8c9-x2k4p     # of the attempt before",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.runLogs(cmd.Context(), args[0], o) },

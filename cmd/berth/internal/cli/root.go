@@ -31,11 +31,13 @@ type app struct {
 	// intro stands above the live table of up.
 	intro    string
 	out, err io.Writer
+	// become turns this process into another program.
+	become func(program string, argv, env []string) error
 }
 
 // Main runs one command line and returns its exit code.
 func Main(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
-	a := &app{in: in, out: out, err: errOut}
+	a := &app{in: in, out: out, err: errOut, become: execve}
 	root := a.root() //nolint:contextcheck // cobra gives it to each command
 	root.SetArgs(args)
 	root.SetIn(in)
@@ -78,6 +80,8 @@ One binary, no Docker, no containerd, no cluster.
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.absolute() }
 	root.AddCommand(a.up(), a.down(), a.status(), a.plan(), a.validate(), a.allow(), a.rollout(), a.logs(), a.exec(), a.image(),
 		a.preflight(), a.install(), a.uninstall(), a.demo(), demoWeb())
+	root.AddGroup(&cobra.Group{ID: kubectlGroup, Title: "Verbs of the kubectl on the PATH, against this berth:"})
+	root.AddCommand(a.kubectl()...)
 	return root
 }
 
