@@ -14,7 +14,7 @@ func containers() []Row {
 			shown("restartPolicyRules"),
 			shown("terminationMessagePath terminationMessagePolicy stdin tty"),
 			honoured("TestConfigFields/configMapRef", "envFrom"),
-			notEnforced("standard input stays open for whoever attaches next", "stdinOnce"),
+			honoured("TestKubectlAttach", "stdinOnce"),
 			alive("livenessProbe readinessProbe startupProbe"),
 			honoured("TestLifecycleHooks", "lifecycle"),
 			notEnforced("a change of resources replaces the pod", "resizePolicy"),
