@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -23,11 +24,55 @@ func forgetDatagrams(backends []netip.AddrPort) error {
 	})
 }
 
-// forgetAddresses makes the kernel forget all connections from or to addresses that a new pod may get.
+// forgetStrangers makes the kernel forget, once in a process, all connections from or to addresses that no pod has: what an earlier process
+// has not come to.
+func (n *Network) forgetStrangers() error {
+	n.forgetting.Lock()
+	defer n.forgetting.Unlock()
+	if n.strangersForgotten {
+		return nil
+	}
+	err := forgetAddresses(func(a netip.Addr) bool {
+		_, ok := n.pool.Offset(a)
+		return ok && n.pool.Holder(a) == ""
+	})
+	n.strangersForgotten = err == nil
+	return err
+}
+
+// forgetReleased makes the kernel forget all connections from or to addresses that pods have given back, if addr is among them or zero: a new
+// pod with it must not get what was meant for the old one. All of them together, as the kernel has to show its whole table for it.
+func (n *Network) forgetReleased(addr netip.Addr) error {
+	n.forgetting.Lock()
+	defer n.forgetting.Unlock()
+	dirty := n.takeReleased(addr)
+	if len(dirty) == 0 {
+		return nil
+	}
+	err := forgetAddresses(func(a netip.Addr) bool { return dirty[a] })
+	if err != nil {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		maps.Copy(n.dirty, dirty) // for the next time
+	}
+	return err
+}
+
+func (n *Network) takeReleased(addr netip.Addr) map[netip.Addr]bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if addr.IsValid() && !n.dirty[addr] {
+		return nil
+	}
+	dirty := n.dirty
+	n.dirty = map[netip.Addr]bool{}
+	return dirty
+}
+
 func forgetAddresses(unused func(netip.Addr) bool) error {
 	return forget(func(f *netlink.ConntrackFlow) bool {
 		for _, ip := range [][]byte{f.Forward.SrcIP, f.Forward.DstIP, f.Reverse.SrcIP} {
-			if addr, ok := netip.AddrFromSlice(ip); ok && unused(addr.Unmap()) {
+			if a, ok := netip.AddrFromSlice(ip); ok && unused(a.Unmap()) {
 				return true
 			}
 		}

@@ -57,8 +57,16 @@ type Network struct {
 	mtu         int
 	ipv6        bool
 
+	// forgetting is held while the kernel forgets connections.
+	forgetting         sync.Mutex
+	strangersForgotten bool
+
 	mu       sync.Mutex
 	warnings []string
+	// dirty are addresses that a pod has given back and that the kernel may still remember connections of.
+	dirty map[netip.Addr]bool
+	// released wakes Run when there are new ones.
+	released chan struct{}
 }
 
 // Open makes the bridge, its address and the packet filter, or takes back what an earlier run left. Close it when the process ends: that
@@ -93,7 +101,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{cfg: cfg, pool: pool, serviceCIDR: now.ServiceCIDR, mtu: found.mtu, ipv6: haveIPv6(found.mtu)}
+	n := &Network{cfg: cfg, pool: pool, serviceCIDR: now.ServiceCIDR, mtu: found.mtu, ipv6: haveIPv6(found.mtu), dirty: map[netip.Addr]bool{}, released: make(chan struct{}, 1)}
 	if n.bridge, err = ensureBridge(cfg, pool, now, n.mtu, n.ipv6); err != nil {
 		return nil, err
 	}
@@ -148,14 +156,36 @@ func (n *Network) Warnings() []string {
 	return append([]string(nil), n.warnings...)
 }
 
-// Allocate returns the pod's address, choosing one that has not been used for the longest time when it has none.
-func (n *Network) Allocate(uid string) (netip.Addr, error) { return n.pool.Allocate(uid) }
+// Allocate returns the pod's address, choosing one that has not been used for the longest time when it has none. Nothing that the kernel
+// remembers of who had it before is left.
+func (n *Network) Allocate(uid string) (netip.Addr, error) {
+	if err := n.forgetStrangers(); err != nil {
+		return netip.Addr{}, err
+	}
+	addr, err := n.pool.Allocate(uid)
+	if err != nil {
+		return addr, err
+	}
+	return addr, n.forgetReleased(addr)
+}
 
 // Reserve records that the pod has this address already: adoption after a restart. It is called for all pods before the first Allocate.
 func (n *Network) Reserve(uid string, addr netip.Addr) error { return n.pool.Reserve(uid, addr) }
 
 // Release gives the pod's address back. A pod without one is not an error.
-func (n *Network) Release(uid string) { n.pool.Release(uid) }
+func (n *Network) Release(uid string) {
+	addr, ok := n.pool.Release(uid)
+	if !ok {
+		return
+	}
+	n.mu.Lock()
+	n.dirty[addr] = true
+	n.mu.Unlock()
+	select {
+	case n.released <- struct{}{}:
+	default:
+	}
+}
 
 // Attach puts eth0 with this address and a default route into a network namespace. The address is the one that Allocate gave or Reserve took
 // for the pod. It does not touch the loopback interface. The interface lives as long as the namespace: there is no Detach. When Attach fails

@@ -121,15 +121,18 @@ func (p *Pool) Reserve(uid string, addr netip.Addr) error {
 	return nil
 }
 
-// Release gives a pod's address back. A pod without one is not an error.
-func (p *Pool) Release(uid string) {
+// Release gives a pod's address back and returns it; false for a pod without one.
+func (p *Pool) Release(uid string) (netip.Addr, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if offset, ok := p.byUID[uid]; ok {
-		delete(p.byUID, uid)
-		delete(p.used, offset)
-		p.queued = append(p.queued, offset)
+	offset, ok := p.byUID[uid]
+	if !ok {
+		return netip.Addr{}, false
 	}
+	delete(p.byUID, uid)
+	delete(p.used, offset)
+	p.queued = append(p.queued, offset)
+	return p.at(offset), true
 }
 
 // Holder is the pod that has an address, "" for none.

@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -54,7 +55,9 @@ const sendBuffer = 8 << 20
 
 // Filter writes the tables of one instance. It is safe for concurrent use.
 type Filter struct {
-	rules Rules
+	rules   Rules
+	changes *netlink.Conn // what the kernel tells of the packet filter
+	closed  atomic.Bool
 
 	mu   sync.Mutex
 	conn *nftables.Conn // nil: to be opened
@@ -68,7 +71,14 @@ type Filter struct {
 // table of family bridge could not be made; the Filter works without.
 func Open(r Rules) (*Filter, error) {
 	f := &Filter{rules: r}
-	return f, f.Apply()
+	if err := errors.Join(f.dial(), f.subscribe()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	err := f.Apply()
+	if err != nil && !errors.Is(err, ErrNoBridge) {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, err
 }
 
 // Apply replaces the tables but that of the Services, atomically.
@@ -94,16 +104,19 @@ func (f *Filter) Apply() error {
 	return fmt.Errorf("cannot write the packet filter: %w", err)
 }
 
-// Close lets go of the kernel's socket; the tables stay.
+// Close lets go of the kernel's sockets; the tables stay.
 func (f *Filter) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.conn == nil {
-		return nil
+	var errs []error
+	if f.conn != nil {
+		errs = append(errs, f.conn.CloseLasting())
+		f.conn = nil
 	}
-	conn := f.conn
-	f.conn = nil
-	return conn.CloseLasting()
+	if f.changes != nil && !f.closed.Swap(true) {
+		errs = append(errs, f.changes.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Remove removes the tables of these names. What is not there is not an error.
@@ -132,12 +145,8 @@ func replace(c *nftables.Conn, family nftables.TableFamily, name string) *nftabl
 
 // flush sends what fill adds as one batch, which the kernel takes as a whole or not at all.
 func (f *Filter) flush(fill func(c *nftables.Conn)) error {
-	if f.conn == nil {
-		c, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(f.setUp))
-		if err != nil {
-			return err
-		}
-		f.conn = c
+	if err := f.dial(); err != nil {
+		return err
 	}
 	fill(f.conn)
 	err := f.conn.Flush()
@@ -146,6 +155,14 @@ func (f *Filter) flush(fill func(c *nftables.Conn)) error {
 		err = errors.Join(err, f.conn.CloseLasting())
 		f.conn = nil
 	}
+	return err
+}
+
+func (f *Filter) dial() (err error) {
+	if f.conn != nil {
+		return nil
+	}
+	f.conn, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(f.setUp))
 	return err
 }
 

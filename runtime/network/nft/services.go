@@ -89,8 +89,8 @@ func (f *Filter) write(now *table) error {
 	return nil
 }
 
-// RestoreServices writes the table of the Services anew when it has been written before.
-func (f *Filter) RestoreServices() error {
+// restoreServices writes the table of the Services anew when it has been written before.
+func (f *Filter) restoreServices() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.applied == nil {

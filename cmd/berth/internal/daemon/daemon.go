@@ -95,7 +95,7 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 	}
 	if d.Runtime, err = native.Open(ctx, native.Options{
 		StateDir: opts.StateDir, RunDir: opts.RunDir, Binary: opts.Binary, Images: d.Images, Network: d.network, Cgroups: d.cgroups,
-		Services: d.network, DNS: d.names(), Upgrade: opts.Source != nil, Report: func(err error) { opts.Log.Error(err, "machine") },
+		Services: d.network, DNS: d.names(), Upgrade: opts.Source != nil, Report: d.complain,
 	}); err != nil {
 		return nil, err
 	}
@@ -113,6 +113,9 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 	return d, nil
 }
 
+// complain logs what of the machine does not work.
+func (d *Daemon) complain(err error) { d.opts.Log.Error(err, "machine") }
+
 func (d *Daemon) networkConfig() network.Config {
 	return network.Config{ID: d.id, StateDir: d.opts.StateDir, PodCIDR: d.opts.PodCIDR, ServiceCIDR: d.opts.ServiceCIDR}
 }
@@ -127,23 +130,25 @@ func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var group sync.WaitGroup
-	errs := make(chan error, 4)
-	for _, run := range []func(context.Context) error{
+	runs := []func(context.Context) error{
 		d.Controller.Run,
 		func(ctx context.Context) error { return serveControl(ctx, d.opts.RunDir, controlled{d.Controller}) },
 		d.serveAPI,
 		d.streams.Run,
-	} {
+		func(ctx context.Context) error { return d.network.Run(ctx, d.complain) },
+	}
+	errs := make([]error, len(runs))
+	for i, run := range runs {
 		group.Go(func() {
 			defer cancel()
-			errs <- run(ctx)
+			errs[i] = run(ctx)
 		})
 	}
 	notifySystemd(daemon.SdNotifyReady)
 	<-ctx.Done()
 	notifySystemd(daemon.SdNotifyStopping)
 	group.Wait()
-	return errors.Join(<-errs, <-errs, <-errs, <-errs)
+	return errors.Join(errs...)
 }
 
 // Close lets go of the machine; what runs goes on running.
