@@ -7,6 +7,7 @@ need() { # need PATH PACKAGE
 }
 need /usr/bin/gcc gcc
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev linux-libc-dev"
+need /usr/bin/musl-gcc musl-tools
 need /usr/sbin/nft nftables
 need /usr/sbin/nginx nginx
 need /usr/bin/redis-server redis-server

@@ -31,6 +31,8 @@ const (
 	Nginx   = "nginx"   // Debian's nginx, serving port 80 in the foreground
 	Redis   = "redis"   // Debian's redis-server
 
+	Resolvers = "resolvers" // the tool, and lookup-glibc and lookup-musl: what two C libraries resolve names to
+
 	Postgres = "postgres" // Debian's postgresql, initialised on an empty directory as the official image does it
 )
 
@@ -38,7 +40,7 @@ const (
 const CacheVar = "BERTH_E2E_CACHE"
 
 // All are the names of all images.
-func All() []string { return []string{Busybox, Tool, Nginx, Redis, Postgres} }
+func All() []string { return []string{Busybox, Tool, Nginx, Redis, Postgres, Resolvers} }
 
 // Set makes images and keeps them in a directory.
 type Set struct{ dir string }
@@ -191,6 +193,10 @@ func recipe(image string) (id string, build func() (v1.Image, error), err error)
 		use(busyboxPath)
 		use(toolSources()...)
 		build = tool
+	case Resolvers:
+		use(busyboxPath, lookupSource())
+		use(toolSources()...)
+		build = resolvers
 	case Nginx:
 		use(nginxPath)
 		build = nginx

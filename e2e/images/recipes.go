@@ -59,6 +59,18 @@ func busybox() (v1.Image, error) {
 }
 
 func tool() (v1.Image, error) {
+	t, err := withTool()
+	if err != nil {
+		return nil, err
+	}
+	return fromTree(t, toolConfig())
+}
+
+func toolConfig() v1.Config {
+	return v1.Config{Env: []string{defaultPath, "FROM_IMAGE=yes"}, Entrypoint: []string{"/bin/tool"}, Cmd: []string{"sleep"}}
+}
+
+func withTool() (*tree, error) {
 	t, err := base()
 	if err != nil {
 		return nil, err
@@ -72,11 +84,42 @@ func tool() (v1.Image, error) {
 	if _, err := command(sourceDir(), []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./tool"); err != nil {
 		return nil, err
 	}
-	if err := t.copy(out, "bin/tool"); err != nil {
+	return t, t.copy(out, "bin/tool")
+}
+
+// resolvers has one program linked with each C library: they search differently.
+func resolvers() (v1.Image, error) {
+	t, err := withTool()
+	if err != nil {
 		return nil, err
 	}
-	return fromTree(t, v1.Config{Env: []string{defaultPath, "FROM_IMAGE=yes"}, Entrypoint: []string{"/bin/tool"}, Cmd: []string{"sleep"}})
+	dir, err := os.MkdirTemp("", "lookup")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	for name, compiler := range map[string][]string{"lookup-glibc": {"gcc"}, "lookup-musl": {"musl-gcc", "-static"}} {
+		out := filepath.Join(dir, name)
+		if _, err := command("", nil, append(compiler, "-O2", "-Wall", "-o", out, lookupSource())...); err != nil {
+			return nil, fmt.Errorf("%w: install gcc and musl-tools", err)
+		}
+		if err := t.copy(out, "bin/"+name); err != nil {
+			return nil, err
+		}
+		if name == "lookup-musl" {
+			continue
+		}
+		if err := t.libraries(out); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.nss(); err != nil {
+		return nil, err
+	}
+	return fromTree(t, toolConfig())
 }
+
+func lookupSource() string { return filepath.Join(sourceDir(), "lookup", "lookup.c") }
 
 func nginx() (v1.Image, error) {
 	t, err := base()

@@ -69,7 +69,12 @@ func (t *tree) program(from string) error {
 	if err := t.copy(from, from); err != nil {
 		return err
 	}
-	out, err := command("", nil, "ldd", from)
+	return t.libraries(from)
+}
+
+// libraries copies every shared library that a program of this machine asks for.
+func (t *tree) libraries(of string) error {
+	out, err := command("", nil, "ldd", of)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ const usage = `tool PART
   count [MS] [N]         print N numbered lines, one every MS milliseconds, then wait
   burst N                print N numbered lines at once and end
   fork N                 start N sleeping children, then wait
+  lookup NAME...         print what each name resolves to; see lookup.go
   inspect                print as JSON what this process sees of itself
   syscall NAME           try a system call and print its error
   sleep                  wait
@@ -63,6 +64,8 @@ func main() {
 		count(0, number(2, 1000))
 	case "fork":
 		forkChildren(number(2, 1))
+	case "lookup":
+		lookup(os.Args[2:])
 	case "inspect":
 		inspect()
 	case "syscall":
