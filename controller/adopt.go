@@ -86,6 +86,9 @@ func (c *Controller) keepWish(p *corev1.Pod) {
 	wish := p.DeepCopy()
 	wish.UID, wish.ResourceVersion, wish.Status = "", "", corev1.PodStatus{}
 	delete(wish.Annotations, reconcile.AnnotationWish)
+	if wish.Spec.NodeName == c.opts.Node.Name {
+		wish.Spec.NodeName = "" // it was given when the Pod was made
+	}
 	err := c.store.Create(key, wish, &store.Source{Origin: manifests.Origin{}, Hash: ""})
 	if err != nil && !errors.Is(err, store.ErrExists) {
 		c.opts.Log.Error(err, "cannot keep the wish for a pod that runs", "pod", key.String())

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -72,6 +73,8 @@ type Options struct {
 	Router runtime.Router
 	// ServiceCIDR is the range of the addresses of Services.
 	ServiceCIDR netip.Prefix
+	// NodeStatus describes the machine to clients of the Kubernetes API; nil for no Node object.
+	NodeStatus func(context.Context) corev1.NodeStatus
 	// Source gives the wish; nil to work with the last good objects only.
 	Source manifests.Source
 	// StateDir is where last good objects and revisions outlive a reboot, in the folder objects; "" for in memory only.
@@ -108,6 +111,8 @@ type Controller struct {
 	events   *events
 	memory   *memory
 	lost     *lost
+	// inhabited are the namespaces that objects are in.
+	inhabited inhabited
 	// references make due who uses a ConfigMap or a Secret that changes.
 	references *references
 	notify     *notifier
@@ -153,7 +158,8 @@ func New(opts Options) (*Controller, error) {
 	}
 	c.store = s
 	c.queue = queue.New(opts.Clock)
-	c.events = newEvents(opts.Clock, c.notify)
+	c.events = newEvents(opts.Clock, c.notify, s)
+	c.inhabited.count = map[string]int{}
 	c.observed = newObserved(opts.Pods)
 	c.memory = newMemory()
 	c.lost = newLost()
@@ -170,6 +176,7 @@ func New(opts Options) (*Controller, error) {
 	for _, p := range planners() {
 		c.planners[p.kind] = p.plan
 	}
+	c.countNamespaces()
 	s.Watch(c.changed)
 	return c, nil
 }
@@ -215,6 +222,9 @@ func (c *Controller) Run(ctx context.Context) error {
 		cancel()
 		group.Wait()
 		return err
+	}
+	if err := c.ShowNode(ctx); err != nil {
+		c.opts.Log.Error(err, "cannot show this machine")
 	}
 	group.Go(func() { c.observe(ctx, heard) })
 	group.Go(func() { c.prober.Run(ctx) })
@@ -307,6 +317,7 @@ func (c *Controller) waitFor(group *sync.WaitGroup) {
 func (c *Controller) enqueueAll() {
 	c.traffic.doubt()
 	c.queue.Add(keyTraffic)
+	c.queue.Add(keyNamespaces)
 	for _, p := range planners() {
 		for _, it := range c.store.List(p.kind) {
 			c.queue.Add(it.Key)
@@ -316,7 +327,7 @@ func (c *Controller) enqueueAll() {
 		c.queue.Add(it.Key)
 	}
 	for _, it := range c.store.List("") { // what has no planner may have lost its owner
-		if c.planners[it.Key.Kind] == nil && it.Source == nil {
+		if c.planners[it.Key.Kind] == nil && it.Source == nil && it.Key.Kind != reconcile.KindEvent {
 			c.queue.Add(it.Key)
 		}
 	}
@@ -324,6 +335,9 @@ func (c *Controller) enqueueAll() {
 
 // changed makes due what a change in the store concerns. It is called from the writer's goroutine and only names keys.
 func (c *Controller) changed(ch store.Change) {
+	if ch.Key.Kind == reconcile.KindEvent {
+		return // tells of changes, and is none
+	}
 	if c.planners[ch.Key.Kind] != nil || ch.Key.Kind == reconcile.KindBarePod {
 		c.queue.Add(ch.Key)
 	}
@@ -339,6 +353,7 @@ func (c *Controller) changed(ch store.Change) {
 			c.queue.Add(it.Key)
 		}
 	}
+	c.namespacesChanged(ch)
 	c.references.note(ch)
 	c.storageChanged(ch)
 	c.setsChanged(ch)

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 
+	"berth/controller/store"
 	"berth/reconcile"
 )
 
@@ -26,6 +27,8 @@ type Event struct {
 	Count   int           `json:"count"`
 	First   time.Time     `json:"firstTimestamp"`
 	Last    time.Time     `json:"lastTimestamp"`
+
+	shown string // its name in the store
 }
 
 // eventKey is what makes two events one.
@@ -40,13 +43,16 @@ type eventKey struct {
 type events struct {
 	clock  clock.PassiveClock
 	notify *notifier
+	store  *store.Store
 
-	mu   sync.Mutex
-	list map[eventKey]*Event
+	showing sync.Mutex // held while one is shown, so that counts only grow
+	named   int64      // the last moment that is part of a name
+	mu      sync.Mutex
+	list    map[eventKey]*Event
 }
 
-func newEvents(c clock.PassiveClock, n *notifier) *events {
-	return &events{clock: c, notify: n, list: map[eventKey]*Event{}}
+func newEvents(c clock.PassiveClock, n *notifier, s *store.Store) *events {
+	return &events{clock: c, notify: n, store: s, list: map[eventKey]*Event{}}
 }
 
 func (e *events) add(a reconcile.RecordEvent) {
@@ -55,28 +61,38 @@ func (e *events) add(a reconcile.RecordEvent) {
 		kind = "Warning"
 	}
 	now := e.clock.Now()
+	e.showing.Lock()
+	defer e.showing.Unlock()
+	var old []reconcile.Key
 	e.mu.Lock()
 	k := eventKey{a.Key, a.UID, a.Reason, a.Message}
 	ev := e.list[k]
 	if ev == nil {
-		ev = &Event{Object: a.Key, Name: a.Key.String(), UID: a.UID, Type: kind, Reason: a.Reason, Message: a.Message, First: now}
+		ev = &Event{Object: a.Key, Name: a.Key.String(), UID: a.UID, Type: kind, Reason: a.Reason, Message: a.Message, First: now, Last: now, shown: e.nameFor(a.Key, now)}
 		e.list[k] = ev
 		if len(e.list) > maxEvents {
-			e.shrink()
+			old = e.shrink()
 		}
 	}
 	ev.Count++
 	ev.Last = now
+	told := *ev
 	e.mu.Unlock()
+	for _, key := range old {
+		e.store.Delete(key, "")
+	}
+	e.show(told)
 	e.notify.notify()
 }
 
 // shrink drops the older tenth at once, so that it costs little per event.
-func (e *events) shrink() {
+func (e *events) shrink() (gone []reconcile.Key) {
 	all := e.sorted()
 	for _, ev := range all[:len(all)/10] {
 		delete(e.list, eventKey{ev.Object, ev.UID, ev.Reason, ev.Message})
+		gone = append(gone, ev.key())
 	}
+	return gone
 }
 
 // tail returns copies of the last n events, the newest last.

@@ -18,7 +18,7 @@ import (
 
 func TestEventsAreMergedAndBounded(t *testing.T) {
 	clock := testclock.NewFakePassiveClock(time.Unix(1000, 0))
-	e := newEvents(clock, newNotifier())
+	e := newEvents(clock, newNotifier(), eventStore(t))
 	key := reconcile.Key{Kind: "Pod", Namespace: "shop", Name: "web"}
 	for i := range 3 {
 		clock.SetTime(time.Unix(1000+int64(i), 0))
@@ -59,4 +59,46 @@ func TestCredentialsOfSecrets(t *testing.T) {
 			t.Errorf("credentials (-want +got):\n%s", diff)
 		}
 	})
+}
+
+func eventStore(t *testing.T) *store.Store {
+	t.Helper()
+	s, err := store.Open(store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// What the API shows of events is what there is, and no more of them.
+func TestEventsAreShown(t *testing.T) {
+	clock := testclock.NewFakePassiveClock(time.Unix(1000, 0))
+	s := eventStore(t)
+	e := newEvents(clock, newNotifier(), s)
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u"}}
+	if err := s.Create(reconcile.KeyOf(pod), pod, nil); err != nil {
+		t.Fatal(err)
+	}
+	stated := reconcile.Key{Kind: reconcile.KindBarePod, Namespace: "shop", Name: "web"}
+	for range 3 {
+		e.add(reconcile.RecordEvent{Key: stated, UID: "wish", Reason: "Pulled", Message: "yes"})
+	}
+	shown := s.List(reconcile.KindEvent)
+	if len(shown) != 1 {
+		t.Fatalf("%d events are shown, want 1", len(shown))
+	}
+	ev := shown[0].Object.(*corev1.Event)
+	want := corev1.ObjectReference{Kind: "Pod", Namespace: "shop", Name: "web", UID: "u", APIVersion: "v1"}
+	got := ev.InvolvedObject
+	got.ResourceVersion = ""
+	if ev.Count != 3 || got != want {
+		t.Errorf("event %d times about %+v, want 3 times about %+v", ev.Count, got, want)
+	}
+	for i := range maxEvents + 50 {
+		clock.SetTime(time.Unix(2000+int64(i), 0))
+		e.add(reconcile.RecordEvent{Key: reconcile.Key{Kind: "Node", Name: "here"}, Reason: "Noise", Message: fmt.Sprint(i)})
+	}
+	if shown, kept := len(s.List(reconcile.KindEvent)), len(e.tail(2*maxEvents)); shown != kept || shown > maxEvents || shown < maxEvents*8/10 {
+		t.Errorf("%d events are shown, %d kept, want the same, at most %d", shown, kept, maxEvents)
+	}
 }

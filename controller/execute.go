@@ -142,6 +142,9 @@ func (c *Controller) updateReplicaSet(a reconcile.UpdateReplicaSet) error {
 func (c *Controller) createPod(a reconcile.CreatePod) (again bool, err error) {
 	p := a.Pod
 	key := reconcile.Key{Kind: reconcile.KindPod, Namespace: p.Namespace, Name: p.Name}
+	if p.Spec.NodeName == "" {
+		p.Spec.NodeName = c.opts.Node.Name // there is no other
+	}
 	err = c.store.Create(key, p, nil)
 	if errors.Is(err, store.ErrExists) {
 		if there, ok := store.Get[*corev1.Pod](c.store, key); ok && sameController(there, p) {

@@ -39,6 +39,10 @@ const (
 	KindEndpointSlice         = "EndpointSlice"
 	KindIngress               = "Ingress"
 	KindIngressClass          = "IngressClass"
+	KindNamespace             = "Namespace"
+	KindServiceAccount        = "ServiceAccount"
+	KindNode                  = "Node"
+	KindEvent                 = "Event"
 )
 
 // Annotations and labels with a meaning of berth's own.

@@ -25,6 +25,8 @@ type Options struct {
 	Log   logr.Logger
 	// Version is berth's own.
 	Version string
+	// RefreshNode makes the Node object say how the machine is now; nil when nobody can. It is asked before the node is read: nothing looks at the machine meanwhile.
+	RefreshNode func(context.Context) error
 }
 
 // Handler answers one request, or returns an error and has written nothing.
@@ -54,7 +56,22 @@ func New(opts Options) *Server {
 	s.Handle("get", "*", "", s.get)
 	s.Handle("list", "*", "", s.list)
 	s.Handle("watch", "*", "", s.watch)
+	for _, verb := range []string{"get", "list"} {
+		s.Handle(verb, "nodes", "", s.refreshed(s.handlers[route{verb, "*", ""}]))
+	}
 	return s
+}
+
+// refreshed answers after the node has been looked at.
+func (s *Server) refreshed(h Handler) Handler {
+	return func(w http.ResponseWriter, r *Request) error {
+		if s.opts.RefreshNode != nil {
+			if err := s.opts.RefreshNode(r.Context()); err != nil {
+				return err
+			}
+		}
+		return h(w, r)
+	}
 }
 
 // Handle enters the handler of a verb on a resource's or subresource's name; resource "*" is for all that have no handler of their own. Verbs are those of RBAC: get

@@ -53,10 +53,13 @@ func (s *Server) paths() []string {
 
 func (s *Server) version() version.Info {
 	return version.Info{
-		Major: "1", Minor: "36", GitVersion: kubernetesVersion + "+berth." + semantic(s.opts.Version), GitTreeState: "clean",
+		Major: "1", Minor: "36", GitVersion: Version(s.opts.Version), GitTreeState: "clean",
 		GoVersion: goruntime.Version(), Compiler: goruntime.Compiler, Platform: goruntime.GOOS + "/" + goruntime.GOARCH,
 	}
 }
+
+// Version is what a berth of a version says of itself to clients: the Kubernetes release it follows, and what it is.
+func Version(berth string) string { return kubernetesVersion + "+berth." + semantic(berth) }
 
 // semantic is a version as part of one that clients parse: letters, digits, dots and dashes.
 func semantic(v string) string {

@@ -10,7 +10,10 @@ import (
 
 // newAPI joins what answers kubectl to the controller's store.
 func (d *Daemon) newAPI() *api.Server {
-	return api.New(api.Options{Store: d.Controller.Store(), Log: d.opts.Log.WithName("api"), Version: d.opts.Version})
+	return api.New(api.Options{
+		Store: d.Controller.Store(), Log: d.opts.Log.WithName("api"), Version: d.opts.Version,
+		RefreshNode: d.Controller.ShowNode,
+	})
 }
 
 // serveAPI answers kubectl on RUN-DIR/kube.sock and a loopback port until ctx ends. A port that cannot be had is no reason not to run.

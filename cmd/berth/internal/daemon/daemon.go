@@ -103,7 +103,7 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 		Pods: d.Runtime, Containers: d.Runtime, Executor: d.Runtime, Dialer: d.Runtime, Events: d.Runtime, Images: d.Images, Volumes: d.Runtime,
 		Router: d.Runtime, ServiceCIDR: d.network.ServiceCIDR(),
 		Source: opts.Source, StateDir: opts.StateDir, Log: opts.Log, PruneDelay: opts.PruneDelay, AllowPrune: opts.AllowPrune,
-		Workers: opts.Workers, Node: d.node(),
+		Workers: opts.Workers, Node: d.node(), NodeStatus: d.nodeStatus,
 	})
 	if err != nil {
 		return nil, err
