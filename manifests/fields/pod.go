@@ -18,9 +18,9 @@ func pods() []Row {
 			shown("hostnameOverride"),
 			honoured("TestFields/dnsConfig.nameservers", "dnsConfig"),
 
-			approximated("TestFields/dnsPolicy", "names of services are not served yet: pods resolve what the machine resolves", "dnsPolicy"),
+			honoured("TestResolver", "dnsPolicy"),
 			honoured("TestFields/dnsPolicy", "dnsPolicy=Default dnsPolicy=None"),
-			approximated("TestLifeFields/subdomain", "the name is known in the pod; it is not served to others yet", "subdomain"),
+			honoured("TestLifeFields/subdomain", "subdomain"),
 			alive("activeDeadlineSeconds"),
 			approximated("TestLifeFields/readinessGates", "the pod waits for conditions that nobody can set yet", "readinessGates"),
 			honoured("TestServiceLinks", "enableServiceLinks"),

@@ -8,7 +8,7 @@ func sets() []Row {
 			honoured("TestImmutableFieldsOfSets", "selector"),
 			honoured("reconcile/statefulset.TestRollingUpdate", "template updateStrategy"),
 			honoured("TestAPodIsSomebody", "volumeClaimTemplates"),
-			approximated("TestAPodIsSomebody", "it becomes the pods' subdomain; their names are not served yet", "serviceName"),
+			honoured("e2e.TestNames", "serviceName"),
 			honoured("TestParallelPodsDoNotWait", "podManagementPolicy"),
 			honoured("TestTrim", "revisionHistoryLimit"),
 			honoured("TestMinReadySecondsIsWaitedFor", "minReadySeconds"),
