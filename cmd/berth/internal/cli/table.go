@@ -23,6 +23,7 @@ func (t table) print(s *controller.Status) {
 	fmt.Fprintf(t.w, "%s: %d files, %d objects, %s\n", safe(s.Source.Name), s.Source.Files, s.Source.Objects, t.verdict(s))
 	t.faults(s)
 	t.waiting(s)
+	t.problems(s)
 	t.workloads(s)
 	t.pods(s)
 	t.pulls(s)
@@ -32,7 +33,7 @@ func (t table) print(s *controller.Status) {
 }
 
 func (t table) verdict(s *controller.Status) string {
-	wrong, notes, warnings := 0, 0, ""
+	wrong, notes, warnings := len(s.Problems), 0, ""
 	for i := range s.Faults {
 		if s.Faults[i].Severity == manifests.Error {
 			wrong++
@@ -119,6 +120,17 @@ func (t table) waiting(s *controller.Status) {
 	}
 	if consent {
 		fmt.Fprintln(t.w, "  most objects vanished at once, so berth asks first: `berth allow` removes them, restoring the files keeps them")
+	}
+}
+
+// problems are what the network cannot do.
+func (t table) problems(s *controller.Status) {
+	if len(s.Problems) == 0 {
+		return
+	}
+	fmt.Fprintln(t.w)
+	for _, p := range s.Problems {
+		fmt.Fprintf(t.w, "%s %s\n", t.paint(safe(p.Object+": "+p.Reason+":"), red), safe(p.Message))
 	}
 }
 

@@ -1,0 +1,168 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"berth/e2e/harness"
+	"berth/e2e/images"
+	"berth/e2e/load"
+)
+
+// drained is a container that ends as a well-made server does, and is ready when it answers.
+func drained(text string, late time.Duration) string {
+	return run("drain", "8080", text, fmt.Sprint(late.Milliseconds())) + `, ports: [{name: page, containerPort: 8080}], readinessProbe: {periodSeconds: 1, httpGet: {path: /, port: page}}`
+}
+
+// steadily sends requests in two ways, each request on a connection of its own and over connections that are kept, while something happens. Not one
+// may fail.
+func steadily(t *testing.T, addr string, rate int, happens func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	kinds := map[string]int{"a connection for each": 0, "kept connections": 20}
+	results := make(chan func(), len(kinds))
+	for name, n := range kinds {
+		go func() {
+			r := load.Run(ctx, load.Config{Addr: addr, Rate: rate, Connections: n})
+			results <- func() {
+				t.Logf("%s: intended %d, sent %d, answered %d, failed %v, slowest %v", name, r.Intended, r.Sent, r.Answered, r.Failed, r.Slowest)
+				if len(r.Failed) > 0 {
+					t.Errorf("%s: %v; first: %s", name, r.Failed, r.FirstFailure)
+				}
+			}
+		}()
+	}
+	time.Sleep(200 * time.Millisecond)
+	happens()
+	time.Sleep(300 * time.Millisecond)
+	cancel()
+	for range kinds {
+		(<-results)()
+	}
+}
+
+// updated waits until a Deployment has n pods of the newest revision and no others.
+func updated(b *harness.Berth, prefix, text string, n int) {
+	b.Helper()
+	b.Until(fmt.Sprintf("%d pods of %s to say %q", n, prefix, text), func() error {
+		s, err := b.Look()
+		if err != nil {
+			return err
+		}
+		pods := s.PodsOf(prefix)
+		for _, p := range pods {
+			if !p.Ready || p.IP == "" {
+				return fmt.Errorf("%s is not ready", p.Name)
+			}
+			if body, err := fetch("http://" + p.IP + ":8080/"); err != nil || !strings.HasPrefix(body, text) {
+				return fmt.Errorf("%s says %q, %v", p.Name, body, err)
+			}
+		}
+		if len(pods) != n {
+			return fmt.Errorf("%d pods", len(pods))
+		}
+		return nil
+	})
+}
+
+// A Service is reached from pods and from the machine at its own address, and loses no request while its pods are scaled, replaced and their
+// controller is killed. Pods know its address by its variables, and it stays.
+func TestService(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	const never = "strategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 2}}"
+	web := func(n int, text string) string {
+		m := deployment("web", n, drained(text, 0))
+		m.spec = never
+		return m.String()
+	}
+	b.Write("a-client.yaml", pod("client", run("sleep")).String())
+	b.Write("web.yaml", web(3, "one"))
+	b.Write("z-service.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: page}]}\n")
+	up := b.Up()
+	b.UntilReady("web-", 3)
+	b.UntilReady("client", 1)
+	ip := strings.TrimSpace(b.Must("exec", "client", "--", "printenv", "WEB_SERVICE_HOST"))
+	if net.ParseIP(ip) == nil {
+		t.Fatalf("WEB_SERVICE_HOST is %q", ip)
+	}
+	answered := map[string]bool{}
+	b.Until("all three to answer a pod and the machine", func() error {
+		for _, ask := range []func() (string, error){
+			func() (string, error) { return b.CLI("exec", "client", "--", "wget", "-qO-", "http://"+ip).Stdout, nil },
+			func() (string, error) { return fetch("http://" + ip) },
+		} {
+			body, err := ask()
+			if err != nil || !strings.HasPrefix(body, "one web-") {
+				return fmt.Errorf("it says %q, %v", body, err)
+			}
+			answered[body] = true
+		}
+		if len(answered) != 3 {
+			return fmt.Errorf("answered by %v", answered)
+		}
+		return nil
+	})
+	steadily(t, ip+":80", 100, func() {
+		b.Write("web.yaml", web(3, "two"))
+		updated(b, "web-", "two", 3)
+		b.Write("web.yaml", web(6, "two"))
+		b.UntilReady("web-", 6)
+		up.Kill()
+		b.Write("web.yaml", web(1, "two"))
+		up = b.Up()
+		b.UntilReady("web-", 1)
+		b.Write("web.yaml", web(2, "three"))
+		updated(b, "web-", "three", 2)
+	})
+	b.Write("web.yaml", web(0, "three"))
+	b.Until("the Service to refuse", func() error {
+		c, err := net.DialTimeout("tcp", ip+":80", time.Second)
+		if err == nil {
+			c.Close()
+			return fmt.Errorf("it accepts")
+		}
+		if !strings.Contains(err.Error(), "refused") {
+			return err
+		}
+		return nil
+	})
+}
+
+// One replica with a host port is replaced without losing a request: the new one has the port beside the old one. A port that another workload
+// has is waited for, and the status says whose it is.
+func TestHostPortIsHandedOver(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	port := openPort(t)
+	web := func(name, text string) string {
+		m := deployment(name, 1, strings.Replace(drained(text, 200*time.Millisecond), "containerPort: 8080", fmt.Sprintf("containerPort: 8080, hostPort: %d", port), 1))
+		m.spec = "strategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}"
+		return m.String()
+	}
+	b.Write("web.yaml", web("web", "one"))
+	b.Up()
+	b.UntilReady("web-", 1)
+	at := fmt.Sprintf("127.0.0.1:%d", port)
+	untilFetched(b, "http://"+at+"/", "one web-")
+	steadily(t, at, 100, func() {
+		for _, text := range []string{"two", "three", "four"} {
+			b.Write("web.yaml", web("web", text))
+			updated(b, "web-", text, 1)
+		}
+		b.Write("rival.yaml", web("rival", "rival"))
+		b.UntilReady("rival-", 1)
+	})
+	b.Until("the status to say whose port it is", func() error {
+		if text := b.CLI("status").Stdout; !strings.Contains(text, "Deployment/default/rival: PortUnavailable:") || !strings.Contains(text, "Deployment/default/web") {
+			return fmt.Errorf("it says:\n%s", text)
+		}
+		return nil
+	})
+	b.Delete("web.yaml")
+	untilFetched(b, "http://"+at+"/", "rival rival-")
+}
