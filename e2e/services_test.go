@@ -86,7 +86,7 @@ func TestService(t *testing.T) {
 	up := b.Up()
 	b.UntilReady("web-", 3)
 	b.UntilReady("client", 1)
-	ip := strings.TrimSpace(b.Must("exec", "client", "--", "printenv", "WEB_SERVICE_HOST"))
+	ip := strings.TrimSpace(b.Must("exec", "client", "--", "sh", "-c", "echo $WEB_SERVICE_HOST"))
 	if net.ParseIP(ip) == nil {
 		t.Fatalf("WEB_SERVICE_HOST is %q", ip)
 	}
