@@ -331,6 +331,7 @@ func (w *world) restart() {
 		w.forgetStatuses()
 	}
 	w.disturbAll()
+	w.trafficRestarted()
 	w.enqueue(w.everything()...)
 	for _, p := range slices.Clone(w.pods) {
 		w.pass(podKey(p))

@@ -20,6 +20,10 @@ import (
 func (w *world) pass(k reconcile.Key) {
 	w.passes++
 	delete(w.timers, k)
+	if k == trafficKey {
+		w.direct()
+		return
+	}
 	plan, ok := w.plan(k)
 	if !ok {
 		return
@@ -94,6 +98,7 @@ func (w *world) podInput(p *corev1.Pod) pod.Input {
 		Node: pod.Node{Name: "sim", HostIP: "192.0.2.1", CPUs: 2, Memory: 1 << 30},
 	}
 	in.Observed, in.Probes = w.observe(p.UID)
+	in.Routed = w.isRouted(p)
 	return in
 }
 

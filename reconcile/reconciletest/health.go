@@ -49,6 +49,9 @@ func (w *world) hooked(uid types.UID, name string) bool {
 // runHook lets a hook take its time, and sometimes fail.
 func (w *world) runHook(a reconcile.RunHook) {
 	id := reconcile.HookID{Container: a.Container, Kind: a.Kind}
+	if a.Kind == reconcile.PreStop {
+		w.checkHears(a.UID, "hook")
+	}
 	m := w.memoryOf(a.UID)
 	if run, ok := m.Hooks[id]; ok && run.Attempt == a.Attempt {
 		w.fail("the %s hook of container %s of pod %s is begun twice", a.Kind, a.Container, a.Pod)

@@ -103,6 +103,7 @@ func (w *world) checkConverged() {
 	if len(w.pods) != pods {
 		w.fail("there are %d pods, wished are %d", len(w.pods), pods)
 	}
+	w.checkTraffic()
 	if len(w.timers) > 0 {
 		w.fail("everything is as wished, and still somebody waits: %v", w.timers)
 	}

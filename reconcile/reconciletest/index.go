@@ -153,6 +153,7 @@ func (w *world) putSet(i int, s *appsv1.ReplicaSet) {
 func (w *world) putPod(i int, p *corev1.Pod) {
 	old := w.pods[i]
 	w.pods[i] = p
+	w.trafficChanged(old, p)
 	if w.stale {
 		return
 	}
@@ -177,4 +178,7 @@ func (w *world) dropDeployment(i int) {
 	w.deployments, w.stale = slices.Delete(w.deployments, i, i+1), true
 }
 func (w *world) dropSet(i int) { w.sets, w.stale = slices.Delete(w.sets, i, i+1), true }
-func (w *world) dropPod(i int) { w.pods, w.stale = slices.Delete(w.pods, i, i+1), true }
+func (w *world) dropPod(i int) {
+	w.trafficChanged(w.pods[i], nil)
+	w.pods, w.stale = slices.Delete(w.pods, i, i+1), true
+}

@@ -80,6 +80,7 @@ func (w *world) executeOnMachine(a reconcile.Action) error {
 	case reconcile.RunHook:
 		w.runHook(a)
 	case reconcile.SignalContainer:
+		w.checkHears(a.UID, "signal")
 		w.memoryOf(a.UID).Signalled[a.Container] = reconcile.Signalled{Attempt: a.Attempt, At: w.clock.wall}
 		w.signal(a.UID, a.Container)
 	case reconcile.KillContainer:

@@ -73,6 +73,10 @@ var knownMistakes = []mistake{
 	{"data stays when its owner goes", "claim/claim.go", `(taken || v.Spec`, `(taken && reconcile.Wrong("data stays when its owner goes") == 0 || v.Spec`},
 	{"the newest pod has the claim", "claim/pods.go", `if best == nil || before(p, best) {`, `if best == nil || before(p, best) == (reconcile.Wrong("the newest pod has the claim") == 0) {`},
 	{"pods begin with claims that go", "pod/claims.go", `case c.Claim.DeletionTimestamp != nil:`, `case c.Claim.DeletionTimestamp != nil && reconcile.Wrong("pods begin with claims that go") == 0:`},
+	{"pods hear of their end too early", "pod/stop.go", `if !p.in.Routed {`, `if !p.in.Routed || reconcile.Wrong("pods hear of their end too early") == 1 {`},
+	{"ending pods are sent connections", "service/endpoints.go", `|| e.Serving && !e.Terminating`, `|| e.Serving && (!e.Terminating || reconcile.Wrong("ending pods are sent connections") == 1)`},
+	{"unready pods are sent connections", "service/endpoints.go", `Serving: ready(p)}`, `Serving: ready(p) || reconcile.Wrong("unready pods are sent connections") == 1}`},
+	{"an address for two Services", "service/allocate.go", "\tcase taken:\n", "\tcase taken && reconcile.Wrong(\"an address for two Services\") == 0:\n"},
 }
 
 // foundWithin is how many seeds a mistake may hide in.

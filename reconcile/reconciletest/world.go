@@ -69,7 +69,8 @@ type world struct {
 	born     map[types.UID]int
 	arrived  map[string]time.Duration // by image: when it last came
 	data     storage
-	killIn   int // the controller dies before so many more actions
+	traffic  *traffic // nil for a world without
+	killIn   int      // the controller dies before so many more actions
 
 	named, tags                int
 	passes, actions, scheduled int
@@ -149,6 +150,9 @@ func newWorld(seed uint64, tracing bool) *world {
 		if k.make != nil {
 			w.stated = append(w.stated, k)
 		}
+	}
+	if seed%4 == 0 {
+		w.traffic = newTraffic(seed)
 	}
 	w.fake = runtimetest.New(w.clock)
 	w.fake.OnStart(w.beforeStart)
