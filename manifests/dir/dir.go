@@ -33,13 +33,15 @@ type Source struct {
 	parsers int
 	poll    time.Duration
 	quiet   time.Duration
+
+	rewrites chan rewrite
 }
 
 var _ manifests.Source = (*Source)(nil)
 
 // New returns the source of a directory. The directory need not exist yet.
 func New(path string, o Options) *Source {
-	s := &Source{path: path, clock: o.Clock, parsers: o.Parsers, poll: o.Poll, quiet: quiet}
+	s := &Source{path: path, clock: o.Clock, parsers: o.Parsers, poll: o.Poll, quiet: quiet, rewrites: make(chan rewrite)}
 	if abs, err := filepath.Abs(path); err == nil {
 		s.path = abs
 	}

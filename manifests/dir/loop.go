@@ -105,6 +105,8 @@ func (l *loop) wait(ctx context.Context) bool {
 		return false
 	case e := <-events:
 		l.take(e, events)
+	case r := <-l.src.rewrites:
+		l.rewrite(r)
 	case <-lost:
 		l.rescan()
 	case <-mounts:
