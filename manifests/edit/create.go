@@ -15,6 +15,7 @@ func New(file string, gvk schema.GroupVersionKind, key manifests.Key, obj map[st
 		return nil, err
 	}
 	wish = Clean(wish)
+	withoutNoise(wish)
 	wished, err := read(key, wish)
 	if err != nil {
 		return nil, err
@@ -25,4 +26,23 @@ func New(file string, gvk schema.GroupVersionKind, key manifests.Key, obj map[st
 		return nil, fmt.Errorf("cannot write %s: %w", file, err)
 	}
 	return data, nil
+}
+
+// withoutNoise takes out the empty maps that clients written in Go send because their types have no way to leave them out.
+func withoutNoise(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, name := range []string{"resources", "strategy", "updateStrategy"} {
+			if m, ok := v[name].(map[string]any); ok && len(m) == 0 {
+				delete(v, name)
+			}
+		}
+		for _, below := range v {
+			withoutNoise(below)
+		}
+	case []any:
+		for _, below := range v {
+			withoutNoise(below)
+		}
+	}
 }

@@ -62,6 +62,7 @@ func TestNew(t *testing.T) {
 		"apiVersion": "apps/v1", "kind": "Deployment", "status": map[string]any{"replicas": int64(1)},
 		"metadata": map[string]any{"name": "web", "namespace": "default", "uid": "1", "creationTimestamp": nil, "resourceVersion": "7"},
 		"spec": map[string]any{
+			"strategy": map[string]any{},
 			"selector": map[string]any{"matchLabels": map[string]any{"app": "web"}},
 			"template": map[string]any{
 				"metadata": map[string]any{"labels": map[string]any{"app": "web"}, "creationTimestamp": nil},
