@@ -142,6 +142,7 @@ func Typed(r *Resource, obj store.Object) (store.Object, error) {
 }
 
 func withKind(gvk schema.GroupVersionKind, obj store.Object) (store.Object, error) {
+	obj = present(obj)
 	have := obj.GetObjectKind().GroupVersionKind()
 	if !have.Empty() && have != gvk {
 		converted, err := convert(obj, gvk)

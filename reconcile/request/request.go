@@ -28,13 +28,13 @@ const (
 // AnnotationAuto is for files: "false" keeps a workload from going back by itself when a rollout fails its deadline.
 const AnnotationAuto = reconcile.AnnotationPrefix + "auto-rollback"
 
-// annotationPodsRestarted is what kubectl puts into the template of the pods.
-const annotationPodsRestarted = "kubectl.kubernetes.io/restartedAt"
+// AnnotationPodsRestarted is what kubectl puts into the template of the pods.
+const AnnotationPodsRestarted = "kubectl.kubernetes.io/restartedAt"
 
 // Beside tells whether an annotation is kept beside an object and never in its file.
 func Beside(annotation string) bool {
 	switch annotation {
-	case AnnotationRestartedAt, AnnotationPaused, AnnotationHold, AnnotationRevision, reconcile.AnnotationRecord:
+	case AnnotationRestartedAt, AnnotationPaused, AnnotationHold, AnnotationRevision, reconcile.AnnotationRecord, corev1.LastAppliedConfigAnnotation:
 		return true
 	}
 	return false
@@ -63,7 +63,7 @@ func Paused(annotations map[string]string) bool { return annotations[AnnotationP
 func Template(t *corev1.PodTemplateSpec, restartedAt string) corev1.PodTemplateSpec {
 	out := *t
 	if restartedAt != "" {
-		out.Annotations = With(t.Annotations, annotationPodsRestarted, restartedAt)
+		out.Annotations = With(t.Annotations, AnnotationPodsRestarted, restartedAt)
 	}
 	return out
 }

@@ -6,14 +6,18 @@ import (
 	"time"
 
 	"berth/controller/api"
+	"berth/manifests"
 )
 
 // newAPI joins what answers kubectl to the controller's store.
 func (d *Daemon) newAPI() *api.Server {
-	return api.New(api.Options{
+	s := api.New(api.Options{
 		Store: d.Controller.Store(), Log: d.opts.Log.WithName("api"), Version: d.opts.Version,
 		RefreshNode: d.Controller.ShowNode,
 	})
+	files, _ := d.opts.Source.(manifests.Writer) // a source that is none is read-only
+	s.HandleWrites(files, d.Controller)
+	return s
 }
 
 // serveAPI answers kubectl on RUN-DIR/kube.sock and a loopback port until ctx ends. A port that cannot be had is no reason not to run.

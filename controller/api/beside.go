@@ -1,0 +1,120 @@
+package api
+
+import (
+	"maps"
+	"reflect"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"berth/controller/store"
+	"berth/reconcile/request"
+)
+
+// What Kubernetes writes into an object and no file shall say is kept beside it (package request). Here it is shown where clients of Kubernetes
+// look for it, and taken out of what they send.
+
+// present is an object as Kubernetes would show it. It is not changed.
+func present(obj store.Object) store.Object {
+	notes := obj.GetAnnotations()
+	at, paused := notes[request.AnnotationRestartedAt], request.Paused(notes)
+	if at == "" && !paused {
+		return obj
+	}
+	switch o := obj.(type) {
+	case *appsv1.Deployment:
+		n := *o
+		n.Spec.Template = request.Template(&o.Spec.Template, at)
+		n.Spec.Paused = o.Spec.Paused || paused
+		return &n
+	case *appsv1.StatefulSet:
+		n := *o
+		n.Spec.Template = request.Template(&o.Spec.Template, at)
+		return &n
+	case *appsv1.DaemonSet:
+		n := *o
+		n.Spec.Template = request.Template(&o.Spec.Template, at)
+		return &n
+	}
+	return obj
+}
+
+// asides are what a client wishes that no file says.
+type asides struct {
+	applied string // the annotation of kubectl apply, "" for none
+	managed []metav1.ManagedFieldsEntry
+	restart bool
+	pause   *bool // a change of spec.paused that is all there is
+}
+
+// takeAsides takes them out of what the client saw and wishes.
+func takeAsides(kind string, stored store.Object, seen, wish map[string]any) asides {
+	var a asides
+	notes, _ := below(wish, "metadata")["annotations"].(map[string]any)
+	a.applied, _ = notes[corev1.LastAppliedConfigAnnotation].(string)
+	restarted := podRestart(wish)
+	a.restart = restarted != "" && restarted != podRestart(seen)
+	for _, obj := range []map[string]any{seen, wish} {
+		if meta, ok := obj["metadata"].(map[string]any); ok {
+			withoutKeys(meta, "annotations", request.Beside)
+		}
+		if isWorkload(kind) {
+			if spec, ok := obj["spec"].(map[string]any); ok {
+				if template, ok := spec["template"].(map[string]any); ok {
+					if meta, ok := template["metadata"].(map[string]any); ok {
+						withoutKeys(meta, "annotations", func(name string) bool { return name == request.AnnotationPodsRestarted })
+					}
+				}
+			}
+		}
+	}
+	if d, ok := stored.(*appsv1.Deployment); ok && !d.Spec.Paused { // what the file pauses the file resumes
+		a.pause = takePause(seen, wish)
+	}
+	return a
+}
+
+// takePause finds out whether nothing but spec.paused is to be changed, as kubectl rollout pause and resume do.
+func takePause(seen, wish map[string]any) *bool {
+	was, is := below(seen, "spec"), below(wish, "spec")
+	before, _ := was["paused"].(bool)
+	after, _ := is["paused"].(bool)
+	if before == after {
+		return nil
+	}
+	s, w := maps.Clone(was), maps.Clone(is)
+	delete(s, "paused")
+	delete(w, "paused")
+	if !reflect.DeepEqual(s, w) {
+		return nil
+	}
+	delete(was, "paused")
+	delete(is, "paused")
+	return &after
+}
+
+func isWorkload(kind string) bool {
+	return kind == "Deployment" || kind == "StatefulSet" || kind == "DaemonSet"
+}
+
+func podRestart(obj map[string]any) string {
+	spec, _ := obj["spec"].(map[string]any)
+	template, _ := spec["template"].(map[string]any)
+	meta, _ := template["metadata"].(map[string]any)
+	notes, _ := meta["annotations"].(map[string]any)
+	at, _ := notes[request.AnnotationPodsRestarted].(string)
+	return at
+}
+
+// withoutKeys takes keys out of the map below a name, and the map when it is empty then.
+func withoutKeys(obj map[string]any, name string, out func(string) bool) {
+	m, ok := obj[name].(map[string]any)
+	if !ok {
+		return
+	}
+	maps.DeleteFunc(m, func(key string, _ any) bool { return out(key) })
+	if len(m) == 0 {
+		delete(obj, name)
+	}
+}

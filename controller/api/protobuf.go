@@ -1,0 +1,62 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"berth/manifests"
+)
+
+// protobufType is what kubectl sends where it knows the Go type, as create does. It is read, and never written: everybody also takes JSON.
+const protobufType = "application/vnd.kubernetes.protobuf"
+
+// protobufMagic begins each message.
+var protobufMagic = []byte("k8s\x00")
+
+// fromProtobuf is a message as JSON.
+func fromProtobuf(data []byte) ([]byte, error) {
+	if len(data) == 0 {
+		return nil, nil
+	}
+	bad := func(err error) error { return apierrors.NewBadRequest(fmt.Sprintf("cannot decode protobuf: %v", err)) }
+	rest, ok := bytes.CutPrefix(data, protobufMagic)
+	if !ok {
+		return nil, bad(fmt.Errorf("provided data does not appear to be a protobuf message, expected prefix %v", protobufMagic))
+	}
+	var envelope kruntime.Unknown
+	if err := envelope.Unmarshal(rest); err != nil {
+		return nil, bad(err)
+	}
+	gvk := schema.FromAPIVersionAndKind(envelope.APIVersion, envelope.Kind)
+	var obj any = &metav1.DeleteOptions{}
+	if gvk.Kind != "DeleteOptions" {
+		typed, err := manifests.Scheme().New(gvk)
+		if err != nil {
+			return nil, bad(err)
+		}
+		typed.GetObjectKind().SetGroupVersionKind(gvk)
+		obj = typed
+	}
+	message, ok := obj.(interface{ Unmarshal([]byte) error })
+	if !ok {
+		return nil, bad(fmt.Errorf("%s has no such form", gvk))
+	}
+	if err := message.Unmarshal(envelope.Raw); err != nil {
+		return nil, bad(err)
+	}
+	if typed, ok := obj.(kruntime.Object); ok {
+		typed.GetObjectKind().SetGroupVersionKind(gvk)
+	}
+	out, err := json.Marshal(obj)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode a %s: %w", gvk, err)
+	}
+	return out, nil
+}

@@ -1,0 +1,300 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"berth/e2e/harness"
+	"berth/e2e/images"
+)
+
+// front is a Deployment as a person writes it.
+const front = `# the front: two of them
+apiVersion: apps/v1
+kind: Deployment   # in one
+metadata:
+  name: web
+  labels: {app: web} # for people
+spec:
+  replicas: 2 # enough
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata:
+      labels: {app: web}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      # the server
+      - name: main
+        image: "IMAGE"   # pinned
+        args: ["web"]
+        env:
+          - {name: COLOUR, value: 'red'} # of the sign
+`
+
+// writing is a berth whose files kubectl changes.
+type writing struct {
+	*harness.Berth
+	t *testing.T
+}
+
+func newWriting(t *testing.T) writing {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	return writing{b, t}
+}
+
+// file is the content of a manifest.
+func (w writing) file(name string) string {
+	w.t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.Manifests, name))
+	if err != nil {
+		w.t.Fatalf("cannot read a manifest: %v", err)
+	}
+	return string(data)
+}
+
+// becomes wants a file to have changed in one place.
+func (w writing) becomes(name, before, old, now string) string {
+	w.t.Helper()
+	if strings.Count(before, old) != 1 {
+		w.t.Fatalf("%q stands %d times in\n%s", old, strings.Count(before, old), before)
+	}
+	want := strings.Replace(before, old, now, 1)
+	if diff := cmp.Diff(want, w.file(name)); diff != "" {
+		w.t.Errorf("%s (-want +got)\n%s", name, diff)
+	}
+	return w.file(name)
+}
+
+// Each verb of kubectl that writes changes the smallest part of the file, and what runs follows.
+func TestKubectlWrites(t *testing.T) {
+	w := newWriting(t)
+	text := strings.Replace(front, "IMAGE", images.Ref(images.Tool), 1)
+	w.Write("web.yaml", text)
+	w.Up()
+	w.UntilReady("web-", 2)
+
+	w.MustKubectl("scale", "deployment/web", "--replicas=3")
+	text = w.becomes("web.yaml", text, "replicas: 2 #", "replicas: 3 #")
+	w.UntilReady("web-", 3)
+
+	w.MustKubectl("set", "env", "deployment/web", "COLOUR=blue")
+	text = w.becomes("web.yaml", text, "'red'", "'blue'")
+	w.MustKubectl("rollout", "status", "deployment/web", "--timeout=60s")
+	for _, p := range w.UntilReady("web-", 3) {
+		for name, pid := range harness.PIDs([]harness.Pod{p}) {
+			if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); err != nil || !strings.Contains(string(env), "COLOUR=blue") {
+				t.Errorf("%s has %q, %v", name, env, err)
+			}
+		}
+	}
+
+	w.MustKubectl("label", "deployment/web", "tier=front")
+	text = w.becomes("web.yaml", text, "labels: {app: web} # for", "labels: {app: web, tier: front} # for")
+	w.MustKubectl("label", "deployment/web", "tier-")
+	text = w.becomes("web.yaml", text, "{app: web, tier: front} # for", "{app: web} # for")
+	w.MustKubectl("annotate", "deployment/web", "owner=me and you")
+	text = w.becomes("web.yaml", text, "# for people\n", "# for people\n  annotations:\n    owner: me and you\n")
+	for i, args := range [][]string{
+		{"--type=json", "-p", `[{"op":"replace","path":"/spec/replicas","value":1}]`},
+		{"--type=merge", "-p", `{"spec":{"replicas":2}}`},
+		{"--type=strategic", "-p", `{"spec":{"replicas":1}}`},
+	} {
+		was, is := []int{3, 1, 2}[i], []int{1, 2, 1}[i]
+		w.MustKubectl(append([]string{"patch", "deployment", "web"}, args...)...)
+		text = w.becomes("web.yaml", text, fmt.Sprintf("replicas: %d #", was), fmt.Sprintf("replicas: %d #", is))
+	}
+	w.UntilReady("web-", 1)
+
+	edit := w.KubectlCommand("edit", "deployment/web")
+	edit.Env = append(edit.Env, "EDITOR=sed -i 's/value: blue/value: green/'")
+	if out, err := edit.CombinedOutput(); err != nil {
+		t.Errorf("kubectl edit: %v\n%s", err, out)
+	}
+	text = w.becomes("web.yaml", text, "'blue'", "'green'")
+
+	if out := w.MustKubectl("scale", "deployment/web", "--replicas=4", "--dry-run=server"); !strings.Contains(out, "scaled") {
+		t.Errorf("dry run: %s", out)
+	}
+	if r := w.Kubectl("patch", "deployment", "web", "-p", `{"spec":{"selector":{"matchLabels":{"app":"x"}},"template":{"metadata":{"labels":{"app":"x"}}}}}`); r.Code == 0 || !strings.Contains(r.Stderr, "field is immutable") {
+		t.Errorf("a changed selector: %+v", r)
+	}
+	if r := w.Kubectl("patch", "deployment", "web", "-p", `{"spec":{"replicas":-1}}`); r.Code == 0 || !strings.Contains(r.Stderr, "must be greater than or equal to 0") {
+		t.Errorf("a negative number: %+v", r)
+	}
+	if diff := cmp.Diff(text, w.file("web.yaml")); diff != "" {
+		t.Errorf("what must not change anything (-want +got)\n%s", diff)
+	}
+
+	w.MustKubectl("delete", "deployment/web", "--timeout=30s")
+	if _, err := os.Stat(filepath.Join(w.Manifests, "web.yaml")); !os.IsNotExist(err) {
+		t.Errorf("the file is there: %v", err)
+	}
+	w.UntilStatus("nothing to run", func(s harness.Status) error {
+		if len(s.Pods)+len(s.Workloads) > 0 {
+			return fmt.Errorf("%v", s.Pods)
+		}
+		return nil
+	})
+}
+
+// What kubectl makes is a new file; apply finds there again what it said last.
+func TestKubectlCreates(t *testing.T) {
+	w := newWriting(t)
+	w.Write("readme.yaml", "# nothing yet\n")
+	w.Up()
+	ref := images.Ref(images.Tool)
+
+	w.MustKubectl("create", "configmap", "c", "--from-literal=a=1", "--from-literal=text=one\ntwo\n")
+	const c = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\n  namespace: default\ndata:\n  a: \"1\"\n  text: |\n    one\n    two\n"
+	if diff := cmp.Diff(c, w.file("kubectl/default.ConfigMap.c.yaml")); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if r := w.Kubectl("create", "configmap", "c"); !strings.Contains(r.Stderr, `configmaps "c" already exists`) {
+		t.Errorf("once more: %+v", r)
+	}
+
+	w.MustKubectl("run", "one", "--image="+ref, "--", "web")
+	w.UntilReady("one", 1)
+	if text := w.file("kubectl/default.Pod.one.yaml"); !strings.Contains(text, "- name: one\n") || strings.Contains(text, "status") || strings.Contains(text, "uid") {
+		t.Errorf("kubectl run wrote\n%s", text)
+	}
+	w.MustKubectl("delete", "pod", "one", "--grace-period=1", "--timeout=30s")
+	if _, err := os.Stat(filepath.Join(w.Manifests, "kubectl/default.Pod.one.yaml")); !os.IsNotExist(err) {
+		t.Errorf("the file is there: %v", err)
+	}
+
+	mine := filepath.Join(filepath.Dir(w.State), "mine.yaml")
+	apply := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(mine, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.MustKubectl("apply", "-f", mine)
+	}
+	first := strings.Replace(front, "IMAGE", ref, 1)
+	apply(first)
+	w.UntilReady("web-", 2)
+	const web = "kubectl/default.Deployment.web.yaml"
+	if text := w.file(web); strings.Contains(text, "last-applied") || strings.Contains(text, "progressDeadline") {
+		t.Errorf("apply wrote\n%s", text)
+	}
+	w.MustKubectl("expose", "deployment/web", "--port=80", "--target-port=8080")
+	if text := w.file("kubectl/default.Service.web.yaml"); strings.Contains(text, "clusterIP") || !strings.Contains(text, "port: 80") {
+		t.Errorf("expose wrote\n%s", text)
+	}
+	before := w.file(web)
+	second := strings.Replace(strings.Replace(first, "replicas: 2", "replicas: 1", 1), "          - {name: COLOUR, value: 'red'} # of the sign\n", "          - {name: SIZE, value: big}\n", 1)
+	if err := os.WriteFile(mine, []byte(second), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.Kubectl("diff", "-f", mine); r.Code != 1 || !strings.Contains(r.Stdout, "+  replicas: 1") {
+		t.Errorf("diff: %+v", r)
+	}
+	if w.file(web) != before {
+		t.Errorf("diff wrote\n%s", w.file(web))
+	}
+	apply(second)
+	after := strings.Replace(strings.Replace(before, "replicas: 2", "replicas: 1", 1), "- name: COLOUR\n          value: red", "- name: SIZE\n          value: big", 1)
+	if diff := cmp.Diff(after, w.file(web)); diff != "" {
+		t.Errorf("the second apply (-want +got)\n%s", diff)
+	}
+	if out := w.MustKubectl("apply", "-f", mine); !strings.Contains(out, "unchanged") {
+		t.Errorf("the third apply: %s", out)
+	}
+	if r := w.Kubectl("diff", "-f", mine); r.Code != 0 {
+		t.Errorf("diff of the same: %+v", r)
+	}
+	w.MustKubectl("replace", "-f", mine)
+	w.MustKubectl("delete", "-f", mine, "--timeout=30s")
+	w.MustKubectl("delete", "service/web", "configmap/c", "--timeout=30s")
+	left, _ := filepath.Glob(filepath.Join(w.Manifests, "kubectl", "*"))
+	if len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// What is asked of a rollout is no change of the file, and reading the file again does not undo it.
+func TestKubectlRollout(t *testing.T) {
+	w := newWriting(t)
+	text := strings.Replace(front, "IMAGE", images.Ref(images.Tool), 1)
+	w.Write("web.yaml", text)
+	w.Up()
+	first := harness.PIDs(w.UntilReady("web-", 2))
+	w.MustKubectl("rollout", "restart", "deployment/web")
+	w.MustKubectl("rollout", "status", "deployment/web", "--timeout=60s")
+	second := harness.PIDs(w.UntilReady("web-", 2))
+	for name := range second {
+		if first[name] != 0 {
+			t.Errorf("%s was not restarted", name)
+		}
+	}
+	if diff := cmp.Diff(text, w.file("web.yaml")); diff != "" {
+		t.Errorf("a restart wrote (-want +got)\n%s", diff)
+	}
+	w.Write("web.yaml", text+"# read me again\n")
+	w.For(time.Second, "the pods to stay", func() error {
+		if diff := cmp.Diff(second, harness.PIDs(w.UntilReady("web-", 2))); diff != "" {
+			return fmt.Errorf("%s", diff)
+		}
+		return nil
+	})
+
+	w.MustKubectl("rollout", "pause", "deployment/web")
+	if r := w.Kubectl("rollout", "pause", "deployment/web"); !strings.Contains(r.Stderr, "already paused") {
+		t.Errorf("paused twice: %+v", r)
+	}
+	w.MustKubectl("rollout", "resume", "deployment/web")
+
+	w.MustKubectl("set", "env", "deployment/web", "COLOUR=blue")
+	w.MustKubectl("rollout", "status", "deployment/web", "--timeout=60s")
+	now := w.file("web.yaml")
+	w.MustKubectl("rollout", "undo", "deployment/web")
+	w.Until("the pods to be red again", func() error {
+		for name, pid := range harness.PIDs(w.UntilReady("web-", 2)) {
+			if env, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); !strings.Contains(string(env), "COLOUR=red") {
+				return fmt.Errorf("%s has %q", name, env)
+			}
+		}
+		return nil
+	})
+	if diff := cmp.Diff(now, w.file("web.yaml")); diff != "" {
+		t.Errorf("an undo wrote (-want +got)\n%s", diff)
+	}
+	pod := w.UntilReady("web-", 2)[0].Name
+	w.MustKubectl("delete", "pod", pod, "--timeout=30s")
+	w.UntilReady("web-", 2)
+	if diff := cmp.Diff(now, w.file("web.yaml")); diff != "" {
+		t.Errorf("a pod's end wrote (-want +got)\n%s", diff)
+	}
+}
+
+// Somebody else's file is not ours to write.
+func TestKubectlRefused(t *testing.T) {
+	w := newWriting(t)
+	anchored := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  first: &x one\n  second: *x\n"
+	w.Write("a.yaml", anchored)
+	w.Up()
+	w.Until("the ConfigMap", func() error {
+		if r := w.Kubectl("get", "configmap", "a"); r.Code != 0 {
+			return fmt.Errorf("%+v", r)
+		}
+		return nil
+	})
+	if r := w.Kubectl("patch", "configmap", "a", "-p", `{"data":{"second":"two"}}`); r.Code == 0 || !strings.Contains(r.Stderr, "alias *x") {
+		t.Errorf("an alias: %+v", r)
+	}
+	if r := w.Kubectl("create", "configmap", "Bad_Name"); r.Code == 0 || !strings.Contains(r.Stderr, "RFC 1123") {
+		t.Errorf("a bad name: %+v", r)
+	}
+	if diff := cmp.Diff(anchored, w.file("a.yaml")); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
