@@ -14,8 +14,8 @@ type pipe struct {
 }
 
 const (
-	// pipeSize is what a pipe takes up at once. More makes a single stream hardly faster and each pipe dearer.
-	pipeSize = 256 << 10
+	// pipeSize is what a pipe takes up at once, as much as the kernel lets everybody have. An empty one costs 10 KiB.
+	pipeSize = 1 << 20
 	// pipesKept is the number of pipes that are kept open for the next who needs one.
 	pipesKept = 32
 )
