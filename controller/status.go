@@ -37,6 +37,8 @@ type Status struct {
 	Events    []Event           `json:"events"`
 	// Problems are what the network cannot do of what is stated.
 	Problems []Problem `json:"problems"`
+	// Published are the ports of the machine that lead somewhere.
+	Published []Published `json:"published"`
 	// Warnings are about berth's own state.
 	Warnings []string `json:"warnings"`
 }
@@ -122,7 +124,7 @@ func (c *Controller) Status() Status {
 	s.Ready = c.ready
 	s.Warnings = append(s.Warnings, c.warnings...)
 	c.mu.Unlock()
-	s.Problems = c.trafficProblems()
+	s.Problems, s.Published = c.trafficProblems(), c.published()
 	c.ingest.status(&s)
 	pods := map[string][]*corev1.Pod{}
 	for _, it := range c.store.List(reconcile.KindPod) {

@@ -76,6 +76,9 @@ func TestPublishedPort(t *testing.T) {
 	if len(answered) != 2 {
 		t.Errorf("10 requests were answered by %v", answered)
 	}
+	if text := b.Must("status"); !strings.Contains(text, fmt.Sprintf("%d/tcp  Service/default/web  2\n", open)) {
+		t.Errorf("status does not show the port %d:\n%s", open, text)
+	}
 	if n := len(b.Processes("proxy")); n != 1 {
 		t.Errorf("%d proxies run", n)
 	}

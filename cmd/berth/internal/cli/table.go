@@ -26,6 +26,7 @@ func (t table) print(s *controller.Status) {
 	t.problems(s)
 	t.workloads(s)
 	t.pods(s)
+	t.published(s)
 	t.pulls(s)
 	for _, warning := range s.Warnings {
 		fmt.Fprintf(t.w, "%s %s\n", t.paint("warning:", yellow), safe(warning))
@@ -50,6 +51,7 @@ func (t table) verdict(s *controller.Status) string {
 			notes++
 		}
 	}
+	wrong += len(s.Problems)
 	switch {
 	case !s.Ready:
 		return "starting"

@@ -24,6 +24,7 @@ func Offline(runDir string) (*controller.Status, error) {
 	s := &controller.Status{
 		Time: time.Now(), Workloads: []controller.Workload{}, Pods: []controller.PodRow{}, Waiting: []controller.Waiting{},
 		Faults: []manifests.Fault{}, Pulls: []controller.PullStatus{}, Events: []controller.Event{}, Warnings: []string{},
+		Problems: []controller.Problem{}, Published: []controller.Published{},
 	}
 	for i := range pods {
 		s.Pods = append(s.Pods, row(&pods[i]))
