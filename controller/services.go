@@ -119,6 +119,13 @@ func (t *traffic) doubt() {
 	t.stale = true
 }
 
+// took makes the pause between two tables as long as one takes: half of the time is for others.
+func (t *traffic) took(d time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pause = min(max(trafficPause, d), longestTrafficPause)
+}
+
 // settled tells that the table that holds is made of all there is.
 func (t *traffic) settled() bool {
 	t.mu.Lock()
@@ -147,8 +154,10 @@ func (c *Controller) direct(ctx context.Context) (after time.Duration, err error
 	t.mu.Lock()
 	asked := t.asked
 	t.mu.Unlock()
+	began := c.opts.Clock.Now()
 	table := c.announced()
 	status, err := c.route(ctx, &table)
+	t.took(c.opts.Clock.Since(began))
 	if err != nil {
 		return 0, err
 	}
@@ -237,12 +246,9 @@ func (c *Controller) route(ctx context.Context, table *service.Table) (runtime.R
 	if same || c.opts.Router == nil {
 		return runtime.RouteStatus{}, nil
 	}
-	began := c.opts.Clock.Now()
 	status, err := c.opts.Router.Route(ctx, table.Traffic)
-	took := c.opts.Clock.Since(began)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.pause = min(max(trafficPause, took), longestTrafficPause)
 	if err != nil {
 		t.stale = true
 		return status, fmt.Errorf("cannot direct the traffic: %w", err)
