@@ -9,6 +9,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -39,6 +40,7 @@ type Server struct {
 	handlers map[route]Handler
 	history  *history
 	started  time.Time
+	busy     chan struct{}
 }
 
 // route names what a handler is for.
@@ -52,10 +54,12 @@ func New(opts Options) *Server {
 	if opts.Log.GetSink() == nil {
 		opts.Log = logr.Discard()
 	}
-	s := &Server{opts: opts, registry: newRegistry(), handlers: map[route]Handler{}, history: newHistory(opts.Store, opts.Clock), started: opts.Clock.Now()}
+	s := &Server{opts: opts, registry: newRegistry(), handlers: map[route]Handler{}, history: newHistory(opts.Store, opts.Clock), started: opts.Clock.Now(), busy: make(chan struct{}, maxBusy)}
 	s.Handle("get", "*", "", s.get)
 	s.Handle("list", "*", "", s.list)
 	s.Handle("watch", "*", "", s.watch)
+	s.reviews()
+	s.components()
 	for _, verb := range []string{"get", "list"} {
 		s.Handle(verb, "nodes", "", s.refreshed(s.handlers[route{verb, "*", ""}]))
 	}
@@ -117,7 +121,24 @@ func (s *Server) serve(w http.ResponseWriter, hr *http.Request) error {
 	if h == nil || !r.Resource.serves(r.Verb, r.Subresource) {
 		return errNotAllowed(r)
 	}
+	s.audit(r)
 	return h(w, r)
+}
+
+// audit logs what hands out secrets or enters pods. Of a program only the name is told: arguments may be secrets themselves.
+func (s *Server) audit(r *Request) {
+	secrets := r.Resource.Name == "secrets" && (r.Verb == "get" || r.Verb == "list" || r.Verb == "watch")
+	if !secrets && r.Verb != "connect" {
+		return
+	}
+	words := []any{"user", r.User().Name, "verb", r.Verb, "resource", strings.TrimSuffix(r.Resource.Name+"/"+r.Subresource, "/"), "object", r.Namespace + "/" + r.Name}
+	if c := r.Query.Get("container"); c != "" {
+		words = append(words, "container", c)
+	}
+	if c := r.Query.Get("command"); c != "" {
+		words = append(words, "program", c)
+	}
+	s.opts.Log.WithName("audit").Info("allowed", words...)
 }
 
 // userKey is where the context of a request has its User.

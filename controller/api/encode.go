@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
@@ -144,16 +146,24 @@ func Typed(r *Resource, obj store.Object) (store.Object, error) {
 func withKind(gvk schema.GroupVersionKind, obj store.Object) (store.Object, error) {
 	obj = present(obj)
 	have := obj.GetObjectKind().GroupVersionKind()
-	if !have.Empty() && have != gvk {
+	event, isEvent := obj.(*corev1.Event)
+	counted := obj.GetGeneration() == 0 || generations[gvk.Kind]
+	switch {
+	case isEvent && gvk.Group == eventsv1.GroupName:
+		obj = newEvent(event)
+	case !have.Empty() && have != gvk:
 		converted, err := convert(obj, gvk)
 		if err != nil {
 			return nil, err
 		}
 		obj = converted
-	} else if have == gvk {
+	case have == gvk && counted:
 		return obj, nil
-	} else {
+	default:
 		obj = shallow(obj)
+	}
+	if !counted {
+		obj.SetGeneration(0)
 	}
 	obj.GetObjectKind().SetGroupVersionKind(gvk)
 	return obj, nil

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -35,14 +37,9 @@ func fromProtobuf(data []byte) ([]byte, error) {
 		return nil, bad(err)
 	}
 	gvk := schema.FromAPIVersionAndKind(envelope.APIVersion, envelope.Kind)
-	var obj any = &metav1.DeleteOptions{}
-	if gvk.Kind != "DeleteOptions" {
-		typed, err := manifests.Scheme().New(gvk)
-		if err != nil {
-			return nil, bad(err)
-		}
-		typed.GetObjectKind().SetGroupVersionKind(gvk)
-		obj = typed
+	obj, err := newFor(gvk)
+	if err != nil {
+		return nil, bad(err)
 	}
 	message, ok := obj.(interface{ Unmarshal([]byte) error })
 	if !ok {
@@ -51,12 +48,25 @@ func fromProtobuf(data []byte) ([]byte, error) {
 	if err := message.Unmarshal(envelope.Raw); err != nil {
 		return nil, bad(err)
 	}
-	if typed, ok := obj.(kruntime.Object); ok {
-		typed.GetObjectKind().SetGroupVersionKind(gvk)
-	}
+	obj.GetObjectKind().SetGroupVersionKind(gvk)
 	out, err := json.Marshal(obj)
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode a %s: %w", gvk, err)
 	}
 	return out, nil
+}
+
+// newFor makes an object of any kind that clients send.
+func newFor(gvk schema.GroupVersionKind) (kruntime.Object, error) {
+	switch gvk.Kind {
+	case "DeleteOptions":
+		return &metav1.DeleteOptions{}, nil
+	case "SelfSubjectReview":
+		return &authenticationv1.SelfSubjectReview{}, nil
+	case "SelfSubjectAccessReview":
+		return &authorizationv1.SelfSubjectAccessReview{}, nil
+	case "SelfSubjectRulesReview":
+		return &authorizationv1.SelfSubjectRulesReview{}, nil
+	}
+	return manifests.Scheme().New(gvk)
 }

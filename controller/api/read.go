@@ -73,7 +73,13 @@ func (s *Server) list(w http.ResponseWriter, r *Request) error {
 	if err != nil {
 		return err
 	}
+	return s.respondList(w, r, f, objects, meta)
+}
+
+// respondList answers with objects of the resource in the form that is asked for.
+func (s *Server) respondList(w http.ResponseWriter, r *Request, f form, objects []store.Object, meta metav1.ListMeta) error {
 	var out any
+	var err error
 	switch f.as {
 	case "Table":
 		out, err = s.newTabler(r).table(objects, meta, true)

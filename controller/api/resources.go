@@ -162,6 +162,12 @@ func resources() []Resource {
 	in("discovery.k8s.io", "v1")
 	add(namespaced, "endpointslices", "endpointslice", "EndpointSlice", nil, nil)
 
+	in("authentication.k8s.io", "v1")
+	add(cluster, "selfsubjectreviews", "selfsubjectreview", "SelfSubjectReview", nil, nil)
+	in("authorization.k8s.io", "v1")
+	add(cluster, "selfsubjectaccessreviews", "selfsubjectaccessreview", "SelfSubjectAccessReview", nil, nil)
+	add(cluster, "selfsubjectrulesreviews", "selfsubjectrulesreview", "SelfSubjectRulesReview", nil, nil)
+
 	for i := range all {
 		restrict(&all[i])
 	}
@@ -173,6 +179,8 @@ func restrict(r *Resource) {
 	switch r.Kind {
 	case "ComponentStatus":
 		r.Verbs = []string{"get", "list"}
+	case "SelfSubjectReview", "SelfSubjectAccessReview", "SelfSubjectRulesReview":
+		r.Verbs = []string{"create"}
 	case "Node", "Event":
 		r.Verbs = readVerbs
 	}

@@ -26,6 +26,10 @@ const (
 	idlePatience = 2 * time.Minute
 	// maxHeader bounds the head of a request; a selector and a token fit many times.
 	maxHeader = 64 << 10
+	// bodyPatience is how long a client may take to send what it writes.
+	bodyPatience = 30 * time.Second
+	// maxBusy is the number of requests under way at a time, as on a small API server; watches are not counted, they wait.
+	maxBusy = 400
 	// MaxBody is the largest body that is read, that of a Kubernetes API server.
 	MaxBody = 3 << 20
 )
@@ -117,11 +121,27 @@ func (s *Server) guarded() http.Handler {
 			s.fail(w, hr, err)
 			return
 		}
-		if hr.Body != nil {
+		if !lasting(hr) {
+			select {
+			case s.busy <- struct{}{}:
+				defer func() { <-s.busy }()
+			default:
+				s.fail(w, hr, apierrors.NewTooManyRequests("too many requests at a time, please try again later", 1))
+				return
+			}
+		}
+		if hr.Body != nil && hr.Body != http.NoBody && hr.Header.Get("Upgrade") == "" {
 			hr.Body = http.MaxBytesReader(w, hr.Body, MaxBody)
+			_ = http.NewResponseController(w).SetReadDeadline(s.opts.Clock.Now().Add(bodyPatience)) // tests have no connection
 		}
 		s.ServeHTTP(w, hr.WithContext(context.WithValue(hr.Context(), userKey{}, user)))
 	})
+}
+
+// lasting tells what goes on until somebody ends it: it does not count among what is under way.
+func lasting(hr *http.Request) bool {
+	q := hr.URL.Query()
+	return q.Has("watch") || q.Has("follow") || hr.Header.Get("Upgrade") != ""
 }
 
 func identify(hr *http.Request) (User, error) {
@@ -140,11 +160,11 @@ func identify(hr *http.Request) (User, error) {
 	if err != nil {
 		return User{}, apierrors.NewUnauthorized("Unauthorized")
 	}
-	u := User{Name: fmt.Sprintf("uid:%d", cred.Uid), Groups: []string{"system:authenticated"}}
-	if cred.Uid == 0 || int(cred.Uid) == os.Geteuid() {
-		u = User{Name: adminName, Groups: []string{adminGroup, "system:authenticated"}}
+	name := adminName
+	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
+		name = fmt.Sprintf("uid:%d", cred.Uid) // of the group that was let at the socket
 	}
-	return u, nil
+	return User{Name: name, Groups: []string{adminGroup, "system:authenticated"}}, nil
 }
 
 func peer(conn *net.UnixConn) (cred *syscall.Ucred, err error) {

@@ -20,9 +20,9 @@ import (
 
 // upOptions are the flags of up.
 type upOptions struct {
-	once, remove, replace, strict, allowPrune bool
-	pruneDelay, timeout                       time.Duration
-	podCIDR, serviceCIDR, registries          string
+	once, remove, replace, strict, allowPrune  bool
+	pruneDelay, timeout                        time.Duration
+	podCIDR, serviceCIDR, registries, apiGroup string
 }
 
 func (a *app) up() *cobra.Command {
@@ -60,6 +60,7 @@ SIGINT and SIGTERM end berth within 5 s and leave everything running, as kill -9
 	f.DurationVar(&o.pruneDelay, "prune-delay", controller.DefaultPruneDelay, "how long an object must be absent before it is removed")
 	f.StringVar(&o.podCIDR, "pod-cidr", "", "range of pod addresses (default: one that no route uses, then kept)")
 	f.StringVar(&o.serviceCIDR, "service-cidr", "", "range of the addresses of Services (default: one that no route uses, then kept)")
+	f.StringVar(&o.apiGroup, "api-group", "", "a group whose members may use the Kubernetes API: they can do everything on this machine")
 	f.StringVar(&o.registries, "registries", defaultRegistries, "mirrors, CAs, credentials, plain http: k3s's registries.yaml form")
 	return cmd
 }
@@ -125,7 +126,7 @@ func (a *app) daemonOptions(o upOptions) (daemon.Options, error) {
 	}
 	opts := daemon.Options{
 		StateDir: a.stateDir, RunDir: a.runDir, Binary: binary, Registries: o.registries,
-		PruneDelay: o.pruneDelay, AllowPrune: o.allowPrune, Log: logr.Discard(), Version: Version(),
+		PruneDelay: o.pruneDelay, AllowPrune: o.allowPrune, Log: logr.Discard(), Version: Version(), APIGroup: o.apiGroup,
 	}
 	if o.podCIDR != "" {
 		if opts.PodCIDR, err = netip.ParsePrefix(o.podCIDR); err != nil {

@@ -46,6 +46,8 @@ type Options struct {
 	Source      manifests.Source
 	Log         logr.Logger
 	Workers     int
+	// APIGroup may use the Kubernetes API, and so everything; "" for its owner alone.
+	APIGroup string
 	// Version is berth's own, as clients of the API are told.
 	Version string
 }
