@@ -166,6 +166,11 @@ func (c *Controller) direct(ctx context.Context) (after time.Duration, err error
 		for _, it := range c.store.List(reconcile.KindIngress) {
 			c.queue.Add(it.Key)
 		}
+		for _, it := range c.store.List(reconcile.KindPod) {
+			if it.Object.GetDeletionTimestamp() != nil {
+				c.queue.Add(it.Key) // it waited to hear what the table says of it
+			}
+		}
 	}
 	c.tellProblems(&table, status)
 	c.released(released)
