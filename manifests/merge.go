@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Merge makes one picture of many files. An object that stands twice belongs to the first by path, then by place in the file; the other
-// is a fault that names both. reserved are objects of files that cannot be read now (Incomplete): their owner is known from before, and
+// Merge makes one picture of many files. An object that stands in two files belongs to the first by path; the other is a fault that names
+// both. Of two in one file the last one counts, as for kubectl, with a warning. reserved are objects of files that cannot be read now (Incomplete): their owner is known from before, and
 // nobody else gets them; it may be nil. Merge does not change the files, but shares their objects.
 func Merge(source string, files []Decoded, reserved map[Key]Origin) Snapshot {
 	files = slices.Clone(files)
@@ -60,13 +60,28 @@ func (m *merger) add(d *Decoded) {
 		m.snap.Incomplete = append(m.snap.Incomplete, d.File)
 	}
 	for _, o := range d.Objects {
-		if first, taken := m.ownerOf(o); taken && (first.line != 0 || cmp.Compare(o.Origin.File, first.file) >= 0) {
+		first, taken := m.ownerOf(o)
+		switch {
+		case taken && first.line != 0 && first.file == o.Origin.File:
+			m.restate(o, first)
+		case taken && (first.line != 0 || cmp.Compare(o.Origin.File, first.file) >= 0):
 			m.duplicate(o, first)
 			continue
+		default:
+			m.snap.Objects = append(m.snap.Objects, o)
 		}
 		m.owner[o.Key] = claim{file: o.Origin.File, line: o.Origin.Line}
-		m.snap.Objects = append(m.snap.Objects, o)
 	}
+}
+
+// restate puts an object in the place of the one that the same file has declared before. A file is applied from its top to its end.
+func (m *merger) restate(o Object, first claim) {
+	at := slices.IndexFunc(m.snap.Objects, func(have Object) bool { return have.Key == o.Key })
+	m.snap.Objects[at] = o
+	m.snap.Faults = append(m.snap.Faults, Fault{
+		File: o.Origin.File, Line: o.Origin.Line, Severity: Warning, Object: o.Key.Kind + "/" + o.Key.Name,
+		Text: fmt.Sprintf("%s is declared twice, on lines %d and %d: the last one counts", o.Key, first.line, o.Origin.Line), Remedy: "remove one",
+	})
 }
 
 // ownerOf is who the object's key belongs to already. What is reserved for a file is there for the file itself.

@@ -40,7 +40,9 @@ func TestMerge(t *testing.T) {
 	}{
 		"sorted by key":            {files: map[string]string{"2.yaml": configMap("a", "1"), "1.yaml": configMap("b", "1")}, want: "a@2.yaml:1 b@1.yaml:1"},
 		"the first by path":        {files: map[string]string{"2.yaml": configMap("a", "2"), "1.yaml": configMap("a", "1")}, want: "a@1.yaml:1 2.yaml:1!"},
-		"the first in a file":      {files: map[string]string{"1.yaml": configMap("a", "1") + "---\n" + configMap("a", "2")}, want: "a@1.yaml:1 1.yaml:6!"},
+		"the last in a file":       {files: map[string]string{"1.yaml": configMap("a", "1") + "---\n" + configMap("a", "2")}, want: "a@1.yaml:6 1.yaml:6!"},
+		"three in a file":          {files: map[string]string{"1.yaml": strings.Repeat(configMap("a", "1")+"---\n", 3)}, want: "a@1.yaml:11 1.yaml:6! 1.yaml:11!"},
+		"twice in the second file": {files: map[string]string{"2.yaml": configMap("a", "2") + "---\n" + configMap("a", "3"), "1.yaml": configMap("a", "1")}, want: "a@1.yaml:1 2.yaml:1! 2.yaml:6!"},
 		"a faulty owner":           {files: map[string]string{"1.yaml": broken, "2.yaml": configMap("a", "2")}, want: "1.yaml:4! 2.yaml:1! 1.yaml"},
 		"a faulty copy":            {files: map[string]string{"2.yaml": broken, "1.yaml": configMap("a", "2")}, want: "a@1.yaml:1 2.yaml:4! 2.yaml"},
 		"an unreadable owner":      {files: map[string]string{"1.yaml": "[", "2.yaml": configMap("a", "2")}, reserved: map[Key]Origin{{Kind: "ConfigMap", Namespace: "default", Name: "a"}: {File: "1.yaml"}}, want: "1.yaml:1! 2.yaml:1! 1.yaml"},
