@@ -177,7 +177,24 @@ func (c *Controller) deploymentInput(d *appsv1.Deployment) deployment.Input {
 	if deployment.Overdue(d, in.Now) {
 		in.Trouble, in.Pulling = c.trouble(sets), c.pulling(sets)
 	}
+	if rollsOut(sets) {
+		in.Fresh = make(map[string]deployment.Fresh, len(sets))
+		for _, rs := range sets {
+			in.Fresh[rs.Name] = deployment.FreshOf(owned[*corev1.Pod](c.store, rs.UID), in.Now)
+		}
+	}
 	return in
+}
+
+// rollsOut tells whether more than one revision has pods.
+func rollsOut(sets []*appsv1.ReplicaSet) bool {
+	n := 0
+	for _, rs := range sets {
+		if rs.Status.Replicas > 0 {
+			n++
+		}
+	}
+	return n > 1
 }
 
 // trouble is what keeps pods from being ready, by ReplicaSet.

@@ -74,6 +74,31 @@ func TestScale(t *testing.T) {
 	})
 }
 
+// A program without a readiness probe is ready from its start to its crash. No such moment costs a pod that serves.
+func TestAProgramThatCrashesTakesNoPodsPlace(t *testing.T) {
+	const replicas, restarts = 3, 2
+	b := harness.New(t)
+	b.Load(images.Tool)
+	b.Write("web.yaml", deployment("web", replicas, run("web")).String())
+	b.Up()
+	before := harness.PIDs(b.UntilReady("web-", replicas))
+	b.Write("web.yaml", deployment("web", replicas, shell("sleep 0.3; exit 1")).String())
+	b.UntilStatus("the new program to have crashed, and again", func(s harness.Status) error {
+		for _, p := range s.PodsOf("web-") {
+			if _, old := before[p.Name]; !old && p.Container("main").Restarts >= restarts {
+				return nil
+			}
+		}
+		return fmt.Errorf("it has not")
+	})
+	now := harness.PIDs(b.UntilStatus("the pods", func(harness.Status) error { return nil }).PodsOf("web-"))
+	for name, pid := range before {
+		if now[name] != pid || !harness.Running(pid) {
+			t.Errorf("%s is gone, which served: process %d is %d", name, pid, now[name])
+		}
+	}
+}
+
 // While a new image rolls out, there are never fewer ready pods than the strategy allows, and never more pods than its surge.
 func TestRollingUpdate(t *testing.T) {
 	const replicas = 4

@@ -11,6 +11,7 @@ import (
 
 	"berth/reconcile"
 	"berth/reconcile/config"
+	"berth/reconcile/readiness"
 	"berth/reconcile/request"
 )
 
@@ -25,7 +26,30 @@ type Input struct {
 	Trouble map[string]string
 	// Pulling names the ReplicaSets with pods that wait for an image which is on its way at this moment.
 	Pulling map[string]bool
-	Now     time.Time
+	// Fresh are, by ReplicaSet, those of its pods that count as available and cannot be relied on yet. It need not be known but in a rollout.
+	Fresh map[string]Fresh
+	Now   time.Time
+}
+
+// Fresh are pods that have been ready for a moment only: Pods of them, the first of which has held for long enough after Wait.
+type Fresh struct {
+	Pods int32
+	Wait time.Duration
+}
+
+// FreshOf finds the fresh ones among the pods of a ReplicaSet.
+func FreshOf(pods []*corev1.Pod, now time.Time) (f Fresh) {
+	for _, p := range pods {
+		if p.DeletionTimestamp != nil || !readiness.Ready(p) {
+			continue
+		}
+		if wait := readiness.UntilSteady(p, now); wait > 0 {
+			if f.Pods++; f.Wait == 0 || wait < f.Wait {
+				f.Wait = wait
+			}
+		}
+	}
+	return f
 }
 
 // Plan returns the next step towards the Deployment's wish: sizes of its ReplicaSets, its status, and when to look at its deadline.
@@ -56,6 +80,8 @@ type rollout struct {
 	config  config.Fingerprint      // nil when the Deployment does not follow it
 	trouble map[string]string
 	pulling map[string]bool
+	fresh   map[string]Fresh
+	patient time.Duration // how long old pods stay only because new ones are fresh
 	now     time.Time
 
 	hold     *request.Hold          // nil while the file's own revision runs
@@ -83,7 +109,7 @@ type revision struct {
 
 func newRollout(in Input) *rollout {
 	d := in.Deployment
-	r := &rollout{d: d, was: d.Status, trouble: in.Trouble, pulling: in.Pulling, now: in.Now, collision: d.Status.CollisionCount}
+	r := &rollout{d: d, was: d.Status, trouble: in.Trouble, pulling: in.Pulling, fresh: in.Fresh, now: in.Now, collision: d.Status.CollisionCount}
 	r.aim(in)
 	sets := byAge(in.ReplicaSets)
 	chosen := r.chosen(sets)

@@ -412,3 +412,43 @@ func TestInputIsNotChanged(t *testing.T) {
 		t.Errorf("the input was changed:\n%s", diff)
 	}
 }
+
+// TestFreshPods holds that no old pod is ended because of a new one that has been ready for a moment only.
+func TestFreshPods(t *testing.T) {
+	w := settled(t)
+	strategy(w, "1", "0")
+	image(w, "web:2")
+	w.apply(deployment.Plan(w.Input)) // the new revision, with one pod
+	w.serve()
+	old, fresh := w.ReplicaSets[0], w.ReplicaSets[1]
+	w.Fresh = map[string]deployment.Fresh{old.Name: {Pods: 4, Wait: time.Second}, fresh.Name: {Pods: 1, Wait: 400 * time.Millisecond}}
+	p := deployment.Plan(w.Input)
+	w.apply(p)
+	if n := *w.set(old.Name).Spec.Replicas; n != 4 || p.RequeueAfter != 400*time.Millisecond {
+		t.Errorf("old pods %d, looks again after %s; want 4 and 400ms", n, p.RequeueAfter)
+	}
+	w.Fresh = nil
+	w.apply(deployment.Plan(w.Input))
+	if n := *w.set(old.Name).Spec.Replicas; n != 3 {
+		t.Errorf("old pods %d when the new one has held, want 3", n)
+	}
+}
+
+func TestFreshOf(t *testing.T) {
+	pod := func(ready corev1.ConditionStatus, ago time.Duration) *corev1.Pod {
+		return &corev1.Pod{Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{
+			Type: corev1.PodReady, Status: ready, LastTransitionTime: metav1.NewTime(now.Add(-ago)),
+		}}}}
+	}
+	ending := pod(corev1.ConditionTrue, 0)
+	ending.DeletionTimestamp = &metav1.Time{Time: now}
+	probed := pod(corev1.ConditionTrue, 0)
+	probed.Spec.Containers = []corev1.Container{{ReadinessProbe: &corev1.Probe{}}}
+	got := deployment.FreshOf([]*corev1.Pod{
+		pod(corev1.ConditionTrue, time.Minute), pod(corev1.ConditionTrue, 600*time.Millisecond), pod(corev1.ConditionTrue, 100*time.Millisecond),
+		pod(corev1.ConditionFalse, 0), pod(corev1.ConditionTrue, -time.Hour), ending, probed,
+	}, now)
+	if diff := cmp.Diff(deployment.Fresh{Pods: 2, Wait: 400 * time.Millisecond}, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}

@@ -30,6 +30,9 @@ func (r *rollout) rolled() reconcile.Plan {
 	if r.waiting {
 		plan.RequeueAfter = pullPause
 	}
+	if r.patient > 0 && (plan.RequeueAfter == 0 || r.patient < plan.RequeueAfter) {
+		plan.RequeueAfter = r.patient
+	}
 	return plan
 }
 

@@ -39,14 +39,19 @@ func (r *rollout) shrinkOthers() {
 		return
 	}
 	least := r.desired() - r.unavailable()
-	starting := r.newest.size - r.newest.available()
+	fresh := r.fresh[r.newest.rs.Name]
+	fresh.Pods = min(fresh.Pods, r.newest.available())
+	starting := r.newest.size - r.newest.available() + fresh.Pods
+	if fresh.Pods > 0 && len(active(r.others)) > 0 {
+		r.patient = fresh.Wait
+	}
 	spare := total(r.all(), sizeOf) - least - starting
 	if spare <= 0 {
 		return
 	}
 	spare = r.shrinkUnhealthy(spare, func(v *revision) int32 { return min(v.rs.Status.ReadyReplicas, v.size) })
 	r.shrinkUnhealthy(spare, availableOf)
-	spare = total(r.all(), availableOf) - least
+	spare = total(r.all(), availableOf) - least - fresh.Pods
 	for _, v := range active(r.others) {
 		n := min(spare, v.size)
 		if n > 0 {

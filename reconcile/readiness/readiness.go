@@ -38,13 +38,23 @@ func UntilAvailable(pod *corev1.Pod, minReady int32, now time.Time) time.Duratio
 // which looks once a second, mostly does not see such a moment.
 const steady = time.Second
 
-// UntilSteady is how long a ready pod has to stay so before others may be ended because of it.
+// UntilSteady is how long a ready pod has to stay so before others may be ended because of it. Where each container has a readiness probe, being
+// ready has been shown, and is enough.
 func UntilSteady(pod *corev1.Pod, now time.Time) time.Duration {
 	since, ok := Since(pod)
-	if !ok || since.After(now) {
+	if !ok || since.After(now) || probed(pod) {
 		return 0
 	}
 	return max(0, since.Add(steady).Sub(now))
+}
+
+func probed(pod *corev1.Pod) bool {
+	for i := range pod.Spec.Containers {
+		if pod.Spec.Containers[i].ReadinessProbe == nil {
+			return false
+		}
+	}
+	return len(pod.Spec.Containers) > 0
 }
 
 // Available tells whether a pod is ready, and has been for minReady seconds.

@@ -137,7 +137,7 @@ type sizes struct {
 type size struct {
 	uid      types.UID
 	n        int32
-	starting int32 // those that are not available yet
+	starting int32 // those that are not available yet, or ready for less than a second
 }
 
 // others is the size of all revisions but one.
@@ -175,9 +175,24 @@ func (w *world) sizes(k reconcile.Key) (s sizes) {
 		if n > 0 && rs.Annotations["deployment.kubernetes.io/desired-replicas"] != wish || rs.Status.ObservedGeneration < rs.Generation {
 			s.steady = false
 		}
-		s.each = append(s.each, size{rs.UID, n, max(0, n-rs.Status.AvailableReplicas)})
+		available := min(n, rs.Status.AvailableReplicas)
+		s.each = append(s.each, size{rs.UID, n, n - available + min(available, w.justReady(rs))})
 	}
 	return s
+}
+
+// justReady counts the pods that have been ready for less than a second, as far as anybody can tell by a clock that is set.
+func (w *world) justReady(rs *appsv1.ReplicaSet) (n int32) {
+	for _, p := range w.podsOf(rs.UID) {
+		for i := range p.Status.Conditions {
+			c := &p.Status.Conditions[i]
+			since := w.clock.wall.Sub(c.LastTransitionTime.Time)
+			if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue && p.DeletionTimestamp == nil && since >= 0 && since < time.Second {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // checkStep judges one pass, and lets families settle whose planners have nothing left to take in.

@@ -22,6 +22,7 @@ var knownMistakes = []mistake{
 	{"surge off by one", "deployment/rolling.go", `wish+r.surge()-total`, `wish+r.surge()+int32(reconcile.Wrong("surge off by one"))-total`},
 	{"starting pods counted as available", "deployment/rolling.go", `total(r.all(), sizeOf) - least - starting`, `total(r.all(), sizeOf) - least - starting*int32(1-reconcile.Wrong("starting pods counted as available"))`},
 	{"old pods removed before new ones are ready", "deployment/rolling.go", `total(r.all(), availableOf) - least`, `total(r.all(), availableOf) - least + starting*int32(reconcile.Wrong("old pods removed before new ones are ready"))`},
+	{"a moment's readiness is relied on", "deployment/rolling.go", `fresh.Pods = min(fresh.Pods, r.newest.available())`, `fresh.Pods = min(fresh.Pods, r.newest.available()) * int32(1-reconcile.Wrong("a moment's readiness is relied on"))`},
 	{"maxUnavailable rounded up", "deployment/rolling.go", `scaled(u.MaxUnavailable, r.desired(), false)`, `scaled(u.MaxUnavailable, r.desired(), reconcile.Wrong("maxUnavailable rounded up") == 1)`},
 	{"unhealthy old pods kept", "deployment/rolling.go", `n := min(spare, v.size-healthy(v))`, `n := min(spare, v.size-healthy(v)) * int32(1-reconcile.Wrong("unhealthy old pods kept"))`},
 	{"recreate does not wait", "deployment/recreate.go", `if r.podsBeside(r.newest) {`, `if r.podsBeside(r.newest) && reconcile.Wrong("recreate does not wait") == 0 {`},

@@ -37,6 +37,7 @@ type vain struct {
 	deployment *appsv1.Deployment
 	sets       []*appsv1.ReplicaSet
 	pulling    map[string]bool
+	fresh      map[string]deployment.Fresh
 	config     int
 	now        time.Time
 }
@@ -47,7 +48,7 @@ const soon = 30 * time.Second
 func (v *vain) again(in *deployment.Input, config int) bool {
 	past := in.Now.Sub(v.now)
 	return v.deployment == in.Deployment && v.config == config && past >= 0 && past < soon &&
-		slices.Equal(v.sets, in.ReplicaSets) && maps.Equal(v.pulling, in.Pulling)
+		slices.Equal(v.sets, in.ReplicaSets) && maps.Equal(v.pulling, in.Pulling) && maps.Equal(v.fresh, in.Fresh)
 }
 
 func (w *world) versionOf(uid types.UID) *version {
@@ -110,8 +111,9 @@ func (w *world) undo(d *appsv1.Deployment) bool {
 }
 
 func (w *world) deploymentInput(d *appsv1.Deployment) deployment.Input {
-	in := deployment.Input{Deployment: d, ReplicaSets: w.setsOf(d.UID), Pulling: map[string]bool{}, Now: w.clock.wall}
+	in := deployment.Input{Deployment: d, ReplicaSets: w.setsOf(d.UID), Pulling: map[string]bool{}, Fresh: map[string]deployment.Fresh{}, Now: w.clock.wall}
 	for _, rs := range in.ReplicaSets {
+		in.Fresh[rs.Name] = deployment.FreshOf(w.podsOf(rs.UID), in.Now)
 		in.Pulling[rs.Name] = slices.ContainsFunc(w.podsOf(rs.UID), func(p *corev1.Pod) bool { return w.images[p.Spec.Containers[0].Image].Pulling })
 	}
 	if n := w.versionOf(d.UID).config; n > 0 {
@@ -270,7 +272,7 @@ func (w *world) checkPatience(d *appsv1.Deployment) {
 	if v.vain.again(&in, v.config) {
 		return
 	}
-	v.vain = vain{d, slices.Clone(in.ReplicaSets), in.Pulling, v.config, in.Now}
+	v.vain = vain{d, slices.Clone(in.ReplicaSets), in.Pulling, in.Fresh, v.config, in.Now}
 	in.Now = in.Now.Add(time.Millisecond)
 	if p := deployment.Plan(in); len(p.Actions) > 0 {
 		w.fail("Deployment %s: nothing has happened, and a moment later it plans: %s", d.Name, p.Actions[0])

@@ -116,7 +116,7 @@ func (a *app) lock(ctx context.Context, replace bool) (*daemon.Lock, error) {
 	if replace {
 		return daemon.StopRunning(ctx, a.stateDir)
 	}
-	return daemon.Acquire(a.stateDir)
+	return daemon.AcquireSoon(ctx, a.stateDir)
 }
 
 func (a *app) daemonOptions(o upOptions) (daemon.Options, error) {

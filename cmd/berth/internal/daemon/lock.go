@@ -49,6 +49,27 @@ func Acquire(stateDir string) (*Lock, error) {
 	return &Lock{file}, nil
 }
 
+// dyingPatience is how long a berth that was killed may hold the lock: the kernel drops it with the last descriptor, which a child between fork
+// and execve has, too. Somebody who starts a second one by mistake hears of it as much later.
+const dyingPatience = 500 * time.Millisecond
+
+// AcquireSoon is Acquire, with a moment's patience for a holder that is on its way out.
+func AcquireSoon(ctx context.Context, stateDir string) (*Lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, dyingPatience)
+	defer cancel()
+	for {
+		lock, err := Acquire(stateDir)
+		if err == nil || !errors.Is(err, ErrRunning) {
+			return lock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 // Release lets the next one in.
 func (l *Lock) Release() { l.file.Close() }
 

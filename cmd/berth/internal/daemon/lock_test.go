@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestLock(t *testing.T) {
@@ -24,12 +26,20 @@ func TestLock(t *testing.T) {
 	if got := Holder(dir); got != os.Getpid() {
 		t.Errorf("Holder = %d, want %d", got, os.Getpid())
 	}
-	lock.Release()
-	again, err := Acquire(dir)
-	if err != nil {
-		t.Fatalf("Acquire after Release: %v", err)
-	}
-	again.Release()
+	synctest.Test(t, func(t *testing.T) {
+		go func() {
+			time.Sleep(dyingPatience / 2) // by the test's clock
+			lock.Release()
+		}()
+		again, err := AcquireSoon(t.Context(), dir)
+		if err != nil {
+			t.Fatalf("AcquireSoon while the holder dies: %v", err)
+		}
+		defer again.Release()
+		if _, err := AcquireSoon(t.Context(), dir); !errors.Is(err, ErrRunning) {
+			t.Errorf("AcquireSoon beside one that lives: %v, want ErrRunning", err)
+		}
+	})
 }
 
 func TestInstanceID(t *testing.T) {
