@@ -15,7 +15,7 @@ import (
 )
 
 const usage = `tool PART
-  web [PORT] [TEXT]      answer HTTP requests with TEXT and the host name, /slow?lines=N with so many lines 10 ms apart; end at once on SIGTERM
+  web [PORT] [TEXT]      answer HTTP requests with TEXT and the host name, /slow?lines=N with so many lines 10 ms apart, /echo with what is sent; end at once on SIGTERM
   serve [MS]             after MS milliseconds answer probes of all kinds; see serve.go
   drain [PORT] [TEXT] [MS]  the same after MS milliseconds; on SIGTERM answer who is connected once more, then end
   sink [PORT]            take what measure sends
@@ -114,6 +114,7 @@ func web(port, text string) {
 			pause(10)
 		}
 	})
+	http.HandleFunc("/echo", echo)
 	fmt.Println("serving", text, "on", port)
 	if err := http.ListenAndServe(":"+port, nil); err != nil {
 		fmt.Fprintln(os.Stderr, err)
