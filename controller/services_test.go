@@ -164,24 +164,6 @@ func TestScaleToZeroDoesNotWait(t *testing.T) {
 	})
 }
 
-// What ends before a new controller has made its first table waits for that, and no longer.
-func TestDownByANewControllerDoesNotWait(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.start()
-		w.write(web("web", "web:1", 3), svc("web"))
-		w.settle()
-		w.opts = func(o *Options) { o.Source = nil }
-		w.restart()
-		began := time.Now()
-		if err := w.c.Down(w.t.Context(), nil); err != nil {
-			t.Fatal(err)
-		}
-		if took := time.Since(began); took > time.Second {
-			t.Errorf("it took %s", took)
-		}
-	})
-}
-
 // A router that fails does not keep pods from ending: they wait for it as long as they may.
 func TestABrokenRouterDelaysNoEndForever(t *testing.T) {
 	inWorld(t, func(w *world) {
