@@ -178,8 +178,11 @@ func TestABrokenRouterDelaysNoEndForever(t *testing.T) {
 		if took := time.Since(began); took > 21*time.Second {
 			t.Errorf("it took %s", took)
 		}
+		if s := w.settle(); len(s.Problems) != 1 || !strings.Contains(s.Problems[0].Message, "the proxy hangs") {
+			t.Errorf("problems: %+v", s.Problems)
+		}
 		w.fake.OnRoute(nil)
-		w.pass(time.Minute)
+		w.pass(2 * time.Minute)
 		w.settle()
 		if got := w.backends("web"); !slices.Equal(got, w.running()) {
 			t.Errorf("routed to %v, running %v", got, w.running())
