@@ -106,7 +106,12 @@ func TestServiceKeepsItsAddress(t *testing.T) {
 				t.Errorf("%s: %s and %d, was %s and %d", when, is.ClusterIP, is.Ports[0].NodePort, was.ClusterIP, was.Ports[0].NodePort)
 			}
 		}
-		w.write(svc("web", nodePort, func(s *corev1.Service) { s.Spec.Ports[0].TargetPort = intstr.FromInt32(9090) }), svc("other"))
+		edited := svc("web", nodePort, func(s *corev1.Service) { s.Spec.Ports[0].TargetPort = intstr.FromInt32(9090) })
+		plan := w.c.DryRun(manifests.Snapshot{Objects: []manifests.Object{edited, svc("other")}})
+		if len(plan) != 1 || len(plan[0].Fields) != 1 || plan[0].Fields[0].Path != "spec.ports[0].targetPort" {
+			t.Errorf("what was allocated is no difference: %v", plan)
+		}
+		w.write(edited, svc("other"))
 		check("after an edit")
 		w.restart()
 		check("after a restart")

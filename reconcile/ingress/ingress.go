@@ -57,7 +57,7 @@ func Rules(in Input) (*runtime.Ingress, []runtime.RouteProblem) {
 	b := builder{in: in}
 	list := slices.Clone(in.Ingresses)
 	slices.SortFunc(list, func(x, y *networkingv1.Ingress) int {
-		return cmp.Or(x.CreationTimestamp.Time.Compare(y.CreationTimestamp.Time), cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
+		return cmp.Or(x.CreationTimestamp.Compare(y.CreationTimestamp.Time), cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
 	})
 	for _, ing := range list {
 		if Served(ing, in.Classes) {

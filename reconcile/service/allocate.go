@@ -76,7 +76,7 @@ func judge(services []*corev1.Service, cidr netip.Prefix) *claims {
 func byAge(services []*corev1.Service) []*corev1.Service {
 	list := slices.Clone(services)
 	slices.SortFunc(list, func(a, b *corev1.Service) int {
-		return cmp.Or(a.CreationTimestamp.Time.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	return list
 }

@@ -74,7 +74,7 @@ type Port struct {
 // TableOf makes the table.
 func TableOf(in Input) Table {
 	b := builder{
-		in: in, pods: newIndex(in.Pods), claims: judge(in.Services, in.CIDR),
+		in: in, pods: newIndex(len(in.Services), in.Pods), claims: judge(in.Services, in.CIDR),
 		table: Table{Endpoints: make(map[reconcile.Key][]Endpoint, len(in.Services)), Held: map[types.UID]bool{}},
 	}
 	b.problems = b.claims.problems
@@ -224,6 +224,7 @@ func protocolOf(p corev1.Protocol) (runtime.Protocol, bool) {
 		return runtime.TCP, true
 	case corev1.ProtocolUDP:
 		return runtime.UDP, true
+	case corev1.ProtocolSCTP:
 	}
 	return "", false
 }

@@ -217,7 +217,9 @@ func TestTraffic(t *testing.T) {
 				ObjectMeta:  metav1.ObjectMeta{Namespace: "shop", Name: "web-x", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
 				AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Port: new(int32(5432))}},
 				Endpoints: []discoveryv1.Endpoint{
-					{Addresses: []string{"192.0.2.9"}}, {Addresses: []string{"127.0.0.1"}}, {Addresses: []string{"169.254.1.1"}},
+					{Addresses: []string{"192.0.2.9"}},
+					{Addresses: []string{"127.0.0.1"}},
+					{Addresses: []string{"169.254.1.1"}},
 					{Addresses: []string{"192.0.2.8"}, Conditions: discoveryv1.EndpointConditions{Ready: new(bool)}},
 				},
 			}}},
