@@ -10,7 +10,7 @@ import (
 	"berth/controller"
 )
 
-// published shows the ports of the machine that lead to pods, and what of the network could not be done.
+// published shows the ports of the machine that lead to pods.
 func (t table) published(s *controller.Status) {
 	if len(s.Published) > 0 {
 		fmt.Fprintln(t.w)
@@ -29,8 +29,5 @@ func (t table) published(s *controller.Status) {
 			fmt.Fprintf(tw, "%s/%s\t%s\t%s\n", port, p.Protocol, safe(p.Object), pods)
 		}
 		_ = tw.Flush() // a terminal that is gone
-	}
-	for _, p := range s.Problems {
-		fmt.Fprintf(t.w, "%s %s\n", t.paint(safe(p.Object)+":", red), safe(p.Message))
 	}
 }
