@@ -201,6 +201,7 @@ func immutable(old, n store.Object) string {
 
 // carryOver puts what is not the file's into the new version: the status, what is kept beside it, and the bindings of storage.
 func carryOver(old, n store.Object) store.Object {
+	n.SetManagedFields(old.GetManagedFields())
 	return withBinding(withBeside(withStatus(n, old), old.GetAnnotations()), old)
 }
 

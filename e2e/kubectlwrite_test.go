@@ -221,6 +221,48 @@ func TestKubectlCreates(t *testing.T) {
 	}
 }
 
+// Server-side apply changes what a manager says, and nothing that another one has said, unless it insists.
+func TestKubectlServerSideApply(t *testing.T) {
+	w := newWriting(t)
+	text := strings.Replace(front, "IMAGE", images.Ref(images.Tool), 1)
+	w.Write("web.yaml", text)
+	w.Up()
+	w.UntilReady("web-", 2)
+	const mine = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: %d\n  template: {spec: {containers: [{name: main, env: [{name: SIZE, value: big}]}]}}\n"
+	apply := func(text string, more ...string) harness.Result {
+		return w.KubectlWithInput(text, append([]string{"apply", "--server-side", "-f", "-"}, more...)...)
+	}
+	if r := apply(fmt.Sprintf(mine, 1), "--field-manager=me"); r.Code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	text = w.becomes("web.yaml", strings.Replace(text, "replicas: 2 #", "replicas: 1 #", 1), "# of the sign\n", "# of the sign\n          - name: SIZE\n            value: big\n")
+	if r := apply(fmt.Sprintf(mine, 2), "--field-manager=you"); r.Code == 0 || !strings.Contains(r.Stderr, `conflict with "me"`) || !strings.Contains(r.Stderr, ".spec.replicas") {
+		t.Errorf("a conflict: %+v", r)
+	}
+	if r := apply(fmt.Sprintf(mine, 2), "--field-manager=you", "--force-conflicts"); r.Code != 0 {
+		t.Errorf("by force: %+v", r)
+	}
+	text = w.becomes("web.yaml", text, "replicas: 1 #", "replicas: 2 #")
+	if r := apply(strings.Replace(fmt.Sprintf(mine, 2), "env: [{name: SIZE, value: big}]", "env: []", 1), "--field-manager=you"); r.Code != 0 {
+		t.Errorf("one field less: %+v", r)
+	}
+	text = w.becomes("web.yaml", text, "# of the sign", "# of the sign") // the other manager still says it
+	none := "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: {containers: [{name: main}]}}}\n"
+	if r := apply(none, "--field-manager=me"); r.Code != 0 {
+		t.Errorf("nothing any more: %+v", r)
+	}
+	w.becomes("web.yaml", text, "          - name: SIZE\n            value: big\n", "")
+	if r := apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: new}\ndata: {a: b}\n"); r.Code != 0 {
+		t.Errorf("a new one: %+v", r)
+	}
+	if diff := cmp.Diff("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: new\n  namespace: default\ndata:\n  a: b\n", w.file("kubectl/default.ConfigMap.new.yaml")); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if out := w.MustKubectl("get", "configmap", "new", "-o", "yaml", "--show-managed-fields"); !strings.Contains(out, "operation: Apply") || !strings.Contains(out, "f:data") {
+		t.Errorf("nobody has the fields:\n%s", out)
+	}
+}
+
 // What is asked of a rollout is no change of the file, and reading the file again does not undo it.
 func TestKubectlRollout(t *testing.T) {
 	w := newWriting(t)

@@ -25,6 +25,7 @@ const (
 	jsonPatchType  = "application/json-patch+json"
 	mergePatchType = "application/merge-patch+json"
 	strategicType  = "application/strategic-merge-patch+json"
+	applyType      = "application/apply-patch+yaml"
 )
 
 func (wr *writer) patch(w http.ResponseWriter, r *Request) error {
@@ -34,6 +35,9 @@ func (wr *writer) patch(w http.ResponseWriter, r *Request) error {
 		return err
 	}
 	it, err := wr.Object(r)
+	if media == applyType {
+		return wr.apply(w, r, it, err == nil, data)
+	}
 	if err != nil {
 		return err
 	}
@@ -61,12 +65,12 @@ func (wr *writer) patch(w http.ResponseWriter, r *Request) error {
 
 func patchBody(r *Request, media string) ([]byte, error) {
 	switch media {
-	case jsonPatchType, mergePatchType, strategicType:
+	case jsonPatchType, mergePatchType, strategicType, applyType:
 		return body(r)
 	}
 	return nil, &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
-		Message: fmt.Sprintf("the body of the request was in an unknown format - accepted media types include: %s, %s, %s", jsonPatchType, mergePatchType, strategicType),
+		Message: fmt.Sprintf("the body of the request was in an unknown format - accepted media types include: %s, %s, %s, %s", jsonPatchType, mergePatchType, strategicType, applyType),
 	}}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -21,6 +22,8 @@ type Request struct {
 	Namespace, Name string
 	// Query is that of the URL.
 	Query url.Values
+
+	managed []metav1.ManagedFieldsEntry // who has which fields once a write is done
 }
 
 // User is who asks.

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
@@ -72,6 +74,9 @@ func (wr *writer) create(w http.ResponseWriter, r *Request) error {
 
 func (wr *writer) createNamed(w http.ResponseWriter, r *Request, obj map[string]any) error {
 	aside := takeAsides(r.Resource.Kind, nil, map[string]any{}, obj)
+	if aside.managed = r.managed; aside.managed == nil {
+		aside.managed = wr.managed(r, store.Item{}, map[string]any{}, obj)
+	}
 	wish, obj, err := wr.wished(w, r, obj)
 	if err != nil {
 		return err
@@ -124,6 +129,9 @@ func (wr *writer) commit(w http.ResponseWriter, r *Request, it store.Item, wish 
 		return err
 	}
 	aside := takeAsides(r.Resource.Kind, it.Object, seen, wish)
+	if aside.managed = r.managed; aside.managed == nil {
+		aside.managed = wr.managed(r, it, seen, wish)
+	}
 	wished, wish, err := wr.wished(w, r, wish)
 	if err != nil {
 		return err
@@ -141,6 +149,26 @@ func (wr *writer) commit(w http.ResponseWriter, r *Request, it store.Item, wish 
 		}
 	}
 	return wr.settled(w, r, http.StatusOK, aside)
+}
+
+// managed says who has which fields after an update; a client may say so itself.
+func (wr *writer) managed(r *Request, it store.Item, seen, wish map[string]any) []metav1.ManagedFieldsEntry {
+	var before []metav1.ManagedFieldsEntry
+	if it.Object != nil {
+		before = it.Object.GetManagedFields()
+	}
+	was, is := below(seen, "metadata")["managedFields"], below(wish, "metadata")["managedFields"]
+	if is != nil && !reflect.DeepEqual(was, is) {
+		var own []metav1.ManagedFieldsEntry
+		if data, err := json.Marshal(is); err == nil && json.Unmarshal(data, &own) == nil {
+			before = own
+		}
+	}
+	typed, err := manifests.Scheme().New(r.Resource.GVK())
+	if err != nil {
+		return before
+	}
+	return updated(r, reflect.TypeOf(typed), metav1.NewTime(wr.opts.Clock.Now()), seen, wish, before)
 }
 
 // seen is an object as a client saw it.
@@ -339,12 +367,19 @@ func (wr *writer) remember(key reconcile.Key, a asides) error {
 		}
 	}
 	return wr.opts.Store.Update(key, func(it store.Item) (store.Item, error) {
-		had := it.Object.GetAnnotations()
-		if a.applied == "" || had[lastApplied] == a.applied {
+		notes := it.Object.GetAnnotations()
+		if a.applied != "" {
+			notes = request.With(notes, lastApplied, a.applied)
+		}
+		if a.managed == nil {
+			a.managed = it.Object.GetManagedFields()
+		}
+		if maps.Equal(notes, it.Object.GetAnnotations()) && apiequality.Semantic.DeepEqual(a.managed, it.Object.GetManagedFields()) {
 			return it, nil
 		}
 		obj := shallow(it.Object)
-		obj.SetAnnotations(request.With(had, lastApplied, a.applied))
+		obj.SetAnnotations(notes)
+		obj.SetManagedFields(a.managed)
 		it.Object = obj
 		return it, nil
 	})
@@ -368,6 +403,7 @@ func dry(wish any, have store.Object, a asides) store.Object {
 		obj.SetResourceVersion(have.GetResourceVersion())
 		obj.SetCreationTimestamp(have.GetCreationTimestamp())
 		obj.SetGeneration(have.GetGeneration())
+		obj.SetOwnerReferences(have.GetOwnerReferences())
 		for name, value := range have.GetAnnotations() {
 			if request.Beside(name) && (name != lastApplied || a.applied == "") {
 				notes = request.With(notes, name, value)
@@ -378,6 +414,7 @@ func dry(wish any, have store.Object, a asides) store.Object {
 		}
 	}
 	obj.SetAnnotations(notes)
+	obj.SetManagedFields(a.managed)
 	return obj
 }
 

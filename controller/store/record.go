@@ -239,5 +239,6 @@ func sameStatus(a, b Object) bool {
 
 func sameMeta(a, b Object) bool {
 	return maps.Equal(a.GetLabels(), b.GetLabels()) && maps.Equal(a.GetAnnotations(), b.GetAnnotations()) &&
-		apiequality.Semantic.DeepEqual(a.GetOwnerReferences(), b.GetOwnerReferences()) && a.GetDeletionTimestamp().Equal(b.GetDeletionTimestamp())
+		apiequality.Semantic.DeepEqual(a.GetOwnerReferences(), b.GetOwnerReferences()) &&
+		apiequality.Semantic.DeepEqual(a.GetManagedFields(), b.GetManagedFields()) && a.GetDeletionTimestamp().Equal(b.GetDeletionTimestamp())
 }
