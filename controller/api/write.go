@@ -8,7 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"reflect"
-	"strings"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -40,16 +40,16 @@ type Control interface {
 // that a file would have to say is refused.
 func (s *Server) HandleWrites(files manifests.Writer, control Control) {
 	wr := &writer{Server: s, files: files, control: control}
-	s.Handle("create", "*", "", wr.create)
-	s.Handle("update", "*", "", wr.update)
-	s.Handle("patch", "*", "", wr.patch)
-	s.Handle("delete", "*", "", wr.delete)
-	s.Handle("deletecollection", "*", "", wr.deleteCollection)
+	s.Handle("create", "*", "", checked(wr.create))
+	s.Handle("update", "*", "", checked(wr.update))
+	s.Handle("patch", "*", "", checked(wr.patch))
+	s.Handle("delete", "*", "", checked(wr.delete))
+	s.Handle("deletecollection", "*", "", checked(wr.deleteCollection))
 	s.Handle("get", "*", "status", s.get)
 	s.Handle("get", "*", "scale", wr.getScale)
-	s.Handle("update", "*", "scale", wr.updateScale)
-	s.Handle("patch", "*", "scale", wr.patchScale)
-	s.Handle("create", "pods", "eviction", wr.evict)
+	s.Handle("update", "*", "scale", checked(wr.updateScale))
+	s.Handle("patch", "*", "scale", checked(wr.patchScale))
+	s.Handle("create", "pods", "eviction", checked(wr.evict))
 }
 
 type writer struct {
@@ -229,7 +229,7 @@ func (wr *writer) change(r *Request, it store.Item, seen, wish map[string]any) e
 
 // find is the object of a store's key in a file.
 func find(file string, data []byte, key reconcile.Key) (manifests.Object, bool) {
-	for _, o := range manifests.Decode(file, data).Objects {
+	for _, o := range slices.Backward(manifests.Decode(file, data).Objects) {
 		if o.Key.Kind == key.Kind && o.Key.Namespace == key.Namespace && o.Key.Name == key.Name {
 			return o, true
 		}
@@ -426,13 +426,19 @@ func (wr *writer) answer(w http.ResponseWriter, r *Request, code int, obj store.
 	return wr.respondAs(w, r, f, code, obj)
 }
 
-// isDryRun is whether nothing shall come of a request.
-func isDryRun(r *Request) (bool, error) {
-	all := r.Query["dryRun"]
-	for _, v := range all {
-		if v != metav1.DryRunAll {
-			return false, apierrors.NewBadRequest(fmt.Sprintf("invalid dryRun %q: supported values: %q", strings.Join(all, ","), metav1.DryRunAll))
+// checked looks at the options that all writes have.
+func checked(h Handler) Handler {
+	return func(w http.ResponseWriter, r *Request) error {
+		for _, v := range r.Query["dryRun"] {
+			if v != metav1.DryRunAll {
+				return apierrors.NewBadRequest(fmt.Sprintf("invalid dryRun %q: supported values: %q", v, metav1.DryRunAll))
+			}
+		}
+		switch v := r.Query.Get("fieldValidation"); v {
+		case "", metav1.FieldValidationIgnore, metav1.FieldValidationWarn, metav1.FieldValidationStrict:
+			return h(w, r)
+		default:
+			return apierrors.NewBadRequest(fmt.Sprintf("invalid fieldValidation %q: supported values: \"Ignore\", \"Strict\", \"Warn\"", v))
 		}
 	}
-	return len(all) > 0, nil
 }

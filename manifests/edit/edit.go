@@ -183,10 +183,10 @@ func verify(before, after manifests.Decoded, key manifests.Key, wished []manifes
 		}
 		return &Error{Reason: "the file would not be valid any more"}
 	}
-	rest, seen := after.Objects, false
+	rest := after.Objects
+	counts, _ := stated(before, key)
 	for _, o := range before.Objects {
-		if o.Key == key && !seen {
-			seen = true
+		if o.Key == key && o.Origin == counts.Origin {
 			if wished == nil {
 				continue
 			}
@@ -206,8 +206,9 @@ func verify(before, after manifests.Decoded, key manifests.Key, wished []manifes
 	return nil
 }
 
+// stated is an object of a file. Of two with the same name the last one counts.
 func stated(d manifests.Decoded, key manifests.Key) (manifests.Object, bool) {
-	for _, o := range d.Objects {
+	for _, o := range slices.Backward(d.Objects) {
 		if o.Key == key {
 			return o, true
 		}
@@ -275,7 +276,7 @@ func open(data []byte, o manifests.Object) (*document, error) {
 	kind := strings.TrimSuffix(root.str("kind"), "List")
 	var found *node
 	for _, n := range objects(root) {
-		if isObject(n, kind, o) && (found == nil || t.lineOf(firstKey(n)) == o.Origin.Line && t.lineOf(firstKey(found)) != o.Origin.Line) {
+		if isObject(n, kind, o) && (found == nil || t.lineOf(firstKey(n)) == o.Origin.Line || t.lineOf(firstKey(found)) != o.Origin.Line) {
 			found = n
 		}
 	}

@@ -196,6 +196,13 @@ func TestRefused(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("the last of two counts", func(t *testing.T) {
+		twice := named("a") + "---\n" + named("a") + "data: {v: \"1\"}\n"
+		got, err := edited(t, twice, 1, "2", "data", "v")
+		if want := strings.Replace(twice, `"1"`, `"2"`, 1); got != want || err != nil {
+			t.Errorf("got %s, %v", got, err)
+		}
+	})
 	t.Run("changed meanwhile", func(t *testing.T) {
 		d := manifests.Decode("f.yaml", []byte(web))
 		_, err := Update(Request{File: "f.yaml", Data: []byte(strings.Replace(web, "3", "4", 1)), Key: d.Objects[0].Key, Hash: d.Objects[0].Hash, Wish: objectOf(t, d.Objects[0])})

@@ -296,7 +296,7 @@ func TestCorpus(t *testing.T) {
 			}
 			r := rand.New(rand.NewPCG(2, uint64(len(data))))
 			for _, o := range d.Objects {
-				if first, _ := stated(d, o.Key); first.Origin != o.Origin || first.Hash != o.Hash {
+				if counts, _ := stated(d, o.Key); counts.Origin != o.Origin || counts.Hash != o.Hash {
 					continue
 				}
 				y.try(t, r, name, data, o, 2)
