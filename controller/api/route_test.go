@@ -128,3 +128,11 @@ func TestHandlersAreFoundByVerbResourceAndSubresource(t *testing.T) {
 		t.Errorf("creating a node: %d %v", code, status)
 	}
 }
+
+// httpClient keeps no connections.
+func httpClient(t *testing.T) *http.Client {
+	t.Helper()
+	tr := &http.Transport{DisableKeepAlives: true}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
