@@ -158,8 +158,8 @@ func (c *Controller) direct(ctx context.Context) (after time.Duration, err error
 			c.queue.Add(it.Key)
 		}
 		for _, it := range c.store.List(reconcile.KindPod) {
-			if it.Object.GetDeletionTimestamp() != nil {
-				c.queue.Add(it.Key) // it waited to hear what the table says of it
+			if p, ok := it.Object.(*corev1.Pod); ok && (p.DeletionTimestamp != nil || !ready(p)) {
+				c.queue.Add(it.Key) // it may have waited to hear what the table says of it
 			}
 		}
 	}
