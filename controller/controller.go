@@ -109,6 +109,7 @@ type Controller struct {
 	observed *observed
 	images   *images
 	events   *events
+	diary    *diary
 	memory   *memory
 	lost     *lost
 	// inhabited are the namespaces that objects are in.
@@ -160,6 +161,7 @@ func New(opts Options) (*Controller, error) {
 	c.queue = queue.New(opts.Clock)
 	c.events = newEvents(opts.Clock, c.notify, s)
 	c.inhabited.count = map[string]int{}
+	c.diary = newDiary(opts.Clock)
 	c.observed = newObserved(opts.Pods)
 	c.memory = newMemory()
 	c.lost = newLost()
@@ -358,7 +360,13 @@ func (c *Controller) changed(ch store.Change) {
 	c.storageChanged(ch)
 	c.setsChanged(ch)
 	c.trafficChanged(ch)
+	if ch.Deleted && ch.Key.Kind == reconcile.KindReplicaSet && ch.Owner.Kind != "" {
+		c.diary.orphaned(ch.Key, ch.Owner)
+	}
 	if ch.Deleted && ch.Key.Kind == reconcile.KindPod {
+		if p, ok := ch.Old.(*corev1.Pod); ok {
+			c.diary.buried(p, c.workloadOf(p))
+		}
 		c.memory.forget(ch.UID)
 		c.hooks.forget(ch.UID)
 		c.prober.Forget(ch.UID)

@@ -48,6 +48,7 @@ func (c *Controller) pass(ctx context.Context, key reconcile.Key) (after time.Du
 	for _, a := range plan.Actions {
 		log.V(verbosity(a)).Info("acting", "key", key.String(), "action", a.String())
 		again, err := c.execute(ctx, a)
+		c.diary.decided(key, a, err)
 		if err != nil {
 			return 0, err
 		}

@@ -14,9 +14,11 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"berth/controller"
 )
 
-// The control socket answers the command line of the same user: GET /status, POST /allow, POST /rollout. It is a file only root can open, and the
+// The control socket answers the command line of the same user: GET /status, POST /allow, /rollout, /why. It is a file only root can open, and the
 // peer's uid is checked again. The kubectl API is another thing.
 const controlSocket = "berth.sock"
 
@@ -28,6 +30,14 @@ type Controlled interface {
 	Allow(targets []string) ([]string, error)
 	// Rollout does what is asked of a rollout, or tells how it gets on.
 	Rollout(ctx context.Context, r Rollout) (RolloutAnswer, error)
+	// Why tells why an object is as it is.
+	Why(r WhyRequest) (controller.Account, error)
+}
+
+// WhyRequest names an object: KIND/NAME, KIND/NAMESPACE/NAME or a name.
+type WhyRequest struct {
+	Target    string `json:"target"`
+	Namespace string `json:"namespace"`
 }
 
 // serveControl answers on RUN-DIR/berth.sock until ctx ends.
@@ -76,6 +86,20 @@ func controlHandler(c Controlled) http.Handler {
 			return
 		}
 		told, err := c.Rollout(r.Context(), ask)
+		if err != nil {
+			answer(w, nil, err)
+			return
+		}
+		data, err := json.Marshal(told)
+		answer(w, data, err)
+	})
+	mux.HandleFunc("POST /why", func(w http.ResponseWriter, r *http.Request) {
+		var ask WhyRequest
+		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&ask); err != nil {
+			http.Error(w, "cannot read the request: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		told, err := c.Why(ask)
 		if err != nil {
 			answer(w, nil, err)
 			return

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"berth/controller"
 )
 
 type fakeControlled struct{ allowed [][]string }
@@ -19,6 +21,13 @@ func (f *fakeControlled) Allow(targets []string) ([]string, error) {
 		return nil, errors.New("nothing waits by that name")
 	}
 	return targets, nil
+}
+
+func (f *fakeControlled) Why(r WhyRequest) (controller.Account, error) {
+	if r.Target == "" {
+		return controller.Account{}, errors.New("nothing is known")
+	}
+	return controller.Account{Object: r.Target}, nil
 }
 
 func (f *fakeControlled) Rollout(_ context.Context, r Rollout) (RolloutAnswer, error) {

@@ -12,6 +12,10 @@ type controlled struct{ c *controller.Controller }
 
 func (c controlled) StatusJSON() ([]byte, error) { return json.Marshal(c.c.Status()) }
 
+func (c controlled) Why(r WhyRequest) (controller.Account, error) {
+	return c.c.Why(r.Target, r.Namespace)
+}
+
 func (c controlled) Allow(targets []string) ([]string, error) {
 	gone := c.c.Allow(targets...)
 	if len(gone) == 0 && len(targets) > 0 {
