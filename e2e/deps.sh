@@ -9,6 +9,7 @@ need /usr/bin/gcc gcc
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev linux-libc-dev"
 need /usr/bin/musl-gcc musl-tools
 need /usr/sbin/nft nftables
+need /usr/sbin/iptables iptables
 need /usr/sbin/nginx nginx
 need /usr/bin/redis-server redis-server
 # Its package makes a first cluster of its own, which nothing starts.

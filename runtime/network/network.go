@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"slices"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -33,6 +34,9 @@ type Config struct {
 	PodCIDR netip.Prefix
 	// ServiceCIDR is the range of the Services, likewise.
 	ServiceCIDR netip.Prefix
+	// AllowFirewall lets Run put rules into chains of others that cut paths of pods, tagged with the name of the instance's table. Without it
+	// Run takes such rules away again.
+	AllowFirewall bool
 }
 
 var validID = regexp.MustCompile(`^[0-9a-f]{8}$`)
@@ -63,10 +67,14 @@ type Network struct {
 
 	mu       sync.Mutex
 	warnings []string
+	// cut says which paths of pods a firewall cuts.
+	cut []string
+	// dns is where the DNS of the cluster listens.
+	dns netip.AddrPort
 	// dirty are addresses that a pod has given back and that the kernel may still remember connections of.
 	dirty map[netip.Addr]bool
-	// released wakes Run when there are new ones.
-	released chan struct{}
+	// released wakes Run when there are new ones, rerouted when there is a path that has not been tested.
+	released, rerouted chan struct{}
 }
 
 // Open makes the bridge, its address and the packet filter, or takes back what an earlier run left. Close it when the process ends: that
@@ -101,7 +109,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{cfg: cfg, pool: pool, serviceCIDR: now.ServiceCIDR, mtu: found.mtu, ipv6: haveIPv6(found.mtu), dirty: map[netip.Addr]bool{}, released: make(chan struct{}, 1)}
+	n := &Network{cfg: cfg, pool: pool, serviceCIDR: now.ServiceCIDR, mtu: found.mtu, ipv6: haveIPv6(found.mtu), dirty: map[netip.Addr]bool{}, released: make(chan struct{}, 1), rerouted: make(chan struct{}, 1)}
 	if n.bridge, err = ensureBridge(cfg, pool, now, n.mtu, n.ipv6); err != nil {
 		return nil, err
 	}
@@ -149,11 +157,11 @@ func (n *Network) ClusterDNS() netip.Addr { return place(n.serviceCIDR, dnsPlace
 // Bridge is the name of the bridge.
 func (n *Network) Bridge() string { return n.cfg.bridge() }
 
-// Warnings say what this machine cannot enforce and what follows from it.
+// Warnings say what this machine cannot enforce, or does not let through, and what follows from it. They change while Run works.
 func (n *Network) Warnings() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return append([]string(nil), n.warnings...)
+	return slices.Concat(n.warnings, n.cut)
 }
 
 // Allocate returns the pod's address, choosing one that has not been used for the longest time when it has none. Nothing that the kernel
@@ -181,10 +189,7 @@ func (n *Network) Release(uid string) {
 	n.mu.Lock()
 	n.dirty[addr] = true
 	n.mu.Unlock()
-	select {
-	case n.released <- struct{}{}:
-	default:
-	}
+	wake(n.released)
 }
 
 // Attach puts eth0 with this address and a default route into a network namespace. The address is the one that Allocate gave or Reserve took
@@ -199,7 +204,7 @@ func (n *Network) Attach(ctx context.Context, netns *os.File, uid string, addr n
 	}
 	err := n.socket.Attach(netns, link.Veth{
 		Name: n.linkName(addr), Bridge: n.bridge, MTU: n.mtu, MAC: macOf(addr), IPv6: n.ipv6,
-		Address: addr, Gateway: n.pool.Gateway(),
+		Address: addr, Gateway: n.pool.Gateway(), GatewayMAC: macOf(n.pool.Gateway()),
 	})
 	if err != nil {
 		return fmt.Errorf("cannot attach pod %s to the network: %w", uid, err)

@@ -2,18 +2,24 @@ package network
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"berth/runtime/network/nft"
 )
 
-// restoreEvery bounds how often the tables are written anew for somebody who keeps taking them away.
-const restoreEvery = time.Second
+const (
+	// restoreEvery bounds how often the tables are written anew for somebody who keeps taking them away.
+	restoreEvery = time.Second
+	// settled is how long nobody may have changed the packet filter before paths are tested: firewall managers take several steps.
+	settled = 500 * time.Millisecond
+)
 
 // Run keeps the network as it is until ctx ends: tables that somebody has removed or changed are written anew, what the kernel remembers of
-// pods that are gone is forgotten. Between events it waits. An error of one of these is told to report, and the next event is another try.
+// pods that are gone is forgotten, and whether a firewall lets packets of pods pass is tested at the start and when somebody has changed it. Between events it waits. An error of one of these is told to report, and the next event is another try.
 func (n *Network) Run(ctx context.Context, report func(error)) error {
 	changes := make(chan nft.Change, 1)
 	var group sync.WaitGroup
@@ -41,17 +47,26 @@ func (n *Network) serve(ctx context.Context, changes <-chan nft.Change, report f
 			report(err)
 		}
 	}
-	calm := time.NewTimer(0) // since the last time the tables were written
+	calm, test := time.NewTimer(0), time.NewTimer(0)
 	defer calm.Stop()
-	ready, damaged := false, false
+	defer test.Stop()
+	if !n.cfg.AllowFirewall {
+		tell(nft.Disallow(n.cfg.table()))
+	}
+	ready, damaged := false, false // ready: the tables have not been written for a while
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.released:
 			tell(n.forgetReleased(netip.Addr{}))
+		case <-n.rerouted:
+			test.Reset(0)
+		case <-test.C:
+			n.test(ctx, tell)
 		case c := <-changes:
 			damaged = damaged || c.Ours
+			test.Reset(settled)
 		case <-calm.C:
 			ready = true
 		}
@@ -59,6 +74,21 @@ func (n *Network) serve(ctx context.Context, changes <-chan nft.Change, report f
 			tell(n.filter.Restore())
 			ready, damaged = false, false
 			calm.Reset(restoreEvery)
+		}
+	}
+}
+
+// test tests the paths of pods, and tells what is newly cut.
+func (n *Network) test(ctx context.Context, tell func(error)) {
+	before := n.Warnings()
+	err := n.testPaths(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	tell(err)
+	for _, w := range n.Warnings() {
+		if !slices.Contains(before, w) {
+			tell(errors.New(w))
 		}
 	}
 }

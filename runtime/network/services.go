@@ -14,9 +14,23 @@ func (n *Network) SetServices(ctx context.Context, services []runtime.Service, d
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	n.mu.Lock()
+	moved := n.dns != dns
+	n.dns = dns
+	n.mu.Unlock()
+	if moved {
+		wake(n.rerouted)
+	}
 	gone, err := n.filter.SetServices(services, n.ClusterDNS(), dns)
 	if err != nil || len(gone) == 0 {
 		return err
 	}
 	return forgetDatagrams(gone)
+}
+
+func wake(sleeper chan<- struct{}) {
+	select {
+	case sleeper <- struct{}{}:
+	default:
+	}
 }

@@ -26,9 +26,9 @@ type Veth struct {
 	// Bridge is the index of the bridge.
 	Bridge int
 	MTU    int
-	// MAC and Address are the pod's, which has no neighbour but Gateway: what it sends to others of its network goes through the machine, and so
-	// does the answer. Else what was sent to the address of a Service would be answered by the address of a pod.
-	MAC              net.HardwareAddr
+	// MAC and Address are the pod's, GatewayMAC is the bridge's. The pod has no neighbour but Gateway: what it sends to others of its network
+	// goes through the machine, and so does the answer. Else what was sent to a Service's address would be answered from a pod's.
+	MAC, GatewayMAC  net.HardwareAddr
 	Address, Gateway netip.Addr
 	// IPv6 says that the kernel has it: then it is kept quiet on both ends.
 	IPv6 bool
@@ -66,7 +66,7 @@ func (s *Socket) Attach(netns *os.File, v Veth) (err error) {
 	if err != nil {
 		return err
 	}
-	return inside.do(v.address(index), v.route(index))
+	return inside.do(v.address(index), v.route(index), v.neighbour(index))
 }
 
 // Delete removes an interface. One that is not there is not an error. It takes some 16 ms: the kernel waits for every processor.
@@ -148,4 +148,13 @@ func (v Veth) route(index int) *message {
 	fixed = binary.NativeEndian.AppendUint32(fixed, unix.RTNH_F_ONLINK) // the gateway is behind eth0, though no range says so
 	return newMessage("set the default route", unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, fixed...).
 		bytes(unix.RTA_GATEWAY, v.Gateway.AsSlice()).uint32(unix.RTA_OIF, uint32(index))
+}
+
+// neighbour tells the pod the gateway's MAC, which never changes: it need not ask, and an answer that is lost while the bridge gets its first
+// port would cost it a second.
+func (v Veth) neighbour(index int) *message {
+	fixed := binary.NativeEndian.AppendUint32([]byte{unix.AF_INET, 0, 0, 0}, uint32(index))
+	fixed = binary.NativeEndian.AppendUint16(fixed, unix.NUD_PERMANENT)
+	return newMessage("tell eth0 its gateway", unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, append(fixed, 0, 0)...).
+		bytes(unix.NDA_DST, v.Gateway.AsSlice()).bytes(unix.NDA_LLADDR, v.GatewayMAC)
 }

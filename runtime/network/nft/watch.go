@@ -77,7 +77,7 @@ func othersOnly(own uint32) []bpf.Instruction {
 	}
 }
 
-var berthTable = regexp.MustCompile(`^berth-[0-9a-f]{8}(-services)?$`)
+var berthTable = regexp.MustCompile(`^berth-[0-9a-f]{8}(-services|-probe)?$`)
 
 func (f *Filter) look(messages []netlink.Message) Change {
 	f.mu.Lock()

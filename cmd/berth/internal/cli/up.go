@@ -23,6 +23,7 @@ type upOptions struct {
 	once, remove, replace, strict, allowPrune  bool
 	pruneDelay, timeout                        time.Duration
 	podCIDR, serviceCIDR, registries, apiGroup string
+	firewall                                   string
 }
 
 func (a *app) up() *cobra.Command {
@@ -59,6 +60,7 @@ SIGINT and SIGTERM end berth within 5 s and leave everything running, as kill -9
 	f.BoolVar(&o.allowPrune, "allow-prune", false, "consent to all removals")
 	f.DurationVar(&o.pruneDelay, "prune-delay", controller.DefaultPruneDelay, "how long an object must be absent before it is removed")
 	f.StringVar(&o.podCIDR, "pod-cidr", "", "range of pod addresses (default: one that no route uses, then kept)")
+	f.StringVar(&o.firewall, "firewall", "", "allow: open what the machine's firewall cuts of pods' paths, by rules that down takes away (default: say so)")
 	f.StringVar(&o.serviceCIDR, "service-cidr", "", "range of the addresses of Services (default: one that no route uses, then kept)")
 	f.StringVar(&o.apiGroup, "api-group", "", "a group whose members may use the Kubernetes API: they can do everything on this machine")
 	f.StringVar(&o.registries, "registries", defaultRegistries, "mirrors, CAs, credentials, plain http: k3s's registries.yaml form")
@@ -133,6 +135,10 @@ func (a *app) daemonOptions(o upOptions) (daemon.Options, error) {
 			return opts, fmt.Errorf("cannot use --pod-cidr: %w", err)
 		}
 	}
+	if o.firewall != "" && o.firewall != "allow" {
+		return opts, fmt.Errorf("cannot use --firewall %q: it is allow or nothing", o.firewall)
+	}
+	opts.AllowFirewall = o.firewall == "allow"
 	if o.serviceCIDR != "" {
 		if opts.ServiceCIDR, err = netip.ParsePrefix(o.serviceCIDR); err != nil {
 			return opts, fmt.Errorf("cannot use --service-cidr: %w", err)

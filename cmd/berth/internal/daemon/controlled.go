@@ -8,9 +8,17 @@ import (
 )
 
 // controlled is what the control socket may do with a controller.
-type controlled struct{ c *controller.Controller }
+type controlled struct {
+	c *controller.Controller
+	// warnings are about the machine.
+	warnings func() []string
+}
 
-func (c controlled) StatusJSON() ([]byte, error) { return json.Marshal(c.c.Status()) }
+func (c controlled) StatusJSON() ([]byte, error) {
+	s := c.c.Status()
+	s.Warnings = append(s.Warnings, c.warnings()...)
+	return json.Marshal(s)
+}
 
 func (c controlled) Why(r WhyRequest) (controller.Account, error) {
 	return c.c.Why(r.Target, r.Namespace)

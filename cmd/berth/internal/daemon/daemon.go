@@ -41,11 +41,13 @@ type Options struct {
 	PodCIDR netip.Prefix
 	// ServiceCIDR is the range of the addresses of Services, likewise.
 	ServiceCIDR netip.Prefix
-	PruneDelay  time.Duration
-	AllowPrune  bool
-	Source      manifests.Source
-	Log         logr.Logger
-	Workers     int
+	// AllowFirewall opens what the machine's firewall cuts of pods' paths.
+	AllowFirewall bool
+	PruneDelay    time.Duration
+	AllowPrune    bool
+	Source        manifests.Source
+	Log           logr.Logger
+	Workers       int
 	// APIGroup may use the Kubernetes API, and so everything; "" for its owner alone.
 	APIGroup string
 	// Version is berth's own, as clients of the API are told.
@@ -119,7 +121,7 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 func (d *Daemon) complain(err error) { d.opts.Log.Error(err, "machine") }
 
 func (d *Daemon) networkConfig() network.Config {
-	return network.Config{ID: d.id, StateDir: d.opts.StateDir, PodCIDR: d.opts.PodCIDR, ServiceCIDR: d.opts.ServiceCIDR}
+	return network.Config{ID: d.id, StateDir: d.opts.StateDir, PodCIDR: d.opts.PodCIDR, ServiceCIDR: d.opts.ServiceCIDR, AllowFirewall: d.opts.AllowFirewall}
 }
 
 // Warnings are what this machine cannot enforce.
@@ -134,7 +136,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	runs := []func(context.Context) error{
 		d.Controller.Run,
-		func(ctx context.Context) error { return serveControl(ctx, d.opts.RunDir, controlled{d.Controller}) },
+		func(ctx context.Context) error {
+			return serveControl(ctx, d.opts.RunDir, controlled{d.Controller, d.Warnings})
+		},
 		d.serveAPI,
 		d.streams.Run,
 		func(ctx context.Context) error { return d.network.Run(ctx, d.complain) },

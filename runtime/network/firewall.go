@@ -1,0 +1,222 @@
+package network
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	goruntime "runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"berth/runtime/network/nft"
+)
+
+// testUID holds the address of the self-test, which is no pod's.
+const testUID = "berth self-test"
+
+// outsideAddress stands for everybody else: nobody has it (TEST-NET-1, RFC 5737), and nothing is sent there.
+var outsideAddress = netip.MustParseAddr("192.0.2.1")
+
+// testPaths sees whether packets of pods come through the machine's packet filter: a chain of somebody else that drops them cannot be overruled
+// from a table of ours. What is cut becomes a warning with the line that opens it; or, when Config.AllowFirewall says so, is opened.
+func (n *Network) testPaths(ctx context.Context) error {
+	cuts, err := n.probePaths(ctx)
+	if err != nil {
+		return err
+	}
+	if n.cfg.AllowFirewall && len(cuts) > 0 {
+		if err := n.filter.Allow(cuts); err != nil {
+			return err
+		}
+		if cuts, err = n.probePaths(ctx); err != nil {
+			return err
+		}
+	}
+	chains := map[string]bool{}
+	if len(cuts) > 0 {
+		if chains, err = nft.Chains(); err != nil {
+			return err
+		}
+	}
+	warnings := n.explainAll(cuts, chains)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut = warnings
+	return nil
+}
+
+// explainAll says once what several paths have in common.
+func (n *Network) explainAll(cuts []nft.Cut, chains map[string]bool) []string {
+	var order []string
+	paths := map[string][]string{}
+	for _, cut := range cuts {
+		why := n.explain(cut, chains)
+		if len(paths[why]) == 0 {
+			order = append(order, why)
+		}
+		paths[why] = append(paths[why], cut.Path.Name)
+	}
+	var warnings []string
+	for _, why := range order {
+		warnings = append(warnings, "the machine's firewall drops packets "+strings.Join(paths[why], " and ")+": "+why)
+	}
+	return warnings
+}
+
+// probePaths sends datagrams from a namespace that is attached like a pod's.
+func (n *Network) probePaths(ctx context.Context) (cuts []nft.Cut, err error) {
+	addr, err := n.pool.Allocate(testUID)
+	if err != nil {
+		return nil, nil //nolint:nilerr // every address is a pod's: it will be tested another time
+	}
+	defer n.pool.Release(testUID)
+	netns, err := newNamespace()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = netns.Close() }()
+	if err := n.Attach(ctx, netns, testUID, addr); err != nil {
+		return nil, err
+	}
+	conn, err := udpIn(netns)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	return n.filter.Probe(addr, n.paths(addr), func(to netip.AddrPort) error {
+		_, err := conn.WriteToUDPAddrPort([]byte("berth"), to)
+		if errors.Is(err, unix.ECONNREFUSED) {
+			return nil // an answer to an earlier one
+		}
+		return err
+	})
+}
+
+// paths are those that can be tried now.
+func (n *Network) paths(from netip.Addr) []nft.Path {
+	const discard = 9 // RFC 863: what is sent there is for nobody
+	other := place(n.pool.Prefix(), 2)
+	if other == from {
+		other = other.Next()
+	}
+	paths := []nft.Path{{Name: "from pod to pod", To: netip.AddrPortFrom(other, discard)}}
+	if haveDefaultRoute() {
+		paths = append(paths, nft.Path{Name: "from pods to the outside", To: netip.AddrPortFrom(outsideAddress, discard)})
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.dns.IsValid() {
+		paths = append(paths, nft.Path{Name: "from pods to the DNS of the cluster", To: n.dns, Here: true})
+	}
+	return paths
+}
+
+// haveDefaultRoute says whether there is a way to everybody else. Nothing is sent: connect(2) only asks the routing table.
+func haveDefaultRoute() bool {
+	conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(outsideAddress, 9)))
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+// explain says which chain cuts a path, and the lines that open it.
+func (n *Network) explain(cut nft.Cut, chains map[string]bool) string {
+	if cut.Table == "" {
+		return "no chain of nftables does it, so it is one of iptables-legacy; " + remedy(iptables("iptables-legacy", n.cfg.bridge(), cut)...)
+	}
+	why := fmt.Sprintf("chain %s of table %s %s", cut.Chain, cut.Family, cut.Table)
+	if cut.Policy {
+		why += " by its policy"
+	}
+	return why + "; " + remedy(n.lines(cut, chains)...)
+}
+
+func remedy(lines ...string) string { return "to open it: `" + strings.Join(lines, "` and `") + "`" }
+
+// lines are in the words of whoever manages the table.
+func (n *Network) lines(cut nft.Cut, chains map[string]bool) []string {
+	br, port, here := n.cfg.bridge(), cut.Path.To.Port(), cut.Path.Here
+	insert := fmt.Sprintf("nft insert rule %s %s %s ", cut.Family, cut.Table, cmp.Or(cut.Base, cut.Chain))
+	has := func(chain string) bool { return chains[cut.Table+"/"+chain] }
+	switch {
+	case cut.Table == "firewalld":
+		return []string{"firewall-cmd --permanent --zone=trusted --add-interface=" + br, "firewall-cmd --reload"}
+	case here && has("ufw-user-input"):
+		return []string{fmt.Sprintf("ufw allow in on %s to any port %d", br, port)}
+	case !here && has("ufw-user-forward"):
+		return []string{"ufw route allow in on " + br}
+	case !here && has("DOCKER-USER"):
+		return []string{
+			fmt.Sprintf("iptables -I DOCKER-USER -i %s -j ACCEPT", br),
+			fmt.Sprintf("iptables -I DOCKER-USER -o %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", br),
+		}
+	case cut.Table == "filter" && cut.Family == "ip":
+		return iptables("iptables", br, cut)
+	case here:
+		return []string{fmt.Sprintf("%siifname %s meta l4proto { tcp, udp } th dport %d accept", insert, br, port)}
+	}
+	return []string{insert + "iifname " + br + " accept", insert + "oifname " + br + " ct state established,related accept"}
+}
+
+func iptables(program, br string, cut nft.Cut) []string {
+	if cut.Path.Here {
+		port := cut.Path.To.Port()
+		return []string{
+			fmt.Sprintf("%s -I INPUT -i %s -p udp --dport %d -j ACCEPT", program, br, port),
+			fmt.Sprintf("%s -I INPUT -i %s -p tcp --dport %d -j ACCEPT", program, br, port),
+		}
+	}
+	return []string{
+		fmt.Sprintf("%s -I FORWARD -i %s -j ACCEPT", program, br),
+		fmt.Sprintf("%s -I FORWARD -o %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", program, br),
+	}
+}
+
+// newNamespace makes a network namespace that lives as long as the file, or what is opened in it.
+func newNamespace() (*os.File, error) {
+	return away(func() (*os.File, error) {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return nil, fmt.Errorf("cannot make a network namespace: %w", err)
+		}
+		return os.Open("/proc/thread-self/ns/net")
+	})
+}
+
+func udpIn(netns *os.File) (*net.UDPConn, error) {
+	return away(func() (*net.UDPConn, error) {
+		if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return nil, fmt.Errorf("cannot enter network namespace: %w", err)
+		}
+		return net.ListenUDP("udp4", nil)
+	})
+}
+
+// away runs f on a thread that may go to another network namespace; it comes back, or ends.
+func away[T any](f func() (T, error)) (T, error) {
+	var result T
+	done := make(chan error)
+	go func() {
+		goruntime.LockOSThread()
+		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			goruntime.UnlockOSThread()
+			done <- fmt.Errorf("cannot open the machine's network namespace: %w", err)
+			return
+		}
+		defer func() { _ = unix.Close(home) }()
+		result, err = f()
+		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
+			goruntime.UnlockOSThread()
+		}
+		done <- err
+	}()
+	err := <-done
+	return result, err
+}
