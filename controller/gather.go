@@ -131,7 +131,7 @@ func (c *Controller) podInput(ctx context.Context, p *corev1.Pod) (pod.Input, er
 	in.Claims = c.podClaims(p)
 	in.Services = c.servicesOf(p.Namespace)
 	c.examine(p, &in)
-	in.Routed = c.routes(p)
+	in.Routed, in.Undirected = c.routes(p), !c.directed()
 	in.Now = c.opts.Clock.Now()
 	return in, nil
 }

@@ -212,6 +212,32 @@ func TestRestartRoutesNoLess(t *testing.T) {
 	})
 }
 
+// A program that asks for a name at its very start is answered: no sandbox is made before the first table, and none waits for one that cannot be made.
+func TestNoPodBeforeNamesAreAnswered(t *testing.T) {
+	for name, broken := range map[string]error{"a router": nil, "a broken router": errors.New("the proxy hangs")} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.opts = func(o *Options) { o.Node.ClusterDNS = "10.43.0.10" }
+				routed, early := false, 0
+				w.fake.OnRoute(func(runtime.Traffic) error {
+					if !routed {
+						time.Sleep(time.Second) // the proxy starts
+						early = len(w.fake.Pods())
+					}
+					routed = true
+					return broken
+				})
+				w.start()
+				w.write(web("web", "web:1", 3), svc("web"))
+				w.pass(10 * time.Second)
+				if n := len(w.running()); early > 0 || n != 3 {
+					t.Errorf("%d sandboxes before the first table, %d pods in the end", early, n)
+				}
+			})
+		})
+	}
+}
+
 func TestHostPortIsSharedByAWorkload(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()

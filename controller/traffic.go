@@ -45,6 +45,8 @@ type traffic struct {
 	// is false until a table of this controller has been applied: before that of the last one holds, whatever it says.
 	routed map[types.UID]bool
 	known  bool
+	// tried is true when a table of this controller has been applied, or could not be.
+	tried bool
 	// stale makes the next table be applied also when it is the same.
 	stale    bool
 	applied  runtime.Traffic
@@ -149,6 +151,7 @@ func (c *Controller) direct(ctx context.Context) (after time.Duration, err error
 	table := c.announced()
 	status, err := c.route(ctx, &table)
 	t.took(c.opts.Clock.Since(began))
+	c.startWaiting()
 	if t.failed(err); err != nil {
 		return 0, err
 	}
@@ -170,6 +173,26 @@ func (c *Controller) direct(ctx context.Context) (after time.Duration, err error
 		after = askAgain
 	}
 	return after, nil
+}
+
+// directed tells whether the machine goes by a table, as far as it can.
+func (c *Controller) directed() bool {
+	c.traffic.mu.Lock()
+	defer c.traffic.mu.Unlock()
+	return c.traffic.tried || c.opts.Router == nil
+}
+
+// startWaiting makes due, once, the pods that waited for somebody to answer for names.
+func (c *Controller) startWaiting() {
+	c.traffic.mu.Lock()
+	first := !c.traffic.tried
+	c.traffic.tried = true
+	c.traffic.mu.Unlock()
+	if first {
+		for _, it := range c.store.List(reconcile.KindPod) {
+			c.queue.Add(it.Key)
+		}
+	}
 }
 
 // tooEarly tells that Services may be served that nobody has heard of yet.

@@ -195,6 +195,23 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// A program that asks at its very start is answered at once, also when the machine has just come up, and knows the Services of its own file.
+func TestNamesFromTheFirstMoment(t *testing.T) {
+	nameServer(t, map[string][4]byte{"www.example.test.": {192, 0, 2, 80}})
+	b := harness.New(t)
+	b.Load(images.Tool)
+	early := pod("early", shell("s=$(date +%s); tool lookup www.example.test shop; e=$(date +%s); echo took $((e-s)); sleep 1000"))
+	early.pod = "terminationGracePeriodSeconds: 1"
+	b.Write("all.yaml", early.String()+
+		"---\napiVersion: v1\nkind: Service\nmetadata: {name: shop}\nspec: {clusterIP: 10.96.7.77, ports: [{port: 80}]}\n")
+	b.Up("--service-cidr", "10.96.7.0/24")
+	logHas(b, "early", "took")
+	out := b.Must("logs", "early")
+	if out != "192.0.2.80\n10.96.7.77\ntook 0\n" && out != "192.0.2.80\n10.96.7.77\ntook 1\n" {
+		t.Errorf("got\n%s", out)
+	}
+}
+
 func addresses(pods []harness.Pod) map[string]string {
 	out := map[string]string{}
 	for _, p := range pods {

@@ -52,12 +52,10 @@ func (p *pass) resolver() runtime.DNS {
 // ClusterFirstWithHostNet asks for the other.
 func (p *pass) base() runtime.DNS {
 	spec, node := &p.pod.Spec, &p.in.Node
-	policy := spec.DNSPolicy
-	cluster := policy == corev1.DNSClusterFirstWithHostNet || policy != corev1.DNSDefault && policy != corev1.DNSNone && !spec.HostNetwork
-	switch {
-	case policy == corev1.DNSNone, spec.DNSConfig == nil && (!cluster || node.ClusterDNS == ""):
+	switch cluster := p.asksCluster(); {
+	case spec.DNSPolicy == corev1.DNSNone, spec.DNSConfig == nil && !cluster:
 		return runtime.DNS{}
-	case !cluster || node.ClusterDNS == "":
+	case !cluster:
 		return runtime.DNS{Servers: slices.Clone(node.DNS.Servers), Searches: slices.Clone(node.DNS.Searches), Options: slices.Clone(node.DNS.Options)}
 	}
 	domain := p.domain()
@@ -65,6 +63,18 @@ func (p *pass) base() runtime.DNS {
 		Servers:  []string{node.ClusterDNS},
 		Searches: joined([]string{p.pod.Namespace + ".svc." + domain, "svc." + domain, domain}, node.DNS.Searches),
 		Options:  []string{"ndots:5"},
+	}
+}
+
+// asksCluster tells whether the Pod's names are asked of the server that knows Services, where there is one.
+func (p *pass) asksCluster() bool {
+	switch p.pod.Spec.DNSPolicy {
+	case corev1.DNSDefault, corev1.DNSNone:
+		return false
+	case corev1.DNSClusterFirstWithHostNet:
+		return p.in.Node.ClusterDNS != ""
+	default: // ClusterFirst, also where nothing is stated
+		return p.in.Node.ClusterDNS != "" && !p.pod.Spec.HostNetwork
 	}
 }
 

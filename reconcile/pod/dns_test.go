@@ -2,6 +2,7 @@ package pod_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,6 +63,18 @@ func TestResolver(t *testing.T) {
 	}
 	if machine.Options[0] != "ndots:1" {
 		t.Error("the machine's configuration was changed")
+	}
+}
+
+// Who asks for names waits until somebody answers; who asks elsewhere does not.
+func TestSandboxWaitsForNames(t *testing.T) {
+	for policy, waits := range map[corev1.DNSPolicy]bool{corev1.DNSClusterFirst: true, corev1.DNSDefault: false, corev1.DNSNone: false} {
+		in := fresh()
+		in.Node.ClusterDNS, in.Undirected, in.Pod.Spec.DNSPolicy = "10.3.0.10", true, policy
+		made := slices.ContainsFunc(pod.Plan(in).Actions, func(a reconcile.Action) bool { _, ok := a.(reconcile.RunSandbox); return ok })
+		if made == waits {
+			t.Errorf("%s: a sandbox is made: %v", policy, made)
+		}
 	}
 }
 

@@ -32,8 +32,11 @@ type Input struct {
 	Probes map[string]Probe
 	// Routed means that new connections are sent to the Pod, or may be at any moment. One that is to end is told so only when they are not any more.
 	Routed bool
-	Node   Node
-	Now    time.Time
+	// Undirected means that the machine goes by no table of traffic yet: nobody answers for names. Programs that ask for one at their very start
+	// would wait five seconds for the second try of their resolver, so a Pod that asks the cluster's DNS gets its sandbox after the first table.
+	Undirected bool
+	Node       Node
+	Now        time.Time
 }
 
 // Probe is the verdict of the probes of one running container.

@@ -68,6 +68,9 @@ func (p *pass) ensureSandbox() bool {
 		p.again(killAgain)
 		return false
 	}
+	if p.in.Undirected && p.asksCluster() {
+		return false // the first table makes it due
+	}
 	if failed := p.in.Memory.Sandbox; failed.Failures > 0 {
 		if wait := remaining(failed.At, sandboxBackoff(failed.Failures), p.in.Now); wait > 0 {
 			p.again(wait)
