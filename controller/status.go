@@ -34,7 +34,9 @@ type Status struct {
 	Waiting   []Waiting         `json:"waiting"`
 	Faults    []manifests.Fault `json:"faults"`
 	Pulls     []PullStatus      `json:"pulls"`
-	Events    []Event           `json:"events"`
+	// Volumes are the PersistentVolumes, by claim.
+	Volumes []Volume `json:"volumes"`
+	Events  []Event  `json:"events"`
 	// Problems are what the network cannot do of what is stated.
 	Problems []Problem `json:"problems"`
 	// Published are the ports of the machine that lead somewhere.
@@ -124,7 +126,7 @@ func (c *Controller) Status() Status {
 	s.Ready = c.ready
 	s.Warnings = append(s.Warnings, c.warnings...)
 	c.mu.Unlock()
-	s.Problems, s.Published = c.trafficProblems(), c.published()
+	s.Problems, s.Published, s.Volumes = c.trafficProblems(), c.published(), c.volumes()
 	c.ingest.status(&s)
 	pods := map[string][]*corev1.Pod{}
 	for _, it := range c.store.List(reconcile.KindPod) {

@@ -185,6 +185,52 @@ func TestClaimsThatGo(t *testing.T) {
 	diarySays(b, "db", "once once")
 }
 
+// Data that is kept for nobody can be removed, one volume at a time, and never from under a claim.
+func TestKeptVolumesCanBeRemoved(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	m := pod("db", diary("once"))
+	m.pod = dataClaim + ", terminationGracePeriodSeconds: 0"
+	app := m.String() + "---\n" + claimFile("data", "")
+	b.Write("app.yaml", app)
+	b.Write("other.yaml", claimFile("other", ""))
+	b.Up()
+	diarySays(b, "db", "once")
+	is := func(claim, phase string) (name string) {
+		b.Until(claim+" to be "+phase, func() error {
+			for line := range strings.Lines(b.Must("volume", "ls")) {
+				if f := strings.Fields(line); len(f) > 2 && f[0] == "default/"+claim && f[2] == phase {
+					name = f[1]
+					return nil
+				}
+			}
+			return fmt.Errorf("%s", b.Must("volume", "ls"))
+		})
+		return name
+	}
+	name := is("data", "Bound")
+	if r := b.CLI("volume", "rm", name); r.Code != 1 || !strings.Contains(r.Stderr, "claim default/data has it") {
+		t.Errorf("rm of a volume in use: exit code %d, %s", r.Code, r.Stderr)
+	}
+	b.Delete("app.yaml")
+	if released := is("data", "Released"); released != name {
+		t.Errorf("%s is released, it was %s", released, name)
+	}
+	b.Must("volume", "rm", name)
+	b.Until("its data to be gone, and nothing else", func() error {
+		if left := storedVolumes(b); len(left) != 1 {
+			return fmt.Errorf("there is %v", left)
+		}
+		return nil
+	})
+	is("other", "Bound")
+	if r := b.CLI("volume", "rm", name); r.Code != 1 || !strings.Contains(r.Stderr, "there is none of that name") {
+		t.Errorf("rm of what is gone: exit code %d, %s", r.Code, r.Stderr)
+	}
+	b.Write("app.yaml", app)
+	diarySays(b, "db", "once") // and not once more
+}
+
 // A pod's own claim goes with the pod, and so does its data; a second pod waits for a claim that only one may have.
 func TestEphemeralAndOnce(t *testing.T) {
 	b := harness.New(t)

@@ -18,7 +18,7 @@ import (
 	"berth/controller"
 )
 
-// The control socket answers the command line of the same user: GET /status, POST /allow, /rollout, /why. It is a file only root can open, and the
+// The control socket answers the command line of the same user: GET /status, POST /allow, /rollout, /why, /volumes/remove. It is a file only root can open, and the
 // peer's uid is checked again. The kubectl API is another thing.
 const controlSocket = "berth.sock"
 
@@ -28,6 +28,8 @@ type Controlled interface {
 	StatusJSON() ([]byte, error)
 	// Allow consents to removals that wait: of everything, or of what the targets name. It returns what it consented to.
 	Allow(targets []string) ([]string, error)
+	// RemoveVolumes begins the end of volumes that no claim has, and of their data.
+	RemoveVolumes(names []string) error
 	// Rollout does what is asked of a rollout, or tells how it gets on.
 	Rollout(ctx context.Context, r Rollout) (RolloutAnswer, error)
 	// Why tells why an object is as it is.
@@ -78,6 +80,14 @@ func controlHandler(c Controlled) http.Handler {
 		}
 		data, err := json.Marshal(allowed)
 		answer(w, data, err)
+	})
+	mux.HandleFunc("POST /volumes/remove", func(w http.ResponseWriter, r *http.Request) {
+		var names []string
+		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&names); err != nil {
+			http.Error(w, "cannot read the request: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		answer(w, []byte("{}"), c.RemoveVolumes(names))
 	})
 	mux.HandleFunc("POST /rollout", func(w http.ResponseWriter, r *http.Request) {
 		var ask Rollout

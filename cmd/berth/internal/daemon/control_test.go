@@ -15,6 +15,8 @@ type fakeControlled struct{ allowed [][]string }
 
 func (f *fakeControlled) StatusJSON() ([]byte, error) { return []byte(`{"a":1}`), nil }
 
+func (f *fakeControlled) RemoveVolumes([]string) error { return nil }
+
 func (f *fakeControlled) Allow(targets []string) ([]string, error) {
 	f.allowed = append(f.allowed, targets)
 	if len(targets) == 1 && targets[0] == "nothing" {

@@ -24,6 +24,14 @@ func (c controlled) Why(r WhyRequest) (controller.Account, error) {
 	return c.c.Why(r.Target, r.Namespace)
 }
 
+func (c controlled) RemoveVolumes(names []string) error {
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, c.c.RemoveVolume(name))
+	}
+	return errors.Join(errs...)
+}
+
 func (c controlled) Allow(targets []string) ([]string, error) {
 	gone := c.c.Allow(targets...)
 	if len(gone) == 0 && len(targets) > 0 {
