@@ -18,8 +18,8 @@ import (
 	"berth/controller"
 )
 
-// The control socket answers the command line of the same user: GET /status, POST /allow, /rollout, /why, /volumes/remove. It is a file only root can open, and the
-// peer's uid is checked again. The kubectl API is another thing.
+// The control socket answers the command line of the same user: GET /status, POST /allow, /rollout, /why, /volumes/remove. It is a file only root
+// can open, and the peer's uid is checked again. The kubectl API is another thing.
 const controlSocket = "berth.sock"
 
 // Controlled is what the control socket offers of a controller.
@@ -67,57 +67,29 @@ func controlHandler(c Controlled) http.Handler {
 		data, err := c.StatusJSON()
 		answer(w, data, err)
 	})
-	mux.HandleFunc("POST /allow", func(w http.ResponseWriter, r *http.Request) {
-		var targets []string
-		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&targets); err != nil {
-			http.Error(w, "cannot read the request: "+err.Error(), http.StatusBadRequest)
-			return
-		}
-		allowed, err := c.Allow(targets)
-		if err != nil {
-			answer(w, nil, err)
-			return
-		}
-		data, err := json.Marshal(allowed)
-		answer(w, data, err)
-	})
-	mux.HandleFunc("POST /volumes/remove", func(w http.ResponseWriter, r *http.Request) {
-		var names []string
-		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&names); err != nil {
-			http.Error(w, "cannot read the request: "+err.Error(), http.StatusBadRequest)
-			return
-		}
-		answer(w, []byte("{}"), c.RemoveVolumes(names))
-	})
-	mux.HandleFunc("POST /rollout", func(w http.ResponseWriter, r *http.Request) {
-		var ask Rollout
-		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&ask); err != nil {
-			http.Error(w, "cannot read the request: "+err.Error(), http.StatusBadRequest)
-			return
-		}
-		told, err := c.Rollout(r.Context(), ask)
-		if err != nil {
-			answer(w, nil, err)
-			return
-		}
-		data, err := json.Marshal(told)
-		answer(w, data, err)
-	})
-	mux.HandleFunc("POST /why", func(w http.ResponseWriter, r *http.Request) {
-		var ask WhyRequest
-		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&ask); err != nil {
-			http.Error(w, "cannot read the request: "+err.Error(), http.StatusBadRequest)
-			return
-		}
-		told, err := c.Why(ask)
-		if err != nil {
-			answer(w, nil, err)
-			return
-		}
-		data, err := json.Marshal(told)
-		answer(w, data, err)
-	})
+	post(mux, "/allow", func(_ context.Context, targets []string) ([]string, error) { return c.Allow(targets) })
+	post(mux, "/rollout", c.Rollout)
+	post(mux, "/why", func(_ context.Context, r WhyRequest) (controller.Account, error) { return c.Why(r) })
+	post(mux, "/volumes/remove", func(_ context.Context, names []string) (struct{}, error) { return struct{}{}, c.RemoveVolumes(names) })
 	return mux
+}
+
+// post serves one request, JSON both ways.
+func post[Ask, Told any](mux *http.ServeMux, path string, do func(context.Context, Ask) (Told, error)) {
+	mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+		var ask Ask
+		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&ask); err != nil {
+			http.Error(w, "cannot read the request: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		told, err := do(r.Context(), ask)
+		if err != nil {
+			answer(w, nil, err)
+			return
+		}
+		data, err := json.Marshal(told)
+		answer(w, data, err)
+	})
 }
 
 func answer(w http.ResponseWriter, data []byte, err error) {
