@@ -24,47 +24,35 @@ type proxies struct {
 	next    *proxy   // of a newer build, about to take over; nil for none
 	leaving []*proxy // they finish what they have begun
 	held    map[string]int
-	deaths  []time.Time // of the last ones, for the pause before another start
-	pause   bool        // another start is waiting for its time
+	short   int  // lives in a row, for the pause before another start
+	pause   bool // another start is waiting for its time
 }
 
 // proxy is one such process.
 type proxy struct {
 	*process
-	build string // as it has told; "" before
+	build string    // as it has told; "" before
+	born  time.Time // zero for one of an earlier keeper
 }
 
-// A proxy that dies this often within so long is not started again at once: it would only burn a core.
+// A proxy that has not lived even this long, so many times in a row, is not started again at once: it would only burn a core.
 const (
-	deathsAtOnce = 5
-	deathsWithin = 10 * time.Second
-	firstPause   = 2 * time.Second
-	lastPause    = 30 * time.Second
+	shortLife   = 2 * time.Second
+	shortLives  = 5
+	firstPause  = 2 * time.Second
+	longestWait = 30 * time.Second
 )
 
-// died notes a death and says how long to wait before another start.
-func (p *proxies) died(now time.Time) time.Duration {
-	kept := p.deaths[:0]
-	for _, at := range p.deaths {
-		if now.Sub(at) < deathsWithin+lastPause {
-			kept = append(kept, at)
-		}
-	}
-	p.deaths = append(kept, now)
-	recent := 0
-	for _, at := range p.deaths {
-		if now.Sub(at) < deathsWithin {
-			recent++
-		}
-	}
-	if recent < deathsAtOnce && len(p.deaths) <= deathsAtOnce {
+// died says how long to wait before another start when one has lived this long.
+func (p *proxies) died(lived time.Duration) time.Duration {
+	if lived >= shortLife {
+		p.short = 0
 		return 0
 	}
-	pause := firstPause
-	for range len(p.deaths) - deathsAtOnce {
-		pause = min(2*pause, lastPause)
+	if p.short++; p.short < shortLives {
+		return 0
 	}
-	return pause
+	return min(firstPause<<min(p.short-shortLives, 10), longestWait)
 }
 
 // all are the living ones, the one that serves first.
@@ -163,7 +151,7 @@ func (k *keeper) startProxy() *wire.Failure {
 		return fail
 	}
 	k.mu.Lock()
-	one := &proxy{process: made.process}
+	one := &proxy{process: made.process, born: time.Now()}
 	if k.proxies.serving == nil {
 		k.proxies.serving = one
 	} else {
@@ -188,14 +176,14 @@ func (k *keeper) proxyEnded(one *proxy) {
 		k.mu.Unlock()
 		return
 	}
-	pause := k.proxies.died(time.Now())
+	pause := k.proxies.died(time.Since(one.born))
 	k.proxies.pause = pause > 0
 	k.mu.Unlock()
 	if pause == 0 {
 		k.mustStartProxy()
 		return
 	}
-	complain("the proxy has ended "+itoa(deathsAtOnce)+" times; the next start is in "+pause.String(), nil)
+	complain("the proxy has ended at once "+itoa(shortLives)+" times or more; the next start is in "+itoa(int(pause/time.Second))+" s", nil)
 	time.AfterFunc(pause, func() {
 		k.upgrading.RLock()
 		defer k.upgrading.RUnlock()

@@ -32,8 +32,8 @@ type place struct {
 
 // port serves one socket.
 type port interface {
-	// update returns when nothing new goes to who is no longer a backend.
-	update(p *runtime.PublishedPort)
+	// update returns when nothing new goes to who is no longer a backend. An error means that nobody is served.
+	update(p *runtime.PublishedPort) error
 	// close frees the address, or, leaving, leaves it to another process; what is under way goes on.
 	close(ctx context.Context, leaving bool)
 }
@@ -61,14 +61,7 @@ func (s *ports) apply(ctx context.Context, t *table.Table) (problems []runtime.R
 	for i := range t.Ports {
 		p := &t.Ports[i]
 		for _, at := range places(p) {
-			if open := s.open[at]; open != nil {
-				open.update(p)
-				continue
-			}
-			open, err := s.listen(ctx, at, p)
-			if err == nil {
-				s.open[at] = open
-			} else if !at.needless(err) {
+			if err := s.serve(ctx, at, p); err != nil && !at.needless(err) {
 				problems = append(problems, problem(at, p, err))
 			}
 		}
@@ -76,15 +69,26 @@ func (s *ports) apply(ctx context.Context, t *table.Table) (problems []runtime.R
 	return problems
 }
 
-func (s *ports) listen(ctx context.Context, at place, p *runtime.PublishedPort) (port, error) {
-	socket, err := s.sockets.Open(ctx, at.network, at.addr)
-	if err != nil {
-		return nil, err
+// serve makes one port go by what is published there.
+func (s *ports) serve(ctx context.Context, at place, p *runtime.PublishedPort) error {
+	open := s.open[at]
+	if open == nil {
+		socket, err := s.sockets.Open(ctx, at.network, at.addr)
+		if err != nil {
+			return err
+		}
+		if p.Protocol == runtime.UDP {
+			open, err = newUDP(socket, s.load)
+		} else {
+			open = newTCP(socket, s.load)
+		}
+		if err != nil {
+			socket.Close(ctx)
+			return err
+		}
+		s.open[at] = open
 	}
-	if p.Protocol == runtime.UDP {
-		return newUDP(socket, s.load, p)
-	}
-	return newTCP(socket, s.load, p), nil
+	return open.update(p)
 }
 
 // close implements part.

@@ -33,29 +33,28 @@ type tcpPort struct {
 // acceptPause is how long a port is left alone that could not accept for want of descriptors or memory.
 const acceptPause = 10 * time.Millisecond
 
-func newTCP(socket *sockets.Socket, load *load, p *runtime.PublishedPort) *tcpPort {
-	t := &tcpPort{socket: socket, load: load, choose: newChooser(), accepting: true, served: make(chan struct{})}
+// newTCP makes a port that waits for its first update.
+func newTCP(socket *sockets.Socket, load *load) *tcpPort {
+	t := &tcpPort{socket: socket, load: load, choose: newChooser(), served: make(chan struct{})}
 	t.changed.L = &t.mu
-	t.update(p)
 	go t.serve()
 	return t
 }
 
 // update implements port.
-func (t *tcpPort) update(p *runtime.PublishedPort) {
+func (t *tcpPort) update(p *runtime.PublishedPort) error {
 	t.sources.Store(&p.Sources)
 	t.choose.replace(p.Backends, affinity(p))
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	want := len(p.Backends) > 0
-	switch {
-	case t.closed:
-	case want: // it may be what the proxy before has left as it was
-		t.accepting = t.socket.Accept() == nil
-		t.changed.Broadcast()
-	case t.accepting:
-		t.accepting = t.socket.Refuse() != nil
+	if len(p.Backends) == 0 {
+		t.accepting = false
+		return t.socket.Refuse()
 	}
+	err := t.socket.Accept() // again does no harm, and who knows how the proxy before has left it
+	t.accepting = err == nil
+	t.changed.Broadcast()
+	return err
 }
 
 // close implements port.

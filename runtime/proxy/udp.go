@@ -45,7 +45,8 @@ type peers struct {
 // datagramSize is the largest datagram that there is.
 const datagramSize = 1 << 16
 
-func newUDP(socket *sockets.Socket, load *load, p *runtime.PublishedPort) (*udpPort, error) {
+// newUDP makes a port that has no backends yet.
+func newUDP(socket *sockets.Socket, load *load) (*udpPort, error) {
 	out, err := socket.Duplicate()
 	if err != nil {
 		return nil, err
@@ -54,20 +55,20 @@ func newUDP(socket *sockets.Socket, load *load, p *runtime.PublishedPort) (*udpP
 		socket: socket, in: socket.RawConn(), six: socket.Six(), load: load, choose: newChooser(), served: make(chan struct{}), out: out,
 		sessions: map[peers]*session{},
 	}
+	u.sources.Store(&[]netip.Prefix{})
 	if u.outRaw, err = out.SyscallConn(); err != nil {
 		out.Close()
 		return nil, err
 	}
-	u.update(p)
 	go u.serve()
 	return u, nil
 }
 
 // update implements port.
-func (u *udpPort) update(p *runtime.PublishedPort) {
+func (u *udpPort) update(p *runtime.PublishedPort) error {
 	u.sources.Store(&p.Sources)
 	u.choose.replace(p.Backends, affinity(p))
-	_ = u.socket.Receive(len(p.Backends) > 0) // a datagram too many is dropped below
+	err := u.socket.Receive(len(p.Backends) > 0)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for at, s := range u.sessions {
@@ -75,6 +76,7 @@ func (u *udpPort) update(p *runtime.PublishedPort) {
 			delete(u.sessions, at)
 		}
 	}
+	return err
 }
 
 // close implements port.

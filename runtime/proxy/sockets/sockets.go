@@ -27,6 +27,7 @@ type Set struct {
 	keeper Keeper              // nil while there is none
 	held   map[string]*os.File // left by an earlier proxy, not asked for yet
 	open   map[string]*Socket
+	left   bool // another process goes on with all
 }
 
 // New begins with what an earlier proxy has left; the files are the set's from now on.
@@ -120,7 +121,7 @@ func (s *Set) drop(ctx context.Context, name string) {
 func (s *Set) Leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keeper = nil
+	s.keeper, s.left = nil, true
 	for _, file := range s.held {
 		file.Close()
 	}
@@ -153,6 +154,9 @@ func (k *Socket) Close(ctx context.Context) {
 		k.set.mu.Lock()
 		defer k.set.mu.Unlock()
 		delete(k.set.open, k.name)
+		if !k.set.left { // a child of the keeper's that is being set up may hold it a moment longer: nobody is to wait there
+			_ = k.Refuse() // a socket of UDP has nobody waiting
+		}
 		k.set.drop(ctx, k.name)
 		k.file.Close()
 	})
