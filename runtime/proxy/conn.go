@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"sync"
@@ -80,41 +81,61 @@ func (d *dialing) begin(c *conn, deadline time.Time) error {
 // dialPatience is how long a backend may take to answer: it is on this machine and answers within a millisecond, or is cut off.
 const dialPatience = 1500 * time.Millisecond
 
+// portTries is how often a port of our own choice is tried. Below the system's range nearly every one is free.
+const portTries = 32
+
 // dial connects to a backend.
 func (d *dialing) dial(to netip.AddrPort) (*conn, error) {
-	family := unix.AF_INET
-	if to.Addr().Is6() {
-		family = unix.AF_INET6
+	sa := sockets.Sockaddr(to)
+	fd, err := beginConnect(to, sa, 0)
+	for try := 0; errors.Is(err, errNoPort) && try < portTries; try++ {
+		// The system's range of ports is used up, by connections to this backend that have ended in the last minute.
+		fd, err = beginConnect(to, sa, 1024+rand.IntN(32768-1024))
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	// Without them it works too.
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
-	sa := sockets.Sockaddr(to)
-	err = unix.Connect(fd, sa)
-	if errors.Is(err, unix.EADDRNOTAVAIL) { // the system's range of ports is used up by connections that have ended a moment ago
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_LOCAL_PORT_RANGE, 65535<<16|1024) // from Linux 6.3 on
-		err = unix.Connect(fd, sa)
-	}
-	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
-		unix.Close(fd)
+	c, err := newConn(fd)
+	if err != nil {
 		return nil, err
-	}
-	c, cerr := newConn(fd)
-	if cerr != nil {
-		return nil, cerr
-	}
-	if err == nil {
-		return c, nil
 	}
 	if err := d.connected(c, sa); err != nil {
 		c.file.Close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// errNoPort: there is no port to connect from, or the one that was asked for is in use.
+var errNoPort = errors.New("no port to connect from")
+
+// beginConnect opens a socket that is connecting, from a port or, with 0, from any of the system's range.
+func beginConnect(to netip.AddrPort, sa unix.Sockaddr, port int) (fd int, err error) {
+	family, from := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: port})
+	if to.Addr().Is6() {
+		family, from = unix.AF_INET6, &unix.SockaddrInet6{Port: port}
+	}
+	if fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
+		return -1, err
+	}
+	// Without them it works too.
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	if port != 0 {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		err = unix.Bind(fd, from)
+	}
+	if err == nil {
+		err = unix.Connect(fd, sa)
+	}
+	switch {
+	case err == nil, errors.Is(err, unix.EINPROGRESS):
+		return fd, nil
+	case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.EADDRINUSE):
+		err = errNoPort
+	}
+	unix.Close(fd)
+	return -1, err
 }
 
 // connected waits until the connection stands.
