@@ -41,7 +41,7 @@ type FieldChange struct {
 	New  string `json:"new,omitempty"`
 }
 
-// String is one line: VERB OBJECT (FILE): FIELD: OLD → NEW, …
+// String is one line: VERB OBJECT (FILE): FIELD: OLD → NEW, …; REASON
 func (p PlannedChange) String() string {
 	s := p.Verb + " " + p.Object
 	if p.File != "" {
@@ -51,11 +51,14 @@ func (p PlannedChange) String() string {
 	for _, f := range p.Fields {
 		parts = append(parts, f.String())
 	}
-	if p.Reason != "" {
-		parts = append(parts, p.Reason)
-	}
 	if len(parts) > 0 {
 		s += ": " + strings.Join(parts, ", ")
+	}
+	switch {
+	case p.Reason != "" && len(parts) > 0:
+		s += "; " + p.Reason
+	case p.Reason != "":
+		s += ": " + p.Reason
 	}
 	return s
 }
@@ -113,7 +116,7 @@ func dryRun(st *store.Store, s manifests.Snapshot, allowPrune bool) []PlannedCha
 			gone[i].Verb, gone[i].Reason = VerbHold, "most objects vanish at once: waits for `berth allow`"
 		}
 	}
-	return append(changes, gone...)
+	return append(consequences(st, &s, changes), gone...)
 }
 
 func plannedChange(st *store.Store, key reconcile.Key, o *manifests.Object) (PlannedChange, bool) {

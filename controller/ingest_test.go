@@ -245,7 +245,7 @@ func TestDryRun(t *testing.T) {
 		w.settle()
 		next := manifests.Snapshot{Objects: []manifests.Object{web("a", "web:2", 5), web("b", "web:1", 1), web("e", "web:1", 1)}}
 		want := []string{
-			"update Deployment/shop/a (a.yaml:1): spec.replicas: 1 → 5, spec.template.spec.containers[main].image: \"web:1\" → \"web:2\"",
+			"update Deployment/shop/a (a.yaml:1): spec.replicas: 1 → 5, spec.template.spec.containers[main].image: \"web:1\" → \"web:2\"; its pods are exchanged, for spec.template.spec.containers[main].image",
 			"create Deployment/shop/e (e.yaml:1)",
 			"delete Deployment/shop/c (c.yaml): no file states it any more",
 		}

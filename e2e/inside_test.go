@@ -312,6 +312,42 @@ func TestKubectlAttach(t *testing.T) {
 	again.Await("it is kept")
 }
 
+// kubectl run: a pod for one command, with its input and with a terminal, that leaves nothing behind.
+func TestKubectlRun(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	b.Up()
+	b.Until("the API", func() error {
+		if r := b.Kubectl("version"); r.Code != 0 {
+			return fmt.Errorf("%s", r.Stderr)
+		}
+		return nil
+	})
+	image := "--image=" + images.Ref(images.Tool)
+	r := b.KubectlWithInput("from outside\n", "run", "cat", "-i", "--rm", "--restart=Never", "--image-pull-policy=Never", image, "--command", "--", "sh", "-c", "cat; echo over; exit 3")
+	if r.Code != 3 || !strings.Contains(r.Stdout, "from outside\nover\n") {
+		t.Errorf("with input: exit code %d, %q, %q", r.Code, r.Stdout, r.Stderr)
+	}
+	term := b.OnTerminal(b.KubectlCommand("run", "typed", "-it", "--rm", "--restart=Never", "--image-pull-policy=Never", image, "--command", "--",
+		"sh", "-c", `echo ready; while read -r x; do eval "$x"; done`), 100, 30)
+	term.Await("If you don't see a command prompt")
+	term.Type("stty size\r")
+	term.Await("30 100")
+	term.Type("exit\r")
+	if code := term.End(); code != 0 {
+		t.Errorf("on a terminal: exit code %d\n%s", code, term.Seen())
+	}
+	b.Until("nothing to be left", func() error {
+		if out := b.MustKubectl("get", "pods", "-o", "name"); out != "" {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+	if left, err := filepath.Glob(filepath.Join(b.Manifests, "*", "*")); err != nil || len(left) > 0 {
+		t.Errorf("files %q, %v", left, err)
+	}
+}
+
 // kubectl cp, both ways, and what it says where an image has no tar.
 func TestKubectlCp(t *testing.T) {
 	b := harness.New(t)
