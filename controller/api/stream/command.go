@@ -44,9 +44,6 @@ func (h *Handler) exec(w http.ResponseWriter, r *http.Request, pod *corev1.Pod) 
 	if err := h.runs(r.Context(), pod, c.container); err != nil {
 		return err
 	}
-	h.audit(r, Access{
-		Verb: "exec", Namespace: pod.Namespace, Pod: pod.Name, Container: c.container, Command: c.args, Stdin: c.stdin, TTY: c.tty,
-	})
 	return serve(w, r, c, func(ctx context.Context, s *session) (int, error) {
 		code, err := h.opts.Executor.Exec(ctx, string(pod.UID), c.container, runtime.ExecConfig{
 			Command: c.args, Stdin: s.stdin, Stdout: s.stdout, Stderr: s.stderr, TTY: c.tty, Resize: s.sizes,
@@ -74,8 +71,6 @@ func (h *Handler) attach(w http.ResponseWriter, r *http.Request, pod *corev1.Pod
 	if err := h.runs(r.Context(), pod, c.container); err != nil {
 		return err
 	}
-	// Whether there is a terminal is the container's matter, not the client's.
-	h.audit(r, Access{Verb: "attach", Namespace: pod.Namespace, Pod: pod.Name, Container: c.container, Stdin: c.stdin, TTY: has.TTY})
 	return serve(w, r, c, func(ctx context.Context, s *session) (int, error) {
 		err := h.opts.Attacher.Attach(ctx, string(pod.UID), c.container, runtime.AttachConfig{
 			Stdin: s.stdin, Stdout: s.stdout, Stderr: s.stderr, Resize: s.sizes,

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -31,11 +30,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, pod *corev1.Po
 	if pod.Status.Phase != corev1.PodRunning {
 		return badRequest("unable to forward port because pod is not running. Current status=%v", pod.Status.Phase)
 	}
-	q, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return badRequest("%v", err)
-	}
-	raw, err := openForward(w, r, Access{Verb: "portforward", Namespace: pod.Namespace, Pod: pod.Name, Ports: q["ports"]}, h.audit)
+	raw, err := openForward(w, r)
 	if err != nil {
 		return err
 	}
@@ -55,9 +50,8 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, pod *corev1.Po
 }
 
 // openForward takes a connection over, bare or out of a WebSocket.
-func openForward(w http.ResponseWriter, r *http.Request, a Access, audit func(*http.Request, Access)) (net.Conn, error) {
+func openForward(w http.ResponseWriter, r *http.Request) (net.Conn, error) {
 	if websocket.IsWebSocketUpgrade(r) {
-		audit(r, a)
 		conn, err := upgrade(w, r, protocolTunnel)
 		if err != nil {
 			return nil, err
@@ -68,7 +62,6 @@ func openForward(w http.ResponseWriter, r *http.Request, a Access, audit func(*h
 	if err != nil {
 		return nil, err
 	}
-	audit(r, a)
 	return upgradeSPDY(w, r, protocol)
 }
 

@@ -5,7 +5,7 @@
 //	GET, POST exec, attach  WebSocket (v5.channel.k8s.io, v4.channel.k8s.io) or SPDY/3.1 (v4…v2.channel.k8s.io)
 //	GET, POST portforward   SPDY/3.1 (portforward.k8s.io), bare or inside a WebSocket (SPDY/3.1+portforward.k8s.io)
 //
-// Who may ask is decided before: whoever gets here may. GET and POST do the same, so they must be allowed to the same.
+// Who may ask is decided, and written down, before: whoever gets here may. GET and POST do the same, so they must be allowed to the same.
 package stream
 
 import (
@@ -51,16 +51,6 @@ type LogOptions struct {
 	Flush func()
 }
 
-// Access is one use of a container that deserves a line in a record: what was asked for, before it begins.
-type Access struct {
-	// Verb is "exec", "attach" or "portforward".
-	Verb                      string
-	Namespace, Pod, Container string
-	Command                   []string // of exec
-	Stdin, TTY                bool
-	Ports                     []string // of portforward, as far as the request names them
-}
-
 // Options are what a Handler works with. Pods, Machine, Events, Executor, Attacher, Forwarder and Logs are required.
 type Options struct {
 	Pods      Pods
@@ -70,8 +60,6 @@ type Options struct {
 	Attacher  runtime.Attacher
 	Forwarder runtime.Forwarder
 	Logs      Logs
-	// Audit is told of each access; nil for nobody.
-	Audit func(*http.Request, Access)
 	// Now is the time that sinceSeconds counts from.
 	Now func() time.Time
 }
@@ -130,12 +118,6 @@ func (h *Handler) ServePod(w http.ResponseWriter, r *http.Request, namespace, na
 	}
 	if err != nil {
 		refuse(w, err)
-	}
-}
-
-func (h *Handler) audit(r *http.Request, a Access) {
-	if h.opts.Audit != nil {
-		h.opts.Audit(r, a)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,7 +19,7 @@ import (
 func (d *Daemon) newStreams() *stream.Handler {
 	h := stream.New(stream.Options{
 		Pods: storedPods{d.Controller.Store()}, Machine: d.Runtime, Events: d.Runtime, Executor: d.Runtime, Attacher: d.Runtime, Forwarder: d.Runtime,
-		Logs: logReader{&d.logs}, Audit: d.audit, Now: time.Now,
+		Logs: logReader{&d.logs}, Now: time.Now,
 	})
 	for verb, subresources := range map[string][]string{"get": {"log"}, "connect": {"exec", "attach", "portforward"}} {
 		for _, sub := range subresources {
@@ -31,12 +30,6 @@ func (d *Daemon) newStreams() *stream.Handler {
 		}
 	}
 	return h
-}
-
-// audit leaves a line of who did what inside a container.
-func (d *Daemon) audit(r *http.Request, a stream.Access) {
-	d.opts.Log.Info("audit", "user", api.UserOf(r.Context()).Name, "verb", a.Verb, "pod", a.Namespace+"/"+a.Pod, "container", a.Container,
-		"command", strings.Join(a.Command, " "), "stdin", a.Stdin, "tty", a.TTY)
 }
 
 // storedPods are the pods of a store.
