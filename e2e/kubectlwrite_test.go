@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -332,6 +333,28 @@ func TestKubectlRefused(t *testing.T) {
 	})
 	if r := w.Kubectl("patch", "configmap", "a", "-p", `{"data":{"second":"two"}}`); r.Code == 0 || !strings.Contains(r.Stderr, "alias *x") {
 		t.Errorf("an alias: %+v", r)
+	}
+	if r := w.Kubectl("create", "secret", "generic", "s", "--from-literal=a=b"); r.Code != 0 {
+		t.Errorf("a Secret: %+v", r)
+	}
+	if info, err := os.Stat(filepath.Join(w.Manifests, "kubectl/default.Secret.s.yaml")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("a Secret's file: %v, %v", info, err)
+	}
+	if err := syscall.Mount(w.Manifests, w.Manifests, "", syscall.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(w.Manifests, syscall.MNT_DETACH) })
+	if err := syscall.Mount("", w.Manifests, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.Kubectl("patch", "configmap", "a", "-p", `{"data":{"third":"3"}}`); r.Code == 0 || !strings.Contains(r.Stderr, "a.yaml:1") || !strings.Contains(r.Stderr, "read-only") {
+		t.Errorf("a read-only directory: %+v", r)
+	}
+	if r := w.Kubectl("create", "configmap", "more"); r.Code == 0 || !strings.Contains(r.Stderr, "forbidden") {
+		t.Errorf("something new in a read-only directory: %+v", r)
+	}
+	if err := syscall.Unmount(w.Manifests, syscall.MNT_DETACH); err != nil {
+		t.Fatal(err)
 	}
 	if r := w.Kubectl("create", "configmap", "Bad_Name"); r.Code == 0 || !strings.Contains(r.Stderr, "RFC 1123") {
 		t.Errorf("a bad name: %+v", r)

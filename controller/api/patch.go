@@ -34,13 +34,27 @@ func (wr *writer) patch(w http.ResponseWriter, r *Request) error {
 	if err != nil {
 		return err
 	}
-	it, err := wr.Object(r)
-	if media == applyType {
-		return wr.apply(w, r, it, err == nil, data)
+	const tries = 5 // as in Kubernetes
+	for range tries {
+		it, gone := wr.Object(r)
+		switch {
+		case media == applyType:
+			err = wr.apply(w, r, it, gone == nil, data)
+		case gone != nil:
+			return gone
+		default:
+			err = wr.patchItem(w, r, it, media, data)
+		}
+		now, _ := wr.opts.Store.Get(r.Key())
+		if !apierrors.IsConflict(err) || now.Source == it.Source { // not because somebody else was quicker
+			return err
+		}
+		r.managed = nil
 	}
-	if err != nil {
-		return err
-	}
+	return err
+}
+
+func (wr *writer) patchItem(w http.ResponseWriter, r *Request, it store.Item, media string, data []byte) error {
 	seen, err := wr.seen(r, it)
 	if err != nil {
 		return err

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,6 +22,7 @@ import (
 
 // place is a directory in memory whose files are in the store as soon as they are written.
 type place struct {
+	mu    sync.Mutex
 	t     *testing.T
 	store *store.Store
 	files map[string]string
@@ -28,6 +31,8 @@ type place struct {
 }
 
 func (p *place) Rewrite(_ context.Context, file string, change func([]byte) ([]byte, error)) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.fails != nil {
 		return fmt.Errorf("cannot write %s: %w", file, p.fails)
 	}
@@ -205,6 +210,33 @@ func TestCreate(t *testing.T) {
 	s.HandleWrites(nil, p)
 	if code, out, _ := askTo(s, "PATCH", configMaps+"/a", mergePatchType, `{"data":{"v":"2"}}`); code != 403 || !strings.Contains(fmt.Sprint(out["message"]), "a.yaml:2 is read-only") {
 		t.Errorf("a source without a writer: %d %v", code, out)
+	}
+}
+
+// Of many who change one object at a time nobody's change is lost.
+func TestWritesAtOnce(t *testing.T) {
+	p, s := newPlace(t)
+	var group sync.WaitGroup
+	var refused atomic.Int32
+	for i := range 4 {
+		group.Go(func() {
+			for j := range 5 {
+				for {
+					code, _, _ := askTo(s, "PATCH", configMaps+"/a", mergePatchType, fmt.Sprintf(`{"data":{"k%d-%d":"x"}}`, i, j))
+					if code == http.StatusOK {
+						break
+					}
+					if refused.Add(1); code != http.StatusConflict {
+						t.Errorf("answered %d", code)
+						return
+					}
+				}
+			}
+		})
+	}
+	group.Wait()
+	if n := strings.Count(p.files["a.yaml"], "-"); n != 20+3 { // of the separator
+		t.Errorf("%d of 20 changes are there (%d were refused):\n%s", n-3, refused.Load(), p.files["a.yaml"])
 	}
 }
 

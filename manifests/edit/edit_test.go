@@ -211,3 +211,43 @@ func TestRefused(t *testing.T) {
 		}
 	})
 }
+
+// What the server added is seen by clients and stays out of the file; other ways of saying the same thing stay as they are.
+func TestSeen(t *testing.T) {
+	edit := func(text string, seen func(map[string]any), wish func(map[string]any)) string {
+		t.Helper()
+		d := manifests.Decode("f.yaml", []byte(text))
+		o := d.Objects[0]
+		r := Request{File: "f.yaml", Data: []byte(text), Key: o.Key, Seen: objectOf(t, o), Wish: objectOf(t, o)}
+		seen(r.Seen)
+		seen(r.Wish)
+		wish(r.Wish)
+		out, err := Update(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	check := func(name, text, old, now, got string) {
+		t.Helper()
+		if diff := cmp.Diff(strings.Replace(text, old, now, 1), got); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", name, diff)
+		}
+	}
+	service := "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  type: NodePort\n  ports:\n  - port: 80 # web\n    name: a\n"
+	check("a Service", service, "80 # web\n    name: a\n", "80 # web\n    name: a\n    targetPort: 8080\n", edit(service,
+		func(o map[string]any) {
+			set(o, "10.0.0.7", "spec", "clusterIP")
+			set(o, []any{"10.0.0.7"}, "spec", "clusterIPs")
+			set(o, int64(30001), "spec", "ports", 0, "nodePort")
+		},
+		func(o map[string]any) { set(o, int64(8080), "spec", "ports", 0, "targetPort") }))
+	secret := "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData:\n  word: 'old' # plain\ndata:\n  raw: AAE=\n"
+	none := func(map[string]any) {}
+	check("a Secret's text", secret, "'old'", "'new'", edit(secret, none, func(o map[string]any) { set(o, "bmV3", "data", "word") }))
+	check("a Secret's bytes", secret, "AAE=", "AAI=", edit(secret, none, func(o map[string]any) { set(o, "AAI=", "data", "raw") }))
+	old := "apiVersion: extensions/v1beta1\nkind: Deployment\nmetadata: {name: d}\nspec:\n  replicas: 1 # one\n  template:\n    metadata: {labels: {a: b}}\n    spec: {containers: [{name: c, image: i}]}\n"
+	check("a removed version", old, "1 # one", "2 # one", edit(old, none, func(o map[string]any) { set(o, int64(2), "spec", "replicas") }))
+	quantity := "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - name: c\n    image: i\n    resources: {limits: {cpu: 0.5, memory: 1024Mi}}\n"
+	check("a quantity", quantity, "cpu: 0.5", "cpu: 750m", edit(quantity, none, func(o map[string]any) { set(o, "0.75", "spec", "containers", 0, "resources", "limits", "cpu") }))
+}
