@@ -60,6 +60,7 @@ func benchTable(version byte) runtime.Traffic {
 }
 
 func benchServe(t *testing.T) {
+	t.Helper()
 	if err := unix.SchedSetaffinity(0, &unix.CPUSet{1}); err != nil { // threads that come later inherit it
 		t.Fatal(err)
 	}
@@ -82,6 +83,7 @@ func benchServe(t *testing.T) {
 }
 
 func benchAsk(t *testing.T, length time.Duration) {
+	t.Helper()
 	cmd := exec.Command("/proc/self/exe", "-test.run", "^TestBenchQuestions$")
 	cmd.Env = append(os.Environ(), benchVar+"=serve", "GOMAXPROCS=1")
 	stdin, _ := cmd.StdinPipe()
@@ -165,6 +167,7 @@ func (c *benchClient) send(packet []byte, id uint16, due time.Time) {
 
 // read counts answers. One is right when both addresses are of one table, or when it says that a name that does not exist does not.
 func (c *benchClient) read(t *testing.T) {
+	t.Helper()
 	buf := make([]byte, 2048)
 	for {
 		n, err := c.conn.Read(buf)

@@ -78,7 +78,7 @@ func (s *Server) ServeStream(ctx context.Context, listener *net.TCPListener) err
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = listener.SetDeadline(time.Unix(1, 0)) })()
 	for {
-		conn, err := listener.AcceptTCP()
+		conn, err := listener.Accept()
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return nil

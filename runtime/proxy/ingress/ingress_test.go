@@ -195,6 +195,8 @@ func TestWhatWasSentIsNotSentAgain(t *testing.T) {
 	got := get(t, serve(t, s, false), "x.test", "/", func(r *http.Request) {
 		r.Method, r.Body, r.ContentLength = http.MethodPost, io.NopCloser(strings.NewReader("b")), 1
 	})
+	mu.Lock()
+	defer mu.Unlock()
 	if got != "502 Bad Gateway" || asked != 1 {
 		t.Errorf("got %s after %d requests", got, asked)
 	}
@@ -228,7 +230,7 @@ func TestUpgrade(t *testing.T) {
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x.test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 	r := bufio.NewReader(conn)
-	answer, err := http.ReadResponse(r, nil)
+	answer, err := http.ReadResponse(r, nil) //nolint:bodyclose // the connection is what is closed
 	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("got %v, %v", answer, err)
 	}
