@@ -62,6 +62,14 @@ func TestKubectlExec(t *testing.T) {
 			}
 		})
 	}
+	t.Run("handed over by berth", func(t *testing.T) {
+		if r := b.CLI("kubectl", "exec", "p", "-c", "main", "--", "sh", "-c", "echo by kubectl; exit 9"); r.Code != 9 || r.Stdout != "by kubectl\n" {
+			t.Errorf("exit code %d, %q, %q", r.Code, r.Stdout, r.Stderr)
+		}
+		if out := b.Must("get", "pods", "-o", "name"); out != "pod/p\n" {
+			t.Errorf("get pods: %q", out)
+		}
+	})
 	t.Run("terminal", func(t *testing.T) { execOnTerminal(t, b) })
 	t.Run("killed client", func(t *testing.T) { execKilled(t, b) })
 	if !harness.Running(p.Container("main").PID) {
