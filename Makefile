@@ -49,6 +49,7 @@ sim: ## the simulation with SEEDS seeds
 
 bench: deps ## speed and memory beside the physical limit and other engines; needs root
 	$(GO) run ./e2e/bench
+	$(GO) test -run xxx -bench . ./runtime/network
 
 corpus: deps ## run the manifests of others below CORPUS unchanged, with stand-ins for their images; needs root
 	$(GO) run ./e2e/corpus $(CORPUS)

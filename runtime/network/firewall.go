@@ -191,11 +191,19 @@ func newNamespace() (*os.File, error) {
 
 func udpIn(netns *os.File) (*net.UDPConn, error) {
 	return away(func() (*net.UDPConn, error) {
-		if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return nil, fmt.Errorf("cannot enter network namespace: %w", err)
+		if err := Enter(netns); err != nil {
+			return nil, err
 		}
 		return net.ListenUDP("udp4", nil)
 	})
+}
+
+// Enter moves the calling thread to another network namespace. The caller has locked it, and it does not come back.
+func Enter(netns *os.File) error {
+	if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("cannot enter network namespace: %w", err)
+	}
+	return nil
 }
 
 // away runs f on a thread that may go to another network namespace; it comes back, or ends.

@@ -61,7 +61,7 @@ func init() { goruntime.LockOSThread() } //nolint:gochecknoinits // only an init
 const insideEnv = "BERTH_TEST_INSIDE"
 
 // inside runs f on a thread of its own that ends with it; enter puts the thread where f is to run.
-func inside(t *testing.T, enter func() error, f func() error) {
+func inside(t testing.TB, enter func() error, f func() error) {
 	t.Helper()
 	done := make(chan error)
 	go func() {
@@ -77,12 +77,12 @@ func inside(t *testing.T, enter func() error, f func() error) {
 	}
 }
 
-func in(t *testing.T, netns *os.File, f func() error) {
+func in(t testing.TB, netns *os.File, f func() error) {
 	t.Helper()
 	inside(t, func() error { return unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET) }, f)
 }
 
-func newNetns(t *testing.T) *os.File {
+func newNetns(t testing.TB) *os.File {
 	t.Helper()
 	var netns *os.File
 	inside(t, func() error { return unix.Unshare(unix.CLONE_NEWNET) }, func() (err error) {
@@ -93,7 +93,7 @@ func newNetns(t *testing.T) *os.File {
 	return netns
 }
 
-func newConfig(t *testing.T) Config {
+func newConfig(t testing.TB) Config {
 	t.Helper()
 	id := make([]byte, 4)
 	_, _ = rand.Read(id)
@@ -118,7 +118,7 @@ func open(t *testing.T) *Network {
 	return n
 }
 
-func mustOpen(t *testing.T, cfg Config) *Network {
+func mustOpen(t testing.TB, cfg Config) *Network {
 	t.Helper()
 	start := time.Now()
 	n, err := Open(t.Context(), cfg)
@@ -178,7 +178,7 @@ func machineState(t *testing.T) []string {
 }
 
 // pod makes a namespace and attaches it.
-func pod(t *testing.T, n *Network, uid string) (*os.File, netip.Addr) {
+func pod(t testing.TB, n *Network, uid string) (*os.File, netip.Addr) {
 	t.Helper()
 	addr, err := n.Allocate(uid)
 	if err != nil {
@@ -192,7 +192,7 @@ func pod(t *testing.T, n *Network, uid string) (*os.File, netip.Addr) {
 }
 
 // serve listens in a namespace and answers each connection with the address it came from.
-func serve(t *testing.T, netns *os.File, addr netip.Addr) string {
+func serve(t testing.TB, netns *os.File, addr netip.Addr) string {
 	t.Helper()
 	var l net.Listener
 	in(t, netns, func() (err error) {
@@ -214,7 +214,7 @@ func serve(t *testing.T, netns *os.File, addr netip.Addr) string {
 }
 
 // ask connects from a namespace and returns what serve answers: who the server thinks is asking.
-func ask(t *testing.T, netns *os.File, server string, timeout time.Duration) (string, error) {
+func ask(t testing.TB, netns *os.File, server string, timeout time.Duration) (string, error) {
 	t.Helper()
 	var answer string
 	var failed error

@@ -28,7 +28,7 @@ func service(n *Network, number int, port uint16, backends ...string) runtime.Se
 	return runtime.Service{Namespace: "default", Name: "web", ClusterIPs: []netip.Addr{place(n.serviceCIDR, number)}, Ports: []runtime.ServicePort{p}}
 }
 
-func (n *Network) mustServe(t *testing.T, dns netip.AddrPort, services ...runtime.Service) {
+func (n *Network) mustServe(t testing.TB, dns netip.AddrPort, services ...runtime.Service) {
 	t.Helper()
 	if err := n.SetServices(t.Context(), services, dns); err != nil {
 		t.Fatal(err)

@@ -78,7 +78,7 @@ One binary, no Docker, no containerd, no cluster.
 	root.PersistentFlags().StringVar(&a.runDir, "run-dir", envOr("BERTH_RUN_DIR", "/run/berth"),
 		"sockets and what a reboot may forget (BERTH_RUN_DIR)")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.absolute() }
-	root.AddCommand(a.up(), a.down(), a.status(), a.plan(), a.validate(), a.allow(), a.rollout(), a.why(), a.volume(), a.logs(), a.exec(), a.image(),
+	root.AddCommand(a.up(), a.down(), a.status(), a.plan(), a.validate(), a.allow(), a.rollout(), a.why(), a.volume(), a.logs(), a.exec(), a.netns(), a.image(),
 		a.preflight(), a.install(), a.uninstall(), a.demo(), demoWeb())
 	root.AddGroup(&cobra.Group{ID: kubectlGroup, Title: "Verbs of the kubectl on the PATH, against this berth:"})
 	root.AddCommand(a.kubectl()...)
