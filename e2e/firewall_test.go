@@ -80,6 +80,25 @@ func TestFirewall(t *testing.T) {
 	}
 }
 
+// Somebody flushes all rules of the machine, as `systemctl reload nftables` does: Services answer again at once.
+func TestFlushedRuleset(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	b.Write("web.yaml", deployment("web", 1, run("web", "8080", "through")).String())
+	b.Write("service.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}\n")
+	b.Up()
+	b.UntilReady("web-", 1)
+	url := "http://" + b.MustKubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}") + "/"
+	untilFetched(b, url, "through")
+	if out, err := exec.Command("nft", "flush", "ruleset").CombinedOutput(); err != nil {
+		t.Fatalf("nft flush ruleset: %v: %s", err, out)
+	}
+	b.UntilWithin(5*time.Second, "the Service to answer again", func() error {
+		_, err := fetch(url)
+		return err
+	})
+}
+
 // A host's program runs in a pod's network, and only there: exit code, arguments and files are the machine's.
 func TestNetns(t *testing.T) {
 	b := harness.New(t)

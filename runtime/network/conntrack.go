@@ -8,19 +8,19 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"berth/runtime/network/nft"
 )
 
-// forgetDatagrams makes the kernel forget the flows by UDP to backends that left: a flow lives as long as its client goes on sending, and
-// would never be sent to another one.
-func forgetDatagrams(backends []netip.AddrPort) error {
-	left := map[netip.AddrPort]bool{}
-	for _, b := range backends {
-		left[b] = true
-	}
+// forgetDatagrams makes the kernel forget flows by UDP to backends that left: a flow lives as long as its client goes on sending, and would
+// never be sent to another one.
+func forgetDatagrams(stale nft.Stale) error {
 	return forget(func(f *netlink.ConntrackFlow) bool {
 		// The answers come from the backend, whatever address the client has sent to.
+		to, _ := netip.AddrFromSlice(f.Forward.DstIP.To4())
 		from, _ := netip.AddrFromSlice(f.Reverse.SrcIP.To4())
-		return f.Forward.Protocol == unix.IPPROTO_UDP && left[netip.AddrPortFrom(from, f.Reverse.SrcPort)]
+		return f.Forward.Protocol == unix.IPPROTO_UDP &&
+			stale(netip.AddrPortFrom(to, f.Forward.DstPort), netip.AddrPortFrom(from, f.Reverse.SrcPort))
 	})
 }
 

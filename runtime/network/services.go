@@ -9,7 +9,7 @@ import (
 
 // SetServices makes the kernel send new connections to the addresses of these Services to their backends, and to nobody else, and what is
 // sent to ClusterDNS to dns, unless that is zero. When it returns that is so. Open connections stay where they are, but what goes by UDP to a
-// backend that left is forgotten, so that the next datagram goes to another one. Until the first call what an earlier run has set holds.
+// backend that left is forgotten, so that the next datagram goes to another one, also if it left while no berth ran. Until the first call what an earlier run has set holds.
 func (n *Network) SetServices(ctx context.Context, services []runtime.Service, dns netip.AddrPort) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -21,11 +21,11 @@ func (n *Network) SetServices(ctx context.Context, services []runtime.Service, d
 	if moved {
 		wake(n.rerouted)
 	}
-	gone, err := n.filter.SetServices(services, n.ClusterDNS(), dns)
-	if err != nil || len(gone) == 0 {
+	stale, err := n.filter.SetServices(services, n.ClusterDNS(), dns)
+	if err != nil || stale == nil {
 		return err
 	}
-	return forgetDatagrams(gone)
+	return forgetDatagrams(stale)
 }
 
 func wake(sleeper chan<- struct{}) {

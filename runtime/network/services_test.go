@@ -358,6 +358,15 @@ func TestDatagramsFollowTheBackends(t *testing.T) {
 			t.Errorf("%v: got %q, %v, want %q", step.backends, got, err, step.want)
 		}
 	}
+	again := mustOpen(t, n.cfg)
+	defer again.Close()
+	if got, err := say(conn); err != nil || got != "b" {
+		t.Errorf("a new process: got %q, %v", got, err)
+	}
+	again.mustServe(t, netip.AddrPort{}, with(toA))
+	if got, err := say(conn); err != nil || got != "a" {
+		t.Errorf("what left while nobody ran: got %q, %v", got, err)
+	}
 }
 
 func TestTheDNS(t *testing.T) {

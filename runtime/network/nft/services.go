@@ -46,8 +46,8 @@ type writer struct {
 }
 
 // SetServices directs connections to the backends of these Services, and those to clusterDNS to dns unless that is zero. When it returns the
-// kernel does so. It returns the backends by UDP that left.
-func (f *Filter) SetServices(services []runtime.Service, clusterDNS netip.Addr, dns netip.AddrPort) ([]netip.AddrPort, error) {
+// kernel does so. It returns which flows by UDP the kernel has to forget; nil for none.
+func (f *Filter) SetServices(services []runtime.Service, clusterDNS netip.Addr, dns netip.AddrPort) (Stale, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old := f.applied
@@ -55,13 +55,7 @@ func (f *Filter) SetServices(services []runtime.Service, clusterDNS netip.Addr, 
 	if err := f.write(now); err != nil {
 		return nil, err
 	}
-	var gone []netip.AddrPort
-	if old != nil {
-		for b := range old.gone(now) {
-			gone = append(gone, netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[:4])), uint16(b[4])<<8|uint16(b[5])))
-		}
-	}
-	return gone, nil
+	return now.stale(old, f.rules.ServiceRange), nil
 }
 
 // write makes the table what it has to be: by what changed, or, where that is not known or does not work, as a whole.

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"encoding/binary"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -75,10 +76,7 @@ func (t *table) add(old *table, addr netip.Addr, p runtime.ServicePort, affinity
 	var to []backend
 	for _, p := range p.Backends {
 		if p.Addr().Is4() && mayBeReached(p.Addr()) {
-			var b backend
-			copy(b[:], p.Addr().AsSlice())
-			binary.BigEndian.PutUint16(b[4:], p.Port())
-			to = append(to, b)
+			to = append(to, backendOf(p))
 		}
 	}
 	if affinity > 0 {
@@ -175,22 +173,43 @@ func keyOf(addr netip.Addr, p runtime.ServicePort) (key portKey, ok bool) {
 	return key, true
 }
 
-// gone are the backends by UDP of the old table that no port of the new one has: what a client sends to them, though they have left, would go
-// there as long as it goes on sending.
-func (t *table) gone(after *table) map[backend]struct{} {
-	gone := t.datagramBackends()
-	for b := range after.datagramBackends() {
-		delete(gone, b)
+// Stale says whether a datagram that was sent to an address, and that went to a backend, would go elsewhere now.
+type Stale func(sentTo, backend netip.AddrPort) bool
+
+// stale compares with the old table, of which nil says that nothing is known; nil when all flows may stay.
+func (t *table) stale(old *table, inRange netip.Prefix) Stale {
+	before, now := old.datagramBackends(), t.datagramBackends()
+	if old != nil && maps.Equal(before, now) {
+		return nil
 	}
-	return gone
+	return func(sentTo, to netip.AddrPort) bool {
+		key, _ := keyOf(sentTo.Addr(), runtime.ServicePort{Protocol: runtime.UDP, Port: sentTo.Port()})
+		if _, ok := t.ports[key]; ok {
+			return !slices.Contains(t.numbered(key), backendOf(to))
+		}
+		if old == nil {
+			return inRange.Contains(sentTo.Addr())
+		}
+		_, ok := old.ports[key]
+		return ok
+	}
 }
 
-func (t *table) datagramBackends() map[backend]struct{} {
-	all := map[backend]struct{}{}
+func (t *table) datagramBackends() map[placeKey]backend {
+	all := map[placeKey]backend{}
+	if t == nil {
+		return all
+	}
 	for place, b := range t.backends {
 		if place[4] == unix.IPPROTO_UDP {
-			all[b] = struct{}{}
+			all[place] = b
 		}
 	}
 	return all
+}
+
+func backendOf(addr netip.AddrPort) (b backend) {
+	copy(b[:], addr.Addr().AsSlice())
+	binary.BigEndian.PutUint16(b[4:], addr.Port())
+	return b
 }
