@@ -55,13 +55,12 @@ func selectTemplate(obj kruntime.Object) {
 	}
 }
 
-// rewriteAutoscaler reads the two beta versions of the HorizontalPodAutoscaler, whose types exist no more: v2beta2 is v2 by another
-// name, v2beta1 wrote the metrics differently.
+// rewriteAutoscaler reads a version of the HorizontalPodAutoscaler whose types exist no more: v2beta1 wrote the metrics differently.
 func (o *objectReader) rewriteAutoscaler(from schema.GroupVersionKind) schema.GroupVersionKind {
-	if from.Group != "autoscaling" || from.Version != "v2beta1" && from.Version != "v2beta2" {
+	if from.Group != "autoscaling" || from.Version != "v2beta1" {
 		return from
 	}
-	if metrics := o.root.value("spec").value("metrics"); from.Version == "v2beta1" && metrics != nil {
+	if metrics := o.root.value("spec").value("metrics"); metrics != nil {
 		for _, m := range metrics.items {
 			for i := range m.fields {
 				if src := m.fields[i].value; src != nil && src.shape == mapShape && src.get("target") == nil || m.fields[i].name == "object" {

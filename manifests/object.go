@@ -181,7 +181,9 @@ func (o *objectReader) checkOpaque() {
 
 // decode compares the tree with the types and fills an object of the version gvk.
 func (o *objectReader) decode(from, gvk schema.GroupVersionKind) (kruntime.Object, bool) {
-	from = o.rewriteAutoscaler(from)
+	if from = o.rewriteAutoscaler(from); sameToday(from) {
+		from = gvk
+	}
 	typed, r, err := o.compare(from)
 	if err == nil && from != gvk && len(r.faults) > 0 { // it may be of the new version already, but for its first line
 		if t, again, err2 := o.compare(gvk); err2 == nil && len(again.faults) == 0 {
