@@ -247,9 +247,14 @@ func TestPublishedPort(t *testing.T) {
 		l.Close()
 		t.Error("another process could take the port meanwhile")
 	}
+	// Still without, and by another proxy: it goes on refusing, and nothing of it stays.
+	w.kill(w.route(published(port)).PID)
+	w.route(published(port))
 	w.route(published(port, b))
-	if got, err := talk(at(port), "back"); err != nil || got != "b back" {
-		t.Errorf("with backends again: %q, %v", got, err)
+	for range 50 {
+		if got, err := talk(at(port), "back"); err != nil || got != "b back" {
+			t.Fatalf("with backends again: %q, %v", got, err)
+		}
 	}
 	// Given up, it is free.
 	w.route()

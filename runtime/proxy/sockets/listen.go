@@ -1,7 +1,6 @@
 package sockets
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -82,7 +81,11 @@ func options(family, kind int) []option {
 // Refuse makes a TCP socket refuse connections, those that wait among them, and keeps its address; Accept undoes it.
 func (k *Socket) Refuse() error {
 	return k.control(func(fd int) error {
-		if err := unix.Shutdown(fd, unix.SHUT_RD); err != nil && !errors.Is(err, unix.ENOTCONN) {
+		// A socket that does not listen would keep the mark, and connections that it accepts later would be born with their ends.
+		if on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || on == 0 {
+			return err
+		}
+		if err := unix.Shutdown(fd, unix.SHUT_RD); err != nil {
 			return err
 		}
 		// An address that nobody listens on is shared by all who would share it: nobody else shall begin to listen meanwhile.
