@@ -251,10 +251,15 @@ func TestPublishedPort(t *testing.T) {
 	w.kill(w.route(published(port)).PID)
 	w.route(published(port))
 	w.route(published(port, b))
-	for range 50 {
-		if got, err := talk(at(port), "back"); err != nil || got != "b back" {
-			t.Fatalf("with backends again: %q, %v", got, err)
-		}
+	before := b.count()
+	late, err := net.Dial("tcp", at(port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	w.eventually("the backend has the connection", func() bool { return b.count() > before })
+	if got, err := say(late, "back"); err != nil || got != "b back" { // not before the proxy reads
+		t.Errorf("with backends again: %q, %v", got, err)
 	}
 	// Given up, it is free.
 	w.route()
