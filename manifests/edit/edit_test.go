@@ -196,6 +196,13 @@ func TestRefused(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("comments further in go with an entry", func(t *testing.T) {
+		const text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  annotations: # theirs\n    x: one\n    # or two\n  # about labels\n  labels: {k: v}\n"
+		got, err := edited(t, text, 0, nil, "metadata", "annotations")
+		if want := strings.Replace(text, "  annotations: # theirs\n    x: one\n    # or two\n", "", 1); got != want || err != nil {
+			t.Errorf("got %s, %v", got, err)
+		}
+	})
 	t.Run("the last of two counts", func(t *testing.T) {
 		twice := named("a") + "---\n" + named("a") + "data: {v: \"1\"}\n"
 		got, err := edited(t, twice, 1, "2", "data", "v")
