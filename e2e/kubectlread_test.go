@@ -60,6 +60,9 @@ func TestKubectlReads(t *testing.T) {
 		"version":            {[]string{"version"}, `Server Version: v1\.36\.\d+\+berth`},
 		"auth can-i":         {[]string{"auth", "can-i", "create", "pods/exec"}, `^yes`},
 		"auth whoami":        {[]string{"auth", "whoami"}, `Username +berth-admin`},
+		"top pod":            {[]string{"top", "pod", "p", "--containers"}, `POD +NAME +CPU\(cores\) +MEMORY\(bytes\) *\np +main +\d+m +\d+[KM]i`},
+		"top node":           {[]string{"top", "node"}, `\d+m +\d+% +\d+Mi +\d+%`},
+		"component statuses": {[]string{"get", "cs"}, `scheduler +Healthy +ok`},
 		"no such pod":        {[]string{"get", "pod", "none"}, `Error from server \(NotFound\): pods "none" not found`},
 		"no such field":      {[]string{"get", "pods", "--field-selector", "a.b=c"}, `field label not supported: a\.b`},
 	}

@@ -26,6 +26,8 @@ type Options struct {
 	Log   logr.Logger
 	// Version is berth's own.
 	Version string
+	// Meter measures for `kubectl top`; nil where nobody can.
+	Meter Meter
 	// RefreshNode makes the Node object say how the machine is now; nil when nobody can. It is asked before the node is read: nothing looks at the machine meanwhile.
 	RefreshNode func(context.Context) error
 }
@@ -41,6 +43,7 @@ type Server struct {
 	history  *history
 	started  time.Time
 	busy     chan struct{}
+	samples  samples
 }
 
 // route names what a handler is for.
@@ -55,6 +58,7 @@ func New(opts Options) *Server {
 		opts.Log = logr.Discard()
 	}
 	s := &Server{opts: opts, registry: newRegistry(), handlers: map[route]Handler{}, history: newHistory(opts.Store, opts.Clock), started: opts.Clock.Now(), busy: make(chan struct{}, maxBusy)}
+	s.samples.last = map[string]sample{}
 	s.Handle("get", "*", "", s.get)
 	s.Handle("list", "*", "", s.list)
 	s.Handle("watch", "*", "", s.watch)
@@ -113,6 +117,9 @@ func (s *Server) serve(w http.ResponseWriter, hr *http.Request) error {
 	}
 	if r == nil {
 		return s.serveOther(w, hr, segments)
+	}
+	if r.Resource.Group == metricsGroup && r.Resource.serves(r.Verb, r.Subresource) {
+		return s.metrics(w, r)
 	}
 	h := s.handlers[route{r.Verb, r.Resource.Name, r.Subresource}]
 	if h == nil {

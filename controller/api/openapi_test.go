@@ -30,6 +30,9 @@ func TestOpenAPIIsThatOfKubernetes(t *testing.T) {
 	s := fixture(t)
 	schemas, fields := 0, 0
 	for gv := range s.registry.versions {
+		if gv.Group == metricsGroup {
+			continue // of another project
+		}
 		data, err := os.ReadFile(filepath.Join(dir, strings.ReplaceAll(pathOf(gv), "/", "__")+"_openapi.json"))
 		if err != nil {
 			t.Fatal(err)

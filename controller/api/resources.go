@@ -168,6 +168,10 @@ func resources() []Resource {
 	add(cluster, "selfsubjectaccessreviews", "selfsubjectaccessreview", "SelfSubjectAccessReview", nil, nil)
 	add(cluster, "selfsubjectrulesreviews", "selfsubjectrulesreview", "SelfSubjectRulesReview", nil, nil)
 
+	in(metricsGroup, "v1beta1")
+	add(cluster, "nodes", "", "NodeMetrics", nil, nil)
+	add(namespaced, "pods", "", "PodMetrics", nil, nil)
+
 	for i := range all {
 		restrict(&all[i])
 	}
@@ -177,7 +181,7 @@ func resources() []Resource {
 // restrict takes away the verbs that make no sense here: this machine is the only node, and what berth itself tells is not for others to write.
 func restrict(r *Resource) {
 	switch r.Kind {
-	case "ComponentStatus":
+	case "ComponentStatus", "NodeMetrics", "PodMetrics":
 		r.Verbs = []string{"get", "list"}
 	case "SelfSubjectReview", "SelfSubjectAccessReview", "SelfSubjectRulesReview":
 		r.Verbs = []string{"create"}

@@ -19,7 +19,7 @@ import (
 func (d *Daemon) newAPI() *api.Server {
 	s := api.New(api.Options{
 		Store: d.Controller.Store(), Log: d.opts.Log.WithName("api"), Version: d.opts.Version,
-		RefreshNode: d.Controller.ShowNode,
+		RefreshNode: d.Controller.ShowNode, Meter: meter{d.Runtime},
 	})
 	files, _ := d.opts.Source.(manifests.Writer) // a source that is none is read-only
 	s.HandleWrites(files, d.Controller)
