@@ -73,9 +73,21 @@ func admitUpdate(was, is kruntime.Object) field.ErrorList {
 		old, _ := was.(*core.Pod)
 		opts := pod.GetValidationOptionsFromPodSpecAndMeta(&o.Spec, &old.Spec, &o.ObjectMeta, &old.ObjectMeta)
 		opts.ResourceIsPod = true
+		followImages(old.Spec.InitContainers, o.Spec.InitContainers)
+		followImages(old.Spec.Containers, o.Spec.Containers)
 		return corevalidation.ValidatePodUpdate(o, old, opts)
 	}
 	return admitSimpleUpdate(was, is)
+}
+
+// followImages lets the pull policy change with the image: a file that states none has the one that its image's tag leads to, and what is
+// compared here is what files say, not what a server has kept of the first.
+func followImages(old, wish []core.Container) {
+	for i := range min(len(old), len(wish)) {
+		if old[i].Name == wish[i].Name && old[i].Image != wish[i].Image {
+			old[i].ImagePullPolicy = wish[i].ImagePullPolicy
+		}
+	}
 }
 
 func admitSimpleUpdate(was, is kruntime.Object) field.ErrorList {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"berth/reconcile"
@@ -46,14 +47,14 @@ func Plan(in Input) reconcile.Plan {
 	return reconcile.Plan{Actions: append(actions, end(outdated, "its file has changed")...)}
 }
 
-// relabel gives a Pod the labels and annotations of its wish.
+// relabel gives a Pod the labels and annotations of its wish, and what is known of who wrote them.
 func relabel(p, wish *corev1.Pod, hash string) []reconcile.Action {
 	annotations := annotated(wish, hash)
-	if maps.Equal(p.Labels, wish.Labels) && maps.Equal(p.Annotations, annotations) {
+	if maps.Equal(p.Labels, wish.Labels) && maps.Equal(p.Annotations, annotations) && apiequality.Semantic.DeepEqual(p.ManagedFields, wish.ManagedFields) {
 		return nil
 	}
 	n := *p // what stays is shared: nobody writes into an object
-	n.Labels, n.Annotations = maps.Clone(wish.Labels), annotations
+	n.Labels, n.Annotations, n.ManagedFields = maps.Clone(wish.Labels), annotations, wish.ManagedFields
 	return []reconcile.Action{reconcile.UpdateObject{Object: &n, Reason: "its labels or annotations have changed"}}
 }
 
@@ -82,6 +83,7 @@ func newPod(wish *corev1.Pod, hash string, now time.Time) *corev1.Pod {
 			Name: wish.Name, Namespace: wish.Namespace,
 			Labels:            maps.Clone(wish.Labels),
 			Annotations:       annotated(wish, hash),
+			ManagedFields:     wish.ManagedFields,
 			CreationTimestamp: metav1.NewTime(now),
 		},
 		Spec:   *wish.Spec.DeepCopy(),

@@ -42,6 +42,12 @@ func TestPlan(t *testing.T) {
 		},
 		"its labels change":      {func(in *barepod.Input) { in.Wish.Labels["app"] = "other" }, []string{"update Pod/shop/job: its labels or annotations have changed"}},
 		"its annotations change": {func(in *barepod.Input) { in.Wish.Annotations = map[string]string{"a": "b"} }, []string{"update Pod/shop/job: its labels or annotations have changed"}},
+		"somebody else writes it": {
+			func(in *barepod.Input) {
+				in.Wish.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl-edit"}}
+			},
+			[]string{"update Pod/shop/job: its labels or annotations have changed"},
+		},
 		"its labels change while it ends": {func(in *barepod.Input) {
 			in.Wish.Labels["app"], in.Pods[0].DeletionTimestamp = "other", &metav1.Time{Time: now}
 		}, nil},
