@@ -10,10 +10,10 @@ LINT := $(GO) tool -modfile=.tools/go.mod golangci-lint
 PURE := ./cmd/... ./controller/... ./manifests/... ./reconcile/... ./e2e/layers/... ./e2e/registry/... ./runtime/runtimetest/...
 export CGO_ENABLED = 0
 
-.PHONY: help build demo test deps unit race root e2e sim bench corpus lint fmt verify clean
+.PHONY: help build demo test deps unit race root e2e sim bench corpus kubectl-suite lint fmt verify clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 build: ## bin/berth, static
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/berth ./cmd/berth
@@ -53,6 +53,9 @@ bench: deps ## speed and memory beside the physical limit and other engines; nee
 
 corpus: deps ## run the manifests of others below CORPUS unchanged, with stand-ins for their images; needs root
 	$(GO) run ./e2e/corpus $(CORPUS)
+
+kubectl-suite: deps ## run the Kubernetes project's own tests of kubectl against berth; needs root
+	$(GO) run ./e2e/kubectlsuite
 
 lint: ## golangci-lint, pinned in .tools
 	$(LINT) run
