@@ -16,6 +16,9 @@ import (
 
 // serveOpenAPI answers /openapi/v3 and what is below it.
 func (s *Server) serveOpenAPI(w http.ResponseWriter, hr *http.Request, parts []string) error {
+	if len(parts) == 2 && parts[1] == "v2" {
+		return s.serveOldOpenAPI(w, hr)
+	}
 	if len(parts) < 2 || parts[1] != "v3" {
 		return errNoPage()
 	}
