@@ -20,8 +20,6 @@ need /usr/bin/docker-registry docker-registry
 [ ! -x /usr/bin/podman ] || need /usr/bin/catatonit catatonit
 ldd /bin/busybox >/dev/null 2>&1 || [ -x /bin/busybox ] || missing="$missing busybox-static"
 if [ -x /bin/busybox ] && ldd /bin/busybox 2>/dev/null | grep -q '=>'; then missing="$missing busybox-static"; fi
-# Debian's own is of 2021; where to get a newer one is the owner's choice.
-command -v kubectl >/dev/null || echo "there is no kubectl here: the scenes that drive berth with it will fail (any version from 1.30 will do)" >&2
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	echo "please install:$missing" >&2

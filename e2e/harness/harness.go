@@ -60,6 +60,9 @@ func Build() error {
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot build berth: %w\n%s", err, text)
 	}
+	if err := ensureKubectl(set.Dir()); err != nil {
+		return err
+	}
 	// Go and its caches are not to be needed later: in the namespaces of the test there is no network.
 	for _, image := range images.All() {
 		if _, err := set.Archive(image); err != nil {

@@ -1,10 +1,63 @@
 package harness
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
+
+// oldestKubectl is the minor version that the scenes are written for; builtKubectl is the version that is built where there is none so new.
+const (
+	oldestKubectl = 32
+	builtKubectl  = "1.36.3"
+)
+
+// ensureKubectl puts a kubectl on the PATH that is new enough: the machine's own, or one built from Kubernetes' source and kept in dir.
+func ensureKubectl(dir string) error {
+	if minor, err := kubectlMinor("kubectl"); err == nil && minor >= oldestKubectl {
+		return nil
+	}
+	own := filepath.Join(dir, "kubectl-"+builtKubectl, "kubectl")
+	if _, err := kubectlMinor(own); err != nil {
+		if err := buildKubectl(own); err != nil {
+			return err
+		}
+	}
+	return os.Setenv("PATH", filepath.Dir(own)+string(os.PathListSeparator)+os.Getenv("PATH"))
+}
+
+func kubectlMinor(path string) (int, error) {
+	out, err := exec.Command(path, "version", "--client", "-o", "json").Output()
+	if err != nil {
+		return 0, fmt.Errorf("cannot run %s: %w", path, err)
+	}
+	var v struct {
+		ClientVersion struct{ Minor string }
+	}
+	if err := json.Unmarshal(out, &v); err != nil {
+		return 0, fmt.Errorf("cannot read the version of %s: %w", path, err)
+	}
+	return strconv.Atoi(strings.TrimSuffix(v.ClientVersion.Minor, "+"))
+}
+
+func buildKubectl(out string) error {
+	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return fmt.Errorf("cannot find the module: %w", err)
+	}
+	const version = "k8s.io/component-base/version."
+	cmd := exec.Command("go", "build", "-modfile", filepath.Join(filepath.Dir(strings.TrimSpace(string(mod))), ".tools", "kubectl.mod"), "-o", out,
+		"-ldflags", "-X "+version+"gitVersion=v"+builtKubectl+" -X "+version+"gitMajor=1 -X "+version+"gitMinor=36", "k8s.io/kubernetes/cmd/kubectl")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot build kubectl, and this machine has none of 1.%d or newer: %w\n%s", oldestKubectl, err, text)
+	}
+	return nil
+}
 
 // KubectlCommand is the stock kubectl of this machine with the instance's kubeconfig, not started.
 func (b *Berth) KubectlCommand(args ...string) *exec.Cmd {
