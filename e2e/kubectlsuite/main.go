@@ -1,7 +1,7 @@
 // Command kubectlsuite runs the tests that the Kubernetes project has for kubectl (test/cmd in the module k8s.io/kubernetes) with the kubectl
 // of this machine against berth, and counts their assertions: passed, failed, and apart, for the reasons in skips.tsv.
 //
-//	go run ./e2e/kubectlsuite [-only REGEXP] [-version VERSION] [-keep DIR]
+//	go run ./e2e/kubectlsuite [-only REGEXP] [-version VERSION] [-keep DIR] [-show FILE]
 //
 // The scripts are run as they are, from a copy of what the module cache has; suite.bash counts. No image can be pulled there, so that pods
 // exist and do not run, as in the project's own test, which has no kubelet. It needs root, bash, jq and kubectl, and takes about ten minutes.
@@ -28,7 +28,19 @@ func main() {
 	only := flag.String("only", "", "functions whose name matches this regular expression")
 	release := flag.String("version", version, "the release of k8s.io/kubernetes to take the tests of")
 	keep := flag.String("keep", "", "a directory to leave the results and the output in")
+	old := flag.String("show", "", "results.tsv of an earlier run, to count anew instead of running")
 	flag.Parse()
+	if *old != "" {
+		dir, err := module(*release)
+		if err == nil {
+			err = show(*old, dir)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "kubectl-suite:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	prepare := func() error {
 		if err := harness.Build(); err != nil {
 			return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	_ "embed"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -30,10 +31,6 @@ func run(t *harness.Runner, module, only, keep string) {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	sites, err := readSites(filepath.Join(module, "test", "cmd"))
-	if err != nil {
-		t.Fatalf("cannot read the tests: %v", err)
-	}
 	b := harness.New(t)
 	work := filepath.Dir(b.State)
 	if keep == "" {
@@ -47,6 +44,9 @@ func run(t *harness.Runner, module, only, keep string) {
 	config, port, err := makeConfig(b, work)
 	if err != nil {
 		t.Fatalf("cannot make a kubeconfig: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(work, "apiserver.crt"), certificate(config), 0o644); err != nil { // as a kube-apiserver leaves it there
+		t.Fatalf("%v", err)
 	}
 	results, output := filepath.Join(keep, "results.tsv"), filepath.Join(keep, "output.txt")
 	log, err := os.Create(output)
@@ -69,11 +69,27 @@ func run(t *harness.Runner, module, only, keep string) {
 	if !late.Stop() || err != nil {
 		t.Errorf("the tests ended early: %v; see %s", err, output)
 	}
+	if err := show(results, module); err != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// show prints what results say.
+func show(results, module string) error {
+	rules, err := readRules()
+	if err != nil {
+		return err
+	}
+	sites, err := readSites(filepath.Join(module, "test", "cmd"))
+	if err != nil {
+		return fmt.Errorf("cannot read the tests: %w", err)
+	}
 	data, err := os.ReadFile(results)
 	if err != nil {
-		t.Fatalf("the tests left no results: %v", err)
+		return fmt.Errorf("the tests left no results: %w", err)
 	}
 	fmt.Print(newReport(string(data), rules, sites))
+	return nil
 }
 
 // makeRoot copies what the tests read and write beside, and links to what they only read. Above kubectl stands one that ends.
@@ -96,9 +112,26 @@ func makeRoot(root, module string) error {
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
-	front := fmt.Sprintf("#!/bin/sh\nexec timeout %d %s \"$@\"\n", perCommand, kubectl)
+	timeout, err := exec.LookPath("timeout")
+	if err != nil {
+		return err
+	}
+	front := fmt.Sprintf("#!/bin/sh\nexec %s %d %s \"$@\"\n", timeout, perCommand, kubectl)
 	return errors.Join(os.WriteFile(filepath.Join(bin, "kubectl"), []byte(front), 0o755),
 		os.WriteFile(filepath.Join(root, "suite.bash"), []byte(script), 0o644))
+}
+
+var authority = regexp.MustCompile(`certificate-authority-data: (\S+)`)
+
+// certificate is that of the authority in a kubeconfig.
+func certificate(config string) []byte {
+	data, _ := os.ReadFile(config)
+	m := authority.FindSubmatch(data)
+	if m == nil {
+		return nil
+	}
+	text, _ := base64.StdEncoding.DecodeString(string(m[1]))
+	return text
 }
 
 var server = regexp.MustCompile(`server: https://[^ ]*:(\d+)`)
