@@ -132,3 +132,41 @@ func TestNetns(t *testing.T) {
 		t.Errorf("completion: %q, %v", out, err)
 	}
 }
+
+// ip-netns(8) knows the networks of pods by name, for as long as something runs in them; over restarts of the container and of berth.
+func TestNamesForIPNetns(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	b.Write("one.yaml", pod("one", run("sleep", "1000")).String())
+	up := b.Up()
+	one := b.UntilReady("one", 1)[0]
+	name := "berth-" + b.InstanceID() + "-default-one"
+	leads := func() error {
+		out, err := exec.Command("ip", "netns", "exec", name, "ip", "-o", "-4", "address", "show", "eth0").CombinedOutput()
+		if err == nil && !strings.Contains(string(out), one.IP+"/32") {
+			err = fmt.Errorf("%s is not the pod's", out)
+		}
+		return err
+	}
+	b.Until("ip netns to know the pod", leads)
+	again := func(what string, restarts int) {
+		b.UntilPod("one", what, func(p harness.Pod) error {
+			if c := p.Container("main"); c.Restarts < restarts || !p.Ready {
+				return fmt.Errorf("%+v", c)
+			}
+			return nil
+		})
+		b.Until("ip netns to know the pod, "+what, leads)
+	}
+	_ = syscall.Kill(one.Container("main").PID, syscall.SIGKILL)
+	again("started again", 1)
+	up.Kill()
+	now := b.UntilPod("one", "to run without a controller", func(harness.Pod) error { return nil })
+	_ = syscall.Kill(now.Container("main").PID, syscall.SIGKILL)
+	b.Up()
+	again("that ended without a controller", 2)
+	b.Must("down")
+	if out, err := exec.Command("ip", "netns", "list").CombinedOutput(); err != nil || strings.Contains(string(out), b.InstanceID()) {
+		t.Errorf("left: %s, %v", out, err)
+	}
+}

@@ -213,6 +213,7 @@ func (r *Runtime) start(ctx context.Context, p *pod, s *start) (_ runtime.Contai
 	if err := writeRecord(r.dirs.record(uid, c.at()), rec); err != nil {
 		return st, err
 	}
+	r.nameNetNS(p)
 	r.events.tell(uid)
 	return st, nil
 }

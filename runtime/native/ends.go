@@ -96,6 +96,7 @@ func (r *Runtime) recordEndOf(p *pod, name string, attempt uint32, st client.Exi
 		if err := r.recordEnd(p, c, st); err != nil {
 			r.opts.Report(err)
 		}
+		r.nameNetNS(p)
 	}
 	r.events.tell(p.uid)
 }

@@ -66,6 +66,8 @@ type Options struct {
 	Services Services
 	// DNS is where the proxy answers names; the zero value for nowhere.
 	DNS table.DNS
+	// NetNSPrefix begins the names under which ip-netns(8) finds the networks of pods: PREFIX-NAMESPACE-NAME; "" for no names.
+	NetNSPrefix string
 	// Now is the clock; nil for the machine's.
 	Now func() time.Time
 	// Upgrade makes a keeper of another build execute Binary in its place; containers do not notice.
@@ -134,6 +136,7 @@ func Open(ctx context.Context, opts Options) (*Runtime, error) {
 		_ = r.keeper.Close()
 		return nil, err
 	}
+	r.nameAllNetNS()
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
 	r.work.Go(func() { r.recordEnds(background) })
@@ -210,6 +213,7 @@ func (r *Runtime) Shutdown(ctx context.Context) error {
 		err = nil
 	}
 	err = errors.Join(err, r.Close(), r.cgroups.Remove(ctx))
+	r.sweepNetNSNames(nil)
 	for _, path := range []string{r.dirs.runPods(), r.dirs.root(), r.dirs.bootID()} {
 		err = errors.Join(err, removeTree(path))
 	}

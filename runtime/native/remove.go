@@ -113,6 +113,7 @@ func (r *Runtime) remove(ctx context.Context, p *pod) error {
 	volumes := p.Config.Volumes
 	shared := p.Config.ShareMemory
 	r.mu.Unlock()
+	r.nameNetNS(p)
 	if err := r.cgroups.KillPod(p.uid); err != nil {
 		return err
 	}

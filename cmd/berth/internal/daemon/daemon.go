@@ -99,7 +99,7 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 	}
 	if d.Runtime, err = native.Open(ctx, native.Options{
 		StateDir: opts.StateDir, RunDir: opts.RunDir, Binary: opts.Binary, Images: d.Images, Network: d.network, Cgroups: d.cgroups,
-		Services: d.network, DNS: d.names(), Upgrade: opts.Source != nil, Report: d.complain,
+		Services: d.network, DNS: d.names(), NetNSPrefix: "berth-" + d.id, Upgrade: opts.Source != nil, Report: d.complain,
 	}); err != nil {
 		return nil, err
 	}
