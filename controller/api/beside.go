@@ -43,6 +43,7 @@ func present(obj store.Object) store.Object {
 // asides are what a client wishes that no file says.
 type asides struct {
 	applied string // the annotation of kubectl apply, "" for none
+	before  string // the one that the client saw
 	managed []metav1.ManagedFieldsEntry
 	restart bool
 	pause   *bool // a change of spec.paused that is all there is
@@ -53,6 +54,8 @@ func takeAsides(kind string, stored store.Object, seen, wish map[string]any) asi
 	var a asides
 	notes, _ := below(wish, "metadata")["annotations"].(map[string]any)
 	a.applied, _ = notes[corev1.LastAppliedConfigAnnotation].(string)
+	notes, _ = below(seen, "metadata")["annotations"].(map[string]any)
+	a.before, _ = notes[corev1.LastAppliedConfigAnnotation].(string)
 	restarted := podRestart(wish)
 	a.restart = restarted != "" && restarted != podRestart(seen)
 	for _, obj := range []map[string]any{seen, wish} {
@@ -73,6 +76,22 @@ func takeAsides(kind string, stored store.Object, seen, wish map[string]any) asi
 		a.pause = takePause(seen, wish)
 	}
 	return a
+}
+
+// withApplied is an object with the annotation of kubectl apply: it has an owner like any field, by which kubectl finds out whether it has to take
+// over what it applied before the server did.
+func withApplied(obj map[string]any, text string) map[string]any {
+	if text == "" {
+		return obj
+	}
+	out, meta := maps.Clone(obj), maps.Clone(below(obj, "metadata"))
+	notes, _ := meta["annotations"].(map[string]any)
+	if notes = maps.Clone(notes); notes == nil {
+		notes = map[string]any{}
+	}
+	notes[corev1.LastAppliedConfigAnnotation] = text
+	meta["annotations"], out["metadata"] = notes, meta
+	return out
 }
 
 // takePause finds out whether nothing but spec.paused is to be changed, as kubectl rollout pause and resume do.

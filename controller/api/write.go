@@ -75,7 +75,7 @@ func (wr *writer) create(w http.ResponseWriter, r *Request) error {
 func (wr *writer) createNamed(w http.ResponseWriter, r *Request, obj map[string]any) error {
 	aside := takeAsides(r.Resource.Kind, nil, map[string]any{}, obj)
 	if aside.managed = r.managed; aside.managed == nil {
-		aside.managed = wr.managed(r, store.Item{}, map[string]any{}, obj)
+		aside.managed = wr.managed(r, store.Item{}, map[string]any{}, withApplied(obj, aside.applied))
 	}
 	wish, obj, err := wr.wished(w, r, obj)
 	if err != nil {
@@ -130,7 +130,7 @@ func (wr *writer) commit(w http.ResponseWriter, r *Request, it store.Item, wish 
 	}
 	aside := takeAsides(r.Resource.Kind, it.Object, seen, wish)
 	if aside.managed = r.managed; aside.managed == nil {
-		aside.managed = wr.managed(r, it, seen, wish)
+		aside.managed = wr.managed(r, it, withApplied(seen, aside.before), withApplied(wish, aside.applied))
 	}
 	wished, wish, err := wr.wished(w, r, wish)
 	if err != nil {

@@ -1,0 +1,37 @@
+package api
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// What kubectl apply does when it goes over to the server: it looks for the owner of its annotation, gives the server that manager's fields, and
+// applies. The field that is not said any more goes.
+func TestApplyGoesOverToTheServer(t *testing.T) {
+	_, s := newPlace(t)
+	const note = `"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{}"}`
+	_, made, _ := askTo(s, "POST", configMaps+"?fieldManager=kubectl-client-side-apply", jsonType,
+		`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"m",`+note+`},"data":{"key":"v","legacy":"v"}}`)
+	want := map[string]any{
+		"f:metadata": map[string]any{"f:annotations": map[string]any{"f:kubectl.kubernetes.io/last-applied-configuration": map[string]any{}}},
+		"f:data":     map[string]any{"f:key": map[string]any{}, "f:legacy": map[string]any{}},
+	}
+	entries, _ := below(made, "metadata")["managedFields"].([]any)
+	if len(entries) != 1 {
+		t.Fatalf("managedFields are %v", entries)
+	}
+	if diff := cmp.Diff(want, entries[0].(map[string]any)["fieldsV1"]); diff != "" {
+		t.Errorf("fields of who created it (-want +got):\n%s", diff)
+	}
+	code, answer, _ := askTo(s, "PATCH", configMaps+"/m", jsonPatchType, `[{"op":"replace","path":"/metadata/managedFields","value":[{"manager":"kubectl",`+
+		`"operation":"Apply","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:data":{"f:key":{},"f:legacy":{}}}}]}]`)
+	if code != 200 {
+		t.Fatalf("%d %v", code, answer)
+	}
+	code, answer, _ = askTo(s, "PATCH", configMaps+"/m?fieldManager=kubectl", applyType, "{apiVersion: v1, kind: ConfigMap, metadata: {name: m}, data: {key: v}}")
+	if got := fmt.Sprint(code, answer["data"]); got != "200 map[key:v]" {
+		t.Errorf("got %s: %v", got, answer)
+	}
+}
