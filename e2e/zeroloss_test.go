@@ -14,9 +14,9 @@ import (
 	"berth/e2e/load"
 )
 
-// loadVar is how long the load lasts, a Go duration; the release's measure is 2m. rateVar is the requests a second of each client.
+// loadVar is how long the load lasts, a Go duration, with load.RateVar requests a second from each client; the release's measure is 2m and 1000.
 const (
-	loadVar, rateVar         = "BERTH_E2E_LOAD", "BERTH_E2E_RATE"
+	loadVar                  = "BERTH_E2E_LOAD"
 	defaultLoad, defaultRate = 12 * time.Second, 300
 )
 
@@ -73,7 +73,7 @@ func loadTime(t *testing.T) (time.Duration, int) {
 			t.Fatal(err)
 		}
 	}
-	if text := os.Getenv(rateVar); text != "" {
+	if text := os.Getenv(load.RateVar); text != "" {
 		if _, err := fmt.Sscan(text, &rate); err != nil {
 			t.Fatal(err)
 		}
