@@ -59,6 +59,9 @@ func (wr *writer) apply(w http.ResponseWriter, r *Request, it store.Item, there 
 	if err != nil {
 		return err
 	}
+	if manager == kubectlManager && it.Object.GetAnnotations()[lastApplied] != "" { // for the day when kubectl applies by itself again
+		wish = withApplied(wish, text(said)+"\n")
+	}
 	r.managed = managed
 	return wr.commit(w, r, it, wish)
 }
@@ -92,6 +95,7 @@ func (a *application) apply(r *Request, live, said map[string]any, entries []met
 	others := fieldSet{}
 	var managed []metav1.ManagedFieldsEntry
 	var conflicts []metav1.StatusCause
+	var contested []string
 	for i := range entries {
 		e := entries[i]
 		if a.mine(&e) {
@@ -108,6 +112,7 @@ func (a *application) apply(r *Request, live, said map[string]any, entries []met
 			conflicts = append(conflicts, metav1.StatusCause{
 				Type: metav1.CauseTypeFieldManagerConflict, Message: fmt.Sprintf("conflict with %q using %s", e.Manager, e.APIVersion), Field: fieldPath(path),
 			})
+			contested = append(contested, path)
 			delete(owned, path) // taken over, if it comes to that
 		}
 		if len(owned) > 0 {
@@ -115,7 +120,7 @@ func (a *application) apply(r *Request, live, said map[string]any, entries []met
 			managed = append(managed, e)
 		}
 	}
-	if len(conflicts) > 0 && !r.bool("force") {
+	if len(conflicts) > 0 && !r.bool("force") && !a.appliedItself(live, have, contested) {
 		return nil, nil, conflictError(conflicts)
 	}
 	wish, _ := merged(cloneJSON(live), said, openapi.Merging{Type: a.kind}).(map[string]any)
@@ -123,6 +128,25 @@ func (a *application) apply(r *Request, live, said map[string]any, entries []met
 		without(wish, strings.Split(path, pathSep), openapi.Merging{Type: a.kind})
 	}
 	return wish, append(managed, a.entry(want)), nil
+}
+
+// kubectlManager is who kubectl is when the server applies.
+const kubectlManager = "kubectl"
+
+// appliedItself tells whether all that others have set otherwise is what kubectl itself applied before it left that to the server, as its annotation
+// says: then it takes over what is its own.
+func (a *application) appliedItself(live map[string]any, have fieldSet, contested []string) bool {
+	notes, _ := below(live, "metadata")["annotations"].(map[string]any)
+	note, _ := notes[lastApplied].(string)
+	var said map[string]any
+	if a.manager != kubectlManager || note == "" || utiljson.Unmarshal([]byte(note), &said) != nil {
+		return false
+	}
+	last := saidBy(said, a.kind)
+	return !slices.ContainsFunc(contested, func(path string) bool {
+		v, ok := last[path]
+		return !ok || !reflect.DeepEqual(v, have[path])
+	})
 }
 
 // gone are the fields that were said and are not any more, and that nobody else has, in the order in which they can be taken out.

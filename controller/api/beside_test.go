@@ -11,7 +11,7 @@ import (
 // applies. The field that is not said any more goes.
 func TestApplyGoesOverToTheServer(t *testing.T) {
 	_, s := newPlace(t)
-	const note = `"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{}"}`
+	const note = `"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{\"data\":{\"key\":\"v\"}}"}`
 	_, made, _ := askTo(s, "POST", configMaps+"?fieldManager=kubectl-client-side-apply", jsonType,
 		`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"m",`+note+`},"data":{"key":"v","legacy":"v"}}`)
 	want := map[string]any{
@@ -25,6 +25,12 @@ func TestApplyGoesOverToTheServer(t *testing.T) {
 	if diff := cmp.Diff(want, entries[0].(map[string]any)["fieldsV1"]); diff != "" {
 		t.Errorf("fields of who created it (-want +got):\n%s", diff)
 	}
+	for manager, want := range map[string]int{"other": 409, "kubectl": 200} {
+		path := configMaps + "/m?dryRun=All&fieldManager=" + manager
+		if code, answer, _ := askTo(s, "PATCH", path, applyType, "{apiVersion: v1, kind: ConfigMap, metadata: {name: m}, data: {key: w}}"); code != want {
+			t.Errorf("%s changes what it applied: %d %v", manager, code, answer)
+		}
+	}
 	code, answer, _ := askTo(s, "PATCH", configMaps+"/m", jsonPatchType, `[{"op":"replace","path":"/metadata/managedFields","value":[{"manager":"kubectl",`+
 		`"operation":"Apply","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:data":{"f:key":{},"f:legacy":{}}}}]}]`)
 	if code != 200 {
@@ -33,5 +39,9 @@ func TestApplyGoesOverToTheServer(t *testing.T) {
 	code, answer, _ = askTo(s, "PATCH", configMaps+"/m?fieldManager=kubectl", applyType, "{apiVersion: v1, kind: ConfigMap, metadata: {name: m}, data: {key: v}}")
 	if got := fmt.Sprint(code, answer["data"]); got != "200 map[key:v]" {
 		t.Errorf("got %s: %v", got, answer)
+	}
+	notes, _ := below(answer, "metadata")["annotations"].(map[string]any)
+	if diff := cmp.Diff(`{"apiVersion":"v1","data":{"key":"v"},"kind":"ConfigMap","metadata":{"name":"m","namespace":"default"}}`+"\n", notes[lastApplied]); diff != "" {
+		t.Errorf("what was applied last (-want +got):\n%s", diff)
 	}
 }
