@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -349,7 +351,10 @@ func (wr *writer) settled(w http.ResponseWriter, r *Request, code int, a asides)
 		}
 	}
 	it, ok := wr.opts.Store.Get(key)
-	if !ok && key.Kind == reconcile.KindPod { // its wish is there, it itself comes in a moment
+	if !ok && key.Kind == reconcile.KindPod {
+		it, ok = wr.appeared(r.Context(), key)
+	}
+	if !ok && key.Kind == reconcile.KindPod { // its wish is there
 		key.Kind = reconcile.KindBarePod
 		it, ok = wr.opts.Store.Get(key)
 	}
@@ -357,6 +362,27 @@ func (wr *writer) settled(w http.ResponseWriter, r *Request, code int, a asides)
 		return apierrors.NewConflict(r.Resource.GroupResource(), r.Name, errors.New("the file states it, and it cannot be followed: see `berth status`"))
 	}
 	return wr.answer(w, r, code, it.Object)
+}
+
+// appearance is how long a Pod that is stated may take until it is there.
+const appearance = time.Second
+
+// appeared waits for the Pod of a wish. The answer has to be about the Pod: by its UID kubectl apply --prune knows what it has just made.
+func (wr *writer) appeared(ctx context.Context, key reconcile.Key) (store.Item, bool) {
+	ctx, cancel := context.WithTimeout(ctx, appearance)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if it, ok := wr.opts.Store.Get(key); ok {
+			return it, true
+		}
+		select {
+		case <-ctx.Done():
+			return store.Item{}, false
+		case <-tick.C:
+		}
+	}
 }
 
 // remember writes what no file says.
