@@ -80,6 +80,7 @@ sleep() {
 # clean takes away what a test left, but for what later ones expect: the namespace that was made last, and the service of the API.
 clean() {
   grep -LrE '^kind: Namespace|^  name: kubernetes$' "$SUITE_MANIFESTS" | while IFS= read -r file; do rm -f "$file"; done
+  command kubectl delete persistentvolumes --all --wait=false &>/dev/null # those of claims that are gone stay otherwise
   local i
   for i in {1..40}; do
     [[ -z "$(command kubectl get pods -A -o name 2>/dev/null)" ]] && break

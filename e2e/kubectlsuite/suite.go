@@ -116,7 +116,7 @@ func makeRoot(root, module string) error {
 	if err != nil {
 		return err
 	}
-	front := fmt.Sprintf("#!/bin/sh\nexec %s %d %s \"$@\"\n", timeout, perCommand, kubectl)
+	front := fmt.Sprintf("#!/bin/sh\nexec %s --foreground %d %s \"$@\"\n", timeout, perCommand, kubectl)
 	return errors.Join(os.WriteFile(filepath.Join(bin, "kubectl"), []byte(front), 0o755),
 		os.WriteFile(filepath.Join(root, "suite.bash"), []byte(script), 0o644))
 }
