@@ -186,13 +186,13 @@ func TestLossIsSeenWithoutReadiness(t *testing.T) {
 	b := harness.New(t)
 	b.Load(images.Tool)
 	web := func(i int) string {
-		return deployment("web", 2, run("drain", "8080", fmt.Sprint("v", i), "1500")).String() + loadServices
+		return deployment("web", 2, run("drain", "8080", fmt.Sprint("v", i), "4000")).String() + loadServices
 	}
 	b.Write("web.yaml", web(0))
 	b.Up("--service-cidr", "198.19.64.0/20")
 	b.UntilReady("web-", 2)
 	b.Until("the page", func() error { _, err := fetch("http://127.0.0.1:8080/"); return err })
-	clients := underLoad(t, 100, 4*time.Second, map[string]string{"published port": "127.0.0.1:8080"}, func(time.Time) { b.Write("web.yaml", web(1)) })
+	clients := underLoad(t, 100, 6*time.Second, map[string]string{"published port": "127.0.0.1:8080"}, func(time.Time) { b.Write("web.yaml", web(1)) })
 	for _, c := range clients {
 		if c.result.Failures() == 0 {
 			t.Errorf("%s: nothing was lost while no pod could answer", c.name)

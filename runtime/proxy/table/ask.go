@@ -87,10 +87,10 @@ func Listen(runDir string) (*net.UnixListener, error) {
 	}
 	var l *net.UnixListener
 	err := short(path, func(path string) (err error) {
-		old := syscall.Umask(0o177)
-		defer syscall.Umask(old)
-		l, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-		return err
+		if l, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"}); err != nil {
+			return err
+		}
+		return os.Chmod(path, 0o600)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for the controller: %w", err)

@@ -148,10 +148,12 @@ func listenUnix(path string) (net.Listener, error) {
 	}
 	var l net.Listener
 	err := shortPath(path, func(short string) (err error) {
-		old := syscall.Umask(0o177)
-		defer syscall.Umask(old)
-		l, err = net.Listen("unix", short)
-		return err
+		// Not by the umask, which is the whole process's: what others make at that moment would get it, and of two who set and restore it at the
+		// same time one restores the other's. Before the mode is right only root may write, which is what connecting takes.
+		if l, err = net.Listen("unix", short); err != nil {
+			return err
+		}
+		return os.Chmod(short, 0o600)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", path, err)
