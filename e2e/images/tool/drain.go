@@ -13,8 +13,12 @@ import (
 	"time"
 )
 
-// idleWhileDraining is how long a connection may wait for its last request once the server is to end.
-const idleWhileDraining = 3 * time.Second
+const (
+	// idleWhileDraining is how long a connection may wait for its last request once the server is to end.
+	idleWhileDraining = 3 * time.Second
+	// lingerWhileDraining is how long it goes on accepting in any case: on a busy machine a program gets to it late.
+	lingerWhileDraining = time.Second
+)
 
 // drain serves as a well-made server does. On SIGTERM it still answers whoever is connected, tells each with its reply that this was the last one
 // (Connection: close), and ends when all have gone. New connections it takes as long as it runs: to send none is the business of others.
@@ -48,6 +52,8 @@ func drain(port, text string, late time.Duration) {
 		<-signals
 		draining.Store(true)
 		deadline := time.Now().Add(idleWhileDraining)
+		// Who connected before the end was told may still wait in the socket: closing it would reset them.
+		time.Sleep(lingerWhileDraining)
 		for open.Load() > 0 && time.Now().Before(deadline) {
 			time.Sleep(10 * time.Millisecond)
 		}

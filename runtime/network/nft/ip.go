@@ -35,6 +35,12 @@ func addIP(c *nftables.Conn, t *nftables.Table, r Rules) {
 	}
 	rule(pre, within(offsetDestination, expr.CmpOpEq, linkLocal), drop())
 
+	// An answer that conntrack cannot place is not translated back: whoever asked would reset the connection of somebody it does not know.
+	tracked := c.AddChain(&nftables.Chain{
+		Name: "tracked", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityMangle,
+	})
+	rule(tracked, name(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Bridge), state(expr.CtStateBitINVALID, true), drop())
+
 	forward := c.AddChain(&nftables.Chain{
 		Name: "forward", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
 	})
