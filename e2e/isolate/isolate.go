@@ -26,6 +26,8 @@ const (
 	// SwitchVar set to 0 turns isolation off.
 	SwitchVar  = "BERTH_E2E_ISOLATE"
 	cgroupRoot = "/sys/fs/cgroup"
+	// groupPrefix begins the name of a run's cgroups.
+	groupPrefix = "e2e-"
 )
 
 // Inside says whether this process is the program proper: the one that shall run the tests.
@@ -75,7 +77,10 @@ func report(code int, err error) int {
 
 // outer makes the cgroups and a directory for temporary files, starts the first process of the new namespaces, and removes them after it.
 func outer() (code int, err error) {
-	name := fmt.Sprintf("e2e-%08x", uint32(time.Now().UnixNano())^uint32(os.Getpid())<<16)
+	if err := sweep(time.Now()); err != nil {
+		return 0, err
+	}
+	name := fmt.Sprintf(groupPrefix+"%08x", uint32(time.Now().UnixNano())^uint32(os.Getpid())<<16)
 	dirs, err := makeCgroups(name)
 	defer func() { err = errors.Join(err, removeCgroups(dirs)) }()
 	if err != nil {

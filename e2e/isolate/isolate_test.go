@@ -1,9 +1,12 @@
 package isolate
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestMain(m *testing.M) {
@@ -38,5 +41,35 @@ func TestInsideEverythingIsOwn(t *testing.T) {
 			t.Error(err)
 		}
 		defer os.Remove(h + "/probe")
+	}
+}
+
+// The groups of a run that was killed as a whole go with the next run; those of one that lives, or has just begun, stay.
+func TestSweep(t *testing.T) {
+	now := time.Now()
+	for _, h := range hierarchies() {
+		dead, begun := h+"/e2e-dead", h+"/e2e-begun"
+		for _, dir := range []string{dead, dead + "/berth-0123abcd", begun} {
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = os.Remove(dir) })
+		}
+		if err := os.Chtimes(dead, now, now.Add(-2*young)); err != nil {
+			t.Fatal(err)
+		}
+		if err := sweep(now); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(dead); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is left: %v", dead, err)
+		}
+		if _, err := os.Stat(begun); err != nil {
+			t.Error(err)
+		}
+	}
+	// This test's own group is the root of what it sees; a live one beside it is played by the runner's.
+	if empty(hierarchies()[0]) {
+		t.Error("a group with processes counts as empty")
 	}
 }
