@@ -319,11 +319,11 @@ static void make_directories(struct container *c, int number)
 	char path[PATH_MAX];
 	snprintf(c->dir, sizeof c->dir, "%s/%d-%d", opt.state, (int)getpid(), number);
 	snprintf(c->merged, sizeof c->merged, "%s/merged", c->dir);
-	snprintf(c->overlay, sizeof c->overlay, "lowerdir=%s,upperdir=%s/upper,workdir=%s/work,volatile", opt.lower, c->dir, c->dir);
+	snprintf(c->overlay, sizeof c->overlay, "lowerdir=%s,upperdir=%s/upper,workdir=%s/scratch,volatile", opt.lower, c->dir, c->dir);
 	if (mkdir(c->dir, 0700) != 0 || mkdir(c->merged, 0755) != 0)
 		stop(c->dir);
 	for (int i = 0; i < 2; i++) {
-		snprintf(path, sizeof path, "%s/%s", c->dir, i ? "work" : "upper");
+		snprintf(path, sizeof path, "%s/%s", c->dir, i ? "scratch" : "upper");
 		if (mkdir(path, 0755) != 0)
 			stop(path);
 	}
@@ -405,8 +405,8 @@ static void end(struct container *c)
 
 static void clean(struct container *c)
 {
-	static const char *below[] = { "work/work/incompat/volatile/dirty", "work/work/incompat/volatile", "work/work/incompat", "work/work",
-				       "work", "upper", "merged", "" };
+#define OWN "scratch/work" /* overlayfs's own directory in its workdir */
+	static const char *below[] = { OWN "/incompat/volatile/dirty", OWN "/incompat/volatile", OWN "/incompat", OWN, "scratch", "upper", "merged", "" };
 	char path[PATH_MAX];
 	for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
 		snprintf(path, sizeof path, "%s/%s", c->dir, below[i]);
