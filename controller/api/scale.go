@@ -51,12 +51,17 @@ func scaleOf(obj store.Object) (*autoscalingv1.Scale, error) {
 	return s, nil
 }
 
-func (wr *writer) getScale(w http.ResponseWriter, r *Request) error {
+// scale is the Scale that a request is about.
+func (wr *writer) scale(r *Request) (*autoscalingv1.Scale, error) {
 	it, err := wr.Object(r)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s, err := scaleOf(it.Object)
+	return scaleOf(it.Object)
+}
+
+func (wr *writer) getScale(w http.ResponseWriter, r *Request) error {
+	s, err := wr.scale(r)
 	if err != nil {
 		return err
 	}
@@ -72,11 +77,7 @@ func (wr *writer) updateScale(w http.ResponseWriter, r *Request) error {
 }
 
 func (wr *writer) patchScale(w http.ResponseWriter, r *Request) error {
-	it, err := wr.Object(r)
-	if err != nil {
-		return err
-	}
-	s, err := scaleOf(it.Object)
+	s, err := wr.scale(r)
 	if err != nil {
 		return err
 	}

@@ -2,20 +2,13 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"reflect"
-	"slices"
-	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
@@ -24,7 +17,6 @@ import (
 	"berth/manifests"
 	"berth/manifests/edit"
 	"berth/reconcile"
-	"berth/reconcile/request"
 )
 
 // Control is what writing needs of the controller beside files and the store.
@@ -201,247 +193,6 @@ func differs(r *Request, seen, wish map[string]any) (bool, error) {
 		return false, invalid(r, err)
 	}
 	return !reflect.DeepEqual(a, b), nil
-}
-
-// change changes the file that states an object. What no file states was made by somebody, who would make it as it was again.
-func (wr *writer) change(r *Request, it store.Item, seen, wish map[string]any) error {
-	stated, ok := wr.stated(it)
-	if !ok {
-		return wr.changeMade(r, it, seen, wish)
-	}
-	return wr.rewrite(r, stated.Origin.File, stated.Origin.Line, func(data []byte) ([]byte, error) {
-		old, there := find(stated.Origin.File, data, it.Key)
-		if !there || old.Hash != stated.Hash {
-			return nil, edit.ErrNotThere
-		}
-		out, err := edit.Update(edit.Request{File: stated.Origin.File, Data: data, Key: old.Key, Hash: stated.Hash, Seen: seen, Wish: wish})
-		if err != nil {
-			return nil, err
-		}
-		now, there := find(stated.Origin.File, out, it.Key)
-		if !there {
-			return nil, edit.ErrNotThere
-		}
-		if errs := manifests.ValidateUpdate(old, now); len(errs) > 0 {
-			return nil, apierrors.NewInvalid(r.Resource.GVK().GroupKind(), r.Name, errs)
-		}
-		return out, nil
-	})
-}
-
-// find is the object of a store's key in a file.
-func find(file string, data []byte, key reconcile.Key) (manifests.Object, bool) {
-	for _, o := range slices.Backward(manifests.Decode(file, data).Objects) {
-		if o.Key.Kind == key.Kind && o.Key.Namespace == key.Namespace && o.Key.Name == key.Name {
-			return o, true
-		}
-	}
-	return manifests.Object{}, false
-}
-
-// stated is where a file states an object, a Pod by its wish.
-func (wr *writer) stated(it store.Item) (store.Source, bool) {
-	if it.Source == nil && it.Key.Kind == reconcile.KindPod {
-		it, _ = wr.opts.Store.Get(reconcile.Key{Kind: reconcile.KindBarePod, Namespace: it.Key.Namespace, Name: it.Key.Name})
-	}
-	if it.Source == nil {
-		return store.Source{}, false
-	}
-	return *it.Source, true
-}
-
-// changeMade changes the labels and annotations of what no file states; the rest belongs to who made it.
-func (wr *writer) changeMade(r *Request, it store.Item, seen, wish map[string]any) error {
-	meta := below(wish, "metadata")
-	labels, notes := stringMap(meta["labels"]), stringMap(meta["annotations"])
-	a, b := edit.Clean(seen), edit.Clean(wish)
-	for _, m := range []map[string]any{a, b} {
-		for _, name := range []string{"labels", "annotations", "finalizers"} {
-			delete(below(m, "metadata"), name)
-		}
-	}
-	rest, err := differs(r, a, b)
-	if err != nil {
-		return err
-	}
-	if rest {
-		why := "no file states it"
-		if owner := metav1.GetControllerOfNoCopy(it.Object); owner != nil {
-			why = fmt.Sprintf("%s %q made it, and would make it so again: change that", owner.Kind, owner.Name)
-		}
-		return apierrors.NewForbidden(r.Resource.GroupResource(), r.Name, errors.New(why))
-	}
-	return wr.opts.Store.Update(it.Key, func(now store.Item) (store.Item, error) {
-		if now.Object.GetUID() != it.Object.GetUID() {
-			return now, nil
-		}
-		obj := shallow(now.Object)
-		for name, value := range now.Object.GetAnnotations() {
-			if request.Beside(name) {
-				notes[name] = value
-			}
-		}
-		obj.SetLabels(labels)
-		obj.SetAnnotations(notes)
-		now.Object = obj
-		return now, nil
-	})
-}
-
-func stringMap(v any) map[string]string {
-	m, _ := v.(map[string]any)
-	out := make(map[string]string, len(m))
-	for name, v := range m {
-		out[name], _ = v.(string)
-	}
-	return out
-}
-
-// rewrite changes a file, and answers in Kubernetes' words when it cannot be done.
-func (wr *writer) rewrite(r *Request, file string, line int, change func([]byte) ([]byte, error)) error {
-	place := file
-	if line > 0 {
-		place = fmt.Sprintf("%s:%d", file, line)
-	}
-	if wr.files == nil {
-		return apierrors.NewForbidden(r.Resource.GroupResource(), r.Name, fmt.Errorf("%s is read-only: change it at its source", place))
-	}
-	err := wr.files.Rewrite(r.Context(), file, change)
-	var known apierrors.APIStatus
-	switch {
-	case err == nil, errors.As(err, &known):
-		return err
-	case errors.Is(err, manifests.ErrReadOnly):
-		return apierrors.NewForbidden(r.Resource.GroupResource(), r.Name, fmt.Errorf("%s: %w", place, err))
-	case errors.Is(err, manifests.ErrConflict), errors.Is(err, edit.ErrNotThere):
-		return apierrors.NewConflict(r.Resource.GroupResource(), r.Name, fmt.Errorf("%s has been modified; please apply your changes to the latest version and try again", file))
-	}
-	return invalid(r, err)
-}
-
-// precondition compares what an object says of the version it is about.
-func precondition(r *Request, have store.Object, meta map[string]any) error {
-	if uid, _ := meta["uid"].(string); uid != "" && uid != string(have.GetUID()) {
-		return apierrors.NewConflict(r.Resource.GroupResource(), r.Name, fmt.Errorf("Precondition failed: UID in precondition: %s, UID in object meta: %s", uid, have.GetUID()))
-	}
-	if v, _ := meta["resourceVersion"].(string); v != "" && v != have.GetResourceVersion() {
-		return apierrors.NewConflict(r.Resource.GroupResource(), r.Name, errors.New("the object has been modified; please apply your changes to the latest version and try again"))
-	}
-	return nil
-}
-
-// settled does what is beside the file, and answers with what has come of all.
-func (wr *writer) settled(w http.ResponseWriter, r *Request, code int, a asides) error {
-	key := r.Key()
-	if err := wr.remember(key, a); err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	if a.restart {
-		if err := wr.control.Restart(key); err != nil {
-			return apierrors.NewConflict(r.Resource.GroupResource(), r.Name, err)
-		}
-	}
-	if a.pause != nil {
-		ask := wr.control.Resume
-		if *a.pause {
-			ask = wr.control.Pause
-		}
-		if err := ask(key); err != nil {
-			return apierrors.NewConflict(r.Resource.GroupResource(), r.Name, err)
-		}
-	}
-	it, ok := wr.opts.Store.Get(key)
-	if !ok && key.Kind == reconcile.KindPod {
-		it, ok = wr.appeared(r.Context(), key)
-	}
-	if !ok && key.Kind == reconcile.KindPod { // its wish is there
-		key.Kind = reconcile.KindBarePod
-		it, ok = wr.opts.Store.Get(key)
-	}
-	if !ok {
-		return apierrors.NewConflict(r.Resource.GroupResource(), r.Name, errors.New("the file states it, and it cannot be followed: see `berth status`"))
-	}
-	return wr.answer(w, r, code, it.Object)
-}
-
-// appearance is how long a Pod that is stated may take until it is there.
-const appearance = time.Second
-
-// appeared waits for the Pod of a wish. The answer has to be about the Pod: by its UID kubectl apply --prune knows what it has just made.
-func (wr *writer) appeared(ctx context.Context, key reconcile.Key) (store.Item, bool) {
-	ctx, cancel := context.WithTimeout(ctx, appearance)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if it, ok := wr.opts.Store.Get(key); ok {
-			return it, true
-		}
-		select {
-		case <-ctx.Done():
-			return store.Item{}, false
-		case <-tick.C:
-		}
-	}
-}
-
-// remember writes what no file says.
-func (wr *writer) remember(key reconcile.Key, a asides) error {
-	if key.Kind == reconcile.KindPod {
-		if _, ok := wr.opts.Store.Get(reconcile.Key{Kind: reconcile.KindBarePod, Namespace: key.Namespace, Name: key.Name}); ok {
-			key.Kind = reconcile.KindBarePod
-		}
-	}
-	return wr.opts.Store.Update(key, func(it store.Item) (store.Item, error) {
-		notes := it.Object.GetAnnotations()
-		if a.applied != "" {
-			notes = request.With(notes, lastApplied, a.applied)
-		}
-		if a.managed == nil {
-			a.managed = it.Object.GetManagedFields()
-		}
-		if maps.Equal(notes, it.Object.GetAnnotations()) && apiequality.Semantic.DeepEqual(a.managed, it.Object.GetManagedFields()) {
-			return it, nil
-		}
-		obj := shallow(it.Object)
-		obj.SetAnnotations(notes)
-		obj.SetManagedFields(a.managed)
-		it.Object = obj
-		return it, nil
-	})
-}
-
-const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
-
-// dry is what an object would be.
-func dry(wish any, have store.Object, a asides) store.Object {
-	obj, ok := wish.(store.Object)
-	if !ok {
-		return have
-	}
-	obj = obj.DeepCopyObject().(store.Object)
-	notes := obj.GetAnnotations()
-	if a.applied != "" {
-		notes = request.With(notes, lastApplied, a.applied)
-	}
-	if have != nil {
-		obj.SetUID(have.GetUID())
-		obj.SetResourceVersion(have.GetResourceVersion())
-		obj.SetCreationTimestamp(have.GetCreationTimestamp())
-		obj.SetGeneration(have.GetGeneration())
-		obj.SetOwnerReferences(have.GetOwnerReferences())
-		for name, value := range have.GetAnnotations() {
-			if request.Beside(name) && (name != lastApplied || a.applied == "") {
-				notes = request.With(notes, name, value)
-			}
-		}
-		if status := store.StatusOf(have); status.IsValid() {
-			store.StatusOf(obj).Set(status)
-		}
-	}
-	obj.SetAnnotations(notes)
-	obj.SetManagedFields(a.managed)
-	return obj
 }
 
 func (wr *writer) answer(w http.ResponseWriter, r *Request, code int, obj store.Object) error {

@@ -10,8 +10,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -55,6 +58,9 @@ func (p *place) ingest() {
 	for file, text := range p.files {
 		for _, o := range manifests.Decode(file, []byte(text)).Objects {
 			key := reconcile.Key{Kind: o.Key.Kind, Namespace: o.Key.Namespace, Name: o.Key.Name}
+			if key.Kind == reconcile.KindPod {
+				key.Kind = reconcile.KindBarePod
+			}
 			obj, src := o.Object.(store.Object), &store.Source{Origin: o.Origin, Hash: o.Hash}
 			if err := p.store.Create(key, obj, src); err == nil {
 				continue
@@ -210,6 +216,33 @@ func TestCreate(t *testing.T) {
 	s.HandleWrites(nil, p)
 	if code, out, _ := askTo(s, "PATCH", configMaps+"/a", mergePatchType, `{"data":{"v":"2"}}`); code != 403 || !strings.Contains(fmt.Sprint(out["message"]), "a.yaml:2 is read-only") {
 		t.Errorf("a source without a writer: %d %v", code, out)
+	}
+}
+
+// Who makes a Pod is answered with it as soon as it is there, and with what the file says of it when that takes long.
+func TestCreatePod(t *testing.T) {
+	for name, tt := range map[string]struct{ there, answered time.Duration }{
+		"soon": {301 * time.Millisecond, 301 * time.Millisecond},
+		"late": {2 * time.Second, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, s := newPlace(t)
+				time.AfterFunc(tt.there, func() {
+					made := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p", UID: "made"}}
+					if err := p.store.Create(reconcile.Key{Kind: reconcile.KindPod, Namespace: "default", Name: "p"}, made, nil); err != nil {
+						t.Error(err)
+					}
+				})
+				start := time.Now()
+				code, out, _ := askTo(s, "POST", "/api/v1/namespaces/default/pods", jsonType, `{"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i"}]}}`)
+				meta, _ := out["metadata"].(map[string]any)
+				if took := time.Since(start); code != 201 || took != tt.answered || meta["uid"] == "made" != (name == "soon") {
+					t.Errorf("%d after %s: %v", code, took, out)
+				}
+				time.Sleep(2 * time.Second)
+			})
+		})
 	}
 }
 
