@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Writer changes the files of a source on behalf of a user who does not edit them himself.
@@ -30,9 +31,14 @@ func NewFile(key Key) string {
 	if key.Namespace != "" {
 		name = key.Namespace + "." + name
 	}
-	const longest = 240 // of the 255 bytes of a file name some are for the extension and for a temporary name
-	if len(name) > longest {
-		name = fmt.Sprintf("%s-%s", name[:longest-9], shortHash(name))
+	odd := strings.IndexFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f }) // a role may be called nearly anything
+	const longest = 250                                                                // of the 255 bytes of a file name: the rest is the extension
+	if odd >= 0 || len(name) > longest {
+		keep := longest - 9
+		if odd >= 0 {
+			keep = min(keep, odd)
+		}
+		name = fmt.Sprintf("%s-%s", name[:min(len(name), keep)], shortHash(name))
 	}
 	return "kubectl/" + name + ".yaml"
 }

@@ -44,7 +44,7 @@ func (l *loop) rewrite(r rewrite) {
 		r.done <- fmt.Errorf("cannot write %s: %w", r.file, err)
 		return
 	}
-	now, err := r.change(data)
+	now, err := r.changed(data)
 	switch {
 	case err != nil:
 		r.done <- err
@@ -53,6 +53,7 @@ func (l *loop) rewrite(r rewrite) {
 	case now == nil:
 		err = removeFile(at, data)
 	default:
+		l.sweep(filepath.Dir(at))
 		err = replaceFile(l.src.path, at, data, now, holdsSecret(r.file, now))
 	}
 	if err != nil {
@@ -63,6 +64,32 @@ func (l *loop) rewrite(r rewrite) {
 	r.done <- nil
 }
 
+// changed asks for the new content. Whatever goes wrong there concerns one request, and not the loop that all files depend on.
+func (r *rewrite) changed(data []byte) (now []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("cannot change %s: %v", r.file, p)
+		}
+	}()
+	return r.change(data)
+}
+
+// A new content has a name of this form until it takes the place of the old one. A crash leaves it behind, and whoever writes there next
+// removes what is older than abandoned.
+const (
+	temporary = ".berth-*.tmp"
+	abandoned = time.Hour
+)
+
+func (l *loop) sweep(dir string) {
+	left, _ := filepath.Glob(filepath.Join(dir, temporary)) // the pattern is well-formed, unless the directory's name spoils it
+	for _, path := range left {
+		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && l.src.clock.Now().Sub(info.ModTime()) > abandoned {
+			_ = os.Remove(path)
+		}
+	}
+}
+
 // open reads a file that is to be written, where its links lead.
 func (l *loop) open(name string) (at string, data []byte, err error) {
 	if l.tree.fault != nil {
@@ -71,16 +98,12 @@ func (l *loop) open(name string) (at string, data []byte, err error) {
 	if !filepath.IsLocal(name) || !isManifest(filepath.Base(name)) {
 		return "", nil, fmt.Errorf("%w: it is no place for a manifest", manifests.ErrReadOnly)
 	}
-	at = filepath.Join(l.tree.root, filepath.FromSlash(name))
-	if to, err := filepath.EvalSymlinks(at); err == nil {
-		at = to
-	} else if to, err := filepath.EvalSymlinks(filepath.Dir(at)); err == nil {
-		at = filepath.Join(to, filepath.Base(at))
-	} else {
-		at = filepath.Join(l.tree.real, filepath.FromSlash(name))
-	}
+	at = resolve(filepath.Join(l.tree.root, filepath.FromSlash(name)))
 	if rel, err := filepath.Rel(l.tree.real, at); err != nil || !filepath.IsLocal(rel) {
 		return "", nil, fmt.Errorf("%w: it is a link that leaves the directory", manifests.ErrReadOnly)
+	}
+	if info, err := os.Lstat(at); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return "", nil, fmt.Errorf("%w: it is a link that leads nowhere", manifests.ErrReadOnly)
 	}
 	data, st := readFile(at)
 	switch {
@@ -95,6 +118,18 @@ func (l *loop) open(name string) (at string, data []byte, err error) {
 		data = []byte{}
 	}
 	return at, data, nil
+}
+
+// resolve is where a path leads: links are followed as far as there is anything.
+func resolve(path string) string {
+	if to, err := filepath.EvalSymlinks(path); err == nil {
+		return to
+	}
+	dir := filepath.Dir(path)
+	if dir == path {
+		return path
+	}
+	return filepath.Join(resolve(dir), filepath.Base(path))
 }
 
 // settled takes over what has been written, and tells of it at once.
@@ -139,7 +174,7 @@ func replaceFile(root, at string, old, now []byte, secret bool) error {
 	if info, err := os.Stat(at); err == nil {
 		mode = info.Mode().Perm()
 	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(at)+".berth-*")
+	f, err := os.CreateTemp(dir, temporary) // not after the file: its name may be as long as names can be
 	if err != nil {
 		return plainWriteError(err)
 	}
@@ -163,7 +198,8 @@ func replaceFile(root, at string, old, now []byte, secret bool) error {
 	if err := os.Rename(f.Name(), at); err != nil {
 		return plainWriteError(err)
 	}
-	return syncFolder(dir)
+	syncFolder(dir)
+	return nil
 }
 
 // holdsSecret tells whether a file states Secrets: a new one is for its owner alone.
@@ -178,7 +214,8 @@ func removeFile(at string, old []byte) error {
 	if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return plainWriteError(err)
 	}
-	return syncFolder(filepath.Dir(at))
+	syncFolder(filepath.Dir(at))
+	return nil
 }
 
 // unchanged looks once more, right before the deed.
@@ -229,6 +266,7 @@ func makeFolder(dir string, o owner) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
+	syncFolder(filepath.Dir(dir))
 	if o.uid == os.Geteuid() {
 		return nil
 	}
@@ -236,12 +274,11 @@ func makeFolder(dir string, o owner) error {
 }
 
 // syncFolder makes a new name outlive a power cut. What cannot be synced is written nevertheless.
-func syncFolder(dir string) error {
+func syncFolder(dir string) {
 	if f, err := os.Open(dir); err == nil {
 		_ = f.Sync()
 		_ = f.Close()
 	}
-	return nil
 }
 
 // plainWriteError tells apart what is not allowed, and takes temporary names out.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,13 +78,13 @@ func TestRewriteThroughLinks(t *testing.T) {
 	must(t, os.Mkdir(filepath.Join(dir, ".hidden"), 0o755), os.WriteFile(filepath.Join(dir, ".hidden", "a.yaml"), []byte(aMap), 0o600),
 		os.Symlink(".hidden/a.yaml", filepath.Join(dir, "a.yaml")),
 		os.WriteFile(filepath.Join(outside, "x.yaml"), []byte(aMap), 0o600), os.Symlink(filepath.Join(outside, "x.yaml"), filepath.Join(dir, "x.yaml")),
-		os.Symlink(outside, filepath.Join(dir, "kubectl")))
+		os.Symlink(outside, filepath.Join(dir, "kubectl")), os.Symlink(filepath.Join(outside, "none"), filepath.Join(dir, "nowhere.yaml")))
 	s, _ := writable(t, dir)
 	must(t, s.Rewrite(t.Context(), "a.yaml", replace(`"1"`, `"2"`)))
 	if info, err := os.Lstat(filepath.Join(dir, "a.yaml")); err != nil || info.Mode()&os.ModeSymlink == 0 || !strings.Contains(string(read(t, filepath.Join(dir, ".hidden", "a.yaml"))), `"2"`) {
 		t.Errorf("the link is %v, %v", info.Mode(), err)
 	}
-	for _, name := range []string{"x.yaml", "kubectl/new.yaml", "../x.yaml", "/etc/x.yaml", "a.txt", ".git/a.yaml/.x.yaml"} {
+	for _, name := range []string{"x.yaml", "kubectl/new.yaml", "kubectl/deeper/new.yaml", "nowhere.yaml", "../x.yaml", "/etc/x.yaml", "a.txt", ".git/a.yaml/.x.yaml"} {
 		if err := s.Rewrite(t.Context(), name, func([]byte) ([]byte, error) { return []byte("#\n"), nil }); !errors.Is(err, manifests.ErrReadOnly) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -90,6 +92,54 @@ func TestRewriteThroughLinks(t *testing.T) {
 	if entries, _ := os.ReadDir(outside); len(entries) != 1 {
 		t.Errorf("outside there is %v", entries)
 	}
+}
+
+// What is left of a write that a crash cut short goes with the next one, and nothing else does; a name may be as long as names can be.
+func TestRewriteLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	long := strings.Repeat("x", 250) + ".yaml"
+	hour := time.Now().Add(-2 * abandoned)
+	for name, old := range map[string]bool{".berth-1.tmp": true, ".berth-2.tmp": false, ".berth-x": true} {
+		must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+		if old {
+			must(t, os.Chtimes(filepath.Join(dir, name), hour, hour))
+		}
+	}
+	s, _ := writable(t, dir)
+	must(t, s.Rewrite(t.Context(), long, func([]byte) ([]byte, error) { return []byte(aMap), nil }))
+	var names []string
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if want := []string{".berth-2.tmp", ".berth-x", long}; !slices.Equal(names, want) {
+		t.Errorf("there is %q, want %q", names, want)
+	}
+}
+
+// A disk without room and a change that breaks down leave the file as it was, and the next change is made.
+func TestRewriteFails(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	dir := t.TempDir()
+	must(t, syscall.Mount("berth-test", dir, "tmpfs", 0, "size=64k"))
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	path := filepath.Join(dir, "a.yaml")
+	must(t, os.WriteFile(path, []byte(aMap), 0o600))
+	s, w := writable(t, dir)
+	err := s.Rewrite(t.Context(), "a.yaml", func(data []byte) ([]byte, error) { return append(data, "#"+strings.Repeat("x", 1<<20)...), nil })
+	if !errors.Is(err, syscall.ENOSPC) || errors.Is(err, manifests.ErrReadOnly) {
+		t.Errorf("a full disk: %v", err)
+	}
+	if err := s.Rewrite(t.Context(), "a.yaml", func(data []byte) ([]byte, error) { return data[:1<<20], nil }); err == nil || !strings.Contains(err.Error(), "out of range") {
+		t.Errorf("a change that breaks down: %v", err)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 1 || string(read(t, path)) != aMap || len(w.snapshots()) != 1 {
+		t.Errorf("there is %v, %s; %d snapshots", entries, read(t, path), len(w.snapshots()))
+	}
+	must(t, s.Rewrite(t.Context(), "a.yaml", replace(`"1"`, `"2"`)))
 }
 
 func TestRewriteConflict(t *testing.T) {
