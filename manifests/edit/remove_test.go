@@ -4,8 +4,10 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"berth/manifests"
 )
@@ -56,56 +58,50 @@ func TestRemove(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	d := manifests.Decode("f.yaml", []byte(web))
-	o := d.Objects[0]
+	none := map[string]any{}
 	obj := map[string]any{
-		"apiVersion": "apps/v1", "kind": "Deployment", "status": map[string]any{"replicas": int64(1)},
-		"metadata": map[string]any{"name": "web", "namespace": "default", "uid": "1", "creationTimestamp": nil, "resourceVersion": "7"},
-		"spec": map[string]any{
-			"strategy": map[string]any{},
-			"selector": map[string]any{"matchLabels": map[string]any{"app": "web"}},
-			"template": map[string]any{
-				"metadata": map[string]any{"labels": map[string]any{"app": "web"}, "creationTimestamp": nil},
-				"spec": map[string]any{"containers": []any{map[string]any{
-					"name": "web", "image": "nginx:1.28", "command": []any{"sh", "-c", "a\nb\n"}, "env": []any{map[string]any{"name": "X", "value": "1"}},
-					"resources": map[string]any{"limits": map[string]any{"cpu": "1000m"}},
-				}}},
+		"apiVersion": "v1", "kind": "Pod", "status": map[string]any{"phase": "Pending"},
+		"metadata": map[string]any{"name": "web", "namespace": "shop", "uid": "1", "creationTimestamp": nil, "resourceVersion": "7"},
+		"spec": map[string]any{"containers": []any{
+			map[string]any{
+				"name": "web", "image": "nginx:1.28", "command": []any{"sh", "-c", "a\nb\n"}, "env": []any{map[string]any{"name": "X", "value": "1"}},
+				"resources": map[string]any{"limits": map[string]any{"cpu": "1000m"}},
 			},
-		},
+			map[string]any{"name": "side", "image": "i", "resources": none},
+		}},
 	}
-	const want = `apiVersion: apps/v1
-kind: Deployment
+	const want = `apiVersion: v1
+kind: Pod
 metadata:
   name: web
-  namespace: default
+  namespace: shop
 spec:
-  selector:
-    matchLabels:
-      app: web
-  template:
-    metadata:
-      labels:
-        app: web
-    spec:
-      containers:
-      - name: web
-        command:
-        - sh
-        - -c
-        - |
-          a
-          b
-        env:
-        - name: X
-          value: "1"
-        image: nginx:1.28
-        resources:
-          limits:
-            cpu: "1"
+  containers:
+  - name: web
+    command:
+    - sh
+    - -c
+    - |
+      a
+      b
+    env:
+    - name: X
+      value: "1"
+    image: nginx:1.28
+    resources:
+      limits:
+        cpu: "1"
+  - name: side
+    image: i
 `
-	got, err := New("kubectl/x.yaml", o.GVK, o.Key, obj)
+	got, err := New("kubectl/x.yaml", corev1.SchemeGroupVersion.WithKind("Pod"), manifests.Key{Kind: "Pod", Namespace: "shop", Name: "web"}, obj)
 	if diff := cmp.Diff(want, string(got)); diff != "" || err != nil {
 		t.Errorf("(-want +got)\n%s\n%v", diff, err)
+	}
+	o := manifests.Decode("f.yaml", []byte(web)).Objects[0]
+	wish := set(set(objectOf(t, o), none, "spec", "strategy"), none, "spec", "template", "spec", "containers", 0, "resources").(map[string]any)
+	if got, err := New("kubectl/x.yaml", o.GVK, o.Key, wish); err != nil || strings.Contains(string(got), "strategy") || strings.Contains(string(got), "resources") {
+		t.Errorf("got %s, %v", got, err)
 	}
 }
 
@@ -117,6 +113,9 @@ func FuzzUpdate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, value string) {
 		d := manifests.Decode("f.yaml", []byte(text))
 		for _, o := range d.Objects {
+			if !utf8.ValidString(value) {
+				return // what comes as JSON is valid
+			}
 			wish := set(objectOf(t, o), value, "metadata", "annotations", "fuzz").(map[string]any)
 			if out, err := Update(Request{File: "f.yaml", Data: []byte(text), Key: o.Key, Wish: wish}); err == nil {
 				after, _ := stated(manifests.Decode("f.yaml", out), o.Key)
