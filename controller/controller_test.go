@@ -329,7 +329,7 @@ func TestDown(t *testing.T) {
 		if took := time.Since(began); took < 30*time.Second || took > 35*time.Second {
 			t.Errorf("Down took %s; a pod ignores SIGTERM for its 30 s", took)
 		}
-		if steps[0] != 4 || steps[len(steps)-1] != 0 {
+		if len(steps) == 0 || steps[0] != 4 || steps[len(steps)-1] != 0 {
 			t.Errorf("progress: %v", steps)
 		}
 		w.write()

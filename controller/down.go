@@ -25,10 +25,12 @@ func (c *Controller) Down(ctx context.Context, progress func(podsLeft int)) erro
 	if err := c.adopted(ctx, changes); err != nil {
 		return err
 	}
+	tell := changing(progress)
+	tell(c.store.Len(reconcile.KindPod)) // before the first of them can have ended
 	c.ingest.dropAll()
 	c.lost.giveUp()
 	c.enqueueAll()
-	if err := c.drain(ctx, changes, progress); err != nil {
+	if err := c.drain(ctx, changes, tell); err != nil {
 		return err
 	}
 	if err := c.removeRest(ctx); err != nil {
@@ -43,6 +45,17 @@ func (c *Controller) Down(ctx context.Context, progress func(podsLeft int)) erro
 		return fmt.Errorf("cannot forget the last good objects: %w", err)
 	}
 	return nil
+}
+
+// changing passes on numbers that are not the last one again; nil for nobody to pass them on to.
+func changing(to func(int)) func(int) {
+	last := -1
+	return func(n int) {
+		if to != nil && n != last {
+			to(n)
+		}
+		last = n
+	}
 }
 
 // adopted waits until Run knows what there is.
@@ -76,20 +89,17 @@ func (in *ingest) dropAll() {
 }
 
 // drain waits until the workers have ended every pod, or the longest grace period is over.
-func (c *Controller) drain(ctx context.Context, changes <-chan struct{}, progress func(int)) error {
+func (c *Controller) drain(ctx context.Context, changes <-chan struct{}, tell func(podsLeft int)) error {
 	var longest int64
 	for _, row := range c.store.List(reconcile.KindPod) {
 		longest = max(longest, graceOf(row))
 	}
 	timeout := c.opts.Clock.NewTimer(time.Duration(longest)*time.Second + downMargin)
 	defer timeout.Stop()
-	last := -1
 	for {
 		left := c.store.Len(reconcile.KindPod)
-		if left != last && progress != nil {
-			progress(left)
-		}
-		if last = left; left == 0 && !c.storageEnding() {
+		tell(left)
+		if left == 0 && !c.storageEnding() {
 			return nil
 		}
 		select {
