@@ -101,7 +101,7 @@ func (c *Controller) podClaims(p *corev1.Pod) map[string]pod.Claim {
 		state := pod.Claim{Claim: pvc}
 		state.Volume, _ = store.Get[*corev1.PersistentVolume](c.store, volumeKey(pvc.Spec.VolumeName))
 		if claim.OneAtATime(pvc) {
-			if holder := claim.Holder(c.podsWith(key)); holder != nil && holder.UID != p.UID {
+			if holder := c.turn(key, p); holder != nil && holder.UID != p.UID {
 				state.Holder = holder.Name
 			}
 		}
@@ -193,6 +193,7 @@ func (c *Controller) storageChanged(ch store.Change) {
 			}
 			return
 		}
+		c.turns.forget(ch.Key)
 		for _, v := range all[*corev1.PersistentVolume](c.store, reconcile.KindPersistentVolume) {
 			if ref := v.Spec.ClaimRef; ref != nil && claimKey(ref.Namespace, ref.Name) == ch.Key {
 				c.queue.Add(volumeKey(v.Name))

@@ -510,6 +510,38 @@ func TestReadWriteOncePod(t *testing.T) {
 	})
 }
 
+// What was chosen once stays chosen, whoever comes into sight later; a pod that is stored, but not noted yet, is looked at too.
+func TestTurns(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		gated := func(name string) manifests.Object {
+			o := claimant(name, "data")
+			o.Object.(*corev1.Pod).Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "test.example/none-shall-begin"}}
+			return o
+		}
+		w.write(gated("a"), gated("b"))
+		w.settle()
+		pods := w.c.podsWith(claimKey("shop", "data"))
+		slices.SortFunc(pods, func(a, b *corev1.Pod) int { return strings.Compare(string(a.UID), string(b.UID)) })
+		want := func(asked, want *corev1.Pod) {
+			t.Helper()
+			if got := w.c.turn(claimKey("shop", "data"), asked); got == nil || got.Name != want.Name {
+				t.Errorf("asked by %s: it is the turn of %v, want %s", asked.Name, got, want.Name)
+			}
+		}
+		early, late := pods[0], pods[1] // by UID, and of the same age
+		for _, p := range pods {
+			w.c.mounts.set(reconcile.KeyOf(p), nil)
+		}
+		want(late, late)
+		w.c.mounts.set(reconcile.KeyOf(early), []reconcile.Key{claimKey("shop", "data")})
+		want(early, late)
+		w.write(gated(early.Name))
+		w.pass(time.Minute)
+		want(early, early)
+	})
+}
+
 func ephemeralPod(name string) manifests.Object {
 	o := barePod(name, "app:1")
 	p := o.Object.(*corev1.Pod)

@@ -119,6 +119,7 @@ type Controller struct {
 	notify     *notifier
 	mounts     *mounts
 	holders    *holders
+	turns      *turns
 	traffic    *traffic
 	planners   map[string]func(*Controller, context.Context, store.Item) (reconcile.Plan, error) // by kind
 	started    time.Time
@@ -167,6 +168,7 @@ func New(opts Options) (*Controller, error) {
 	c.lost = newLost()
 	c.mounts = newMounts()
 	c.holders = newHolders()
+	c.turns = newTurns()
 	c.traffic = newTraffic()
 	c.hooks = newHooks()
 	c.asker = probe.Asker{Dialer: opts.Dialer, Executor: opts.Executor}
