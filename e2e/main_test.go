@@ -10,5 +10,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(isolate.Main(harness.Build, m.Run))
+	os.Exit(isolate.Tests(harness.Build, m.Run, isolate.Order{
+		First: []string{"TestKilledAtAnyMoment", "TestFields", "TestJobsAndTime", "TestLifeFields", "TestCrashingRolloutGoesBack"},
+		Alone: []string{"TestZeroLoss", "TestZeroLossOnAHostPort", "TestIngressLosesNothing"},
+	}))
 }

@@ -8,7 +8,9 @@ package isolate
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,10 +49,12 @@ func Root() {
 // or a main function does. The outermost call runs prepare before, on the machine as it is; it may be nil.
 func Main(prepare func() error, program func() int) int {
 	Root()
-	switch {
-	case os.Getenv(stageVar) == "init":
+	switch os.Getenv(stageVar) {
+	case "list":
+		return program()
+	case "init":
 		return report(initStage())
-	case os.Getenv(stageVar) == "program":
+	case "program":
 		if err := enterCgroups(); err != nil {
 			return report(0, err)
 		}
@@ -64,7 +68,10 @@ func Main(prepare func() error, program func() int) int {
 	if os.Getenv(SwitchVar) == "0" {
 		return program()
 	}
-	return report(outer())
+	if err := sweep(time.Now()); err != nil {
+		return report(0, err)
+	}
+	return report(outer(os.Stdout, os.Stderr, os.Args[1:]))
 }
 
 func report(code int, err error) int {
@@ -75,12 +82,9 @@ func report(code int, err error) int {
 	return code
 }
 
-// outer makes the cgroups and a directory for temporary files, starts the first process of the new namespaces, and removes them after it.
-func outer() (code int, err error) {
-	if err := sweep(time.Now()); err != nil {
-		return 0, err
-	}
-	name := fmt.Sprintf(groupPrefix+"%08x", uint32(time.Now().UnixNano())^uint32(os.Getpid())<<16)
+// outer makes the cgroups and a directory for temporary files, starts the first process of the new namespaces with args, and removes them after it.
+func outer(out, errOut io.Writer, args []string) (code int, err error) {
+	name := fmt.Sprintf(groupPrefix+"%08x", rand.Uint32())
 	dirs, err := makeCgroups(name)
 	defer func() { err = errors.Join(err, removeCgroups(dirs)) }()
 	if err != nil {
@@ -91,7 +95,8 @@ func outer() (code int, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-	cmd := again("init", cgroupVar+"="+name, "TMPDIR="+tmp)
+	cmd := again("init", args, cgroupVar+"="+name, "TMPDIR="+tmp)
+	cmd.Stdout, cmd.Stderr = out, errOut
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
 		Pdeathsig:  syscall.SIGKILL,
@@ -117,7 +122,7 @@ func initStage() (int, error) {
 	if err := loopbackUp(); err != nil {
 		return 0, err
 	}
-	cmd := again("program")
+	cmd := again("program", os.Args[1:])
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: cloneNewCgroup, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("cannot start the program: %w", err)
@@ -139,8 +144,8 @@ func initStage() (int, error) {
 
 const cloneNewCgroup = 0x02000000
 
-func again(stage string, env ...string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+func again(stage string, args []string, env ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(append(os.Environ(), stageVar+"="+stage), env...)
