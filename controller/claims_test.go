@@ -525,8 +525,12 @@ func TestTurns(t *testing.T) {
 		slices.SortFunc(pods, func(a, b *corev1.Pod) int { return strings.Compare(string(a.UID), string(b.UID)) })
 		want := func(asked, want *corev1.Pod) {
 			t.Helper()
-			if got := w.c.turn(claimKey("shop", "data"), asked); got == nil || got.Name != want.Name {
-				t.Errorf("asked by %s: it is the turn of %v, want %s", asked.Name, got, want.Name)
+			got := w.c.turn(claimKey("shop", "data"), asked)
+			if got == nil {
+				t.Fatalf("asked by %s: it is nobody's turn", asked.Name)
+			}
+			if got.Name != want.Name {
+				t.Errorf("asked by %s: it is the turn of %s, want %s", asked.Name, got.Name, want.Name)
 			}
 		}
 		early, late := pods[0], pods[1] // by UID, and of the same age
