@@ -25,7 +25,7 @@ func (p *pass) setConditions(s *corev1.PodStatus, initialized bool) {
 		init = failing(corev1.PodInitialized, "ContainersNotInitialized", "containers with incomplete status: "+p.incomplete())
 	}
 	ready := corev1.PodCondition{Type: corev1.ContainersReady, Status: corev1.ConditionTrue}
-	switch names := unready(s); {
+	switch names := p.unready(s); {
 	case ended && s.Phase == corev1.PodSucceeded:
 		ready = failing(corev1.ContainersReady, "PodCompleted", "")
 	case ended:
@@ -146,12 +146,17 @@ func (p *pass) readySince(c *container) (at time.Time, known bool) {
 	return c.last.StartedAt, true
 }
 
-// unready names the containers that keep the Pod from being ready, sidecars included.
-func unready(s *corev1.PodStatus) []string {
+// unready names the containers that keep the Pod from being ready: sidecars are asked as those that do the work are.
+func (p *pass) unready(s *corev1.PodStatus) []string {
 	var names []string
-	for i := range s.ContainerStatuses {
-		if c := &s.ContainerStatuses[i]; !c.Ready {
-			names = append(names, c.Name)
+	for i, c := range p.inits {
+		if c.sidecar && !s.InitContainerStatuses[i].Ready {
+			names = append(names, c.spec.Name)
+		}
+	}
+	for _, c := range p.mains {
+		if i := slices.IndexFunc(s.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.Name == c.spec.Name }); !s.ContainerStatuses[i].Ready {
+			names = append(names, c.spec.Name)
 		}
 	}
 	return names

@@ -37,29 +37,37 @@ func TestNoEndWhileRouted(t *testing.T) {
 	hook := func(in *pod.Input) {
 		in.Pod.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 1}}}
 	}
+	sideUnwell := func(in *pod.Input) {
+		in.Probes = map[string]pod.Probe{"side": {Started: true, Ready: true, Failed: pod.Liveness}}
+	}
 	overdue := func(in *pod.Input) {
 		in.Pod.Spec.ActiveDeadlineSeconds = new(int64(now.Sub(in.Pod.Status.StartTime.Time) / time.Second))
 	}
 	tests := map[string]struct {
+		with   func(*pod.Input)
 		change func(*pod.Input)
 		limit  time.Duration // after which it hears of it all the same
 	}{
-		"deleted":                   {deleted(30), 5 * time.Second},
-		"deleted with little grace": {deleted(4), 2 * time.Second},
-		"deleted by force":          {deleted(0), 0},
-		"with a hook":               {func(in *pod.Input) { hook(in); deleted(30)(in) }, 5 * time.Second},
-		"failed its liveness probe": {unwell, 5 * time.Second},
-		"its time is over":          {overdue, 5 * time.Second},
+		"deleted":                    {change: deleted(30), limit: 5 * time.Second},
+		"deleted with little grace":  {change: deleted(4), limit: 2 * time.Second},
+		"deleted by force":           {change: deleted(0)},
+		"with a hook":                {change: func(in *pod.Input) { hook(in); deleted(30)(in) }, limit: 5 * time.Second},
+		"failed its liveness probe":  {change: unwell, limit: 5 * time.Second},
+		"a sidecar failed its probe": {with: withSidecar, change: sideUnwell, limit: 5 * time.Second},
+		"its time is over":           {change: overdue, limit: 5 * time.Second},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			in := running()
+			if tt.with == nil {
+				tt.with = func(*pod.Input) {}
+			}
+			in := running(tt.with)
 			live(&in)
 			tt.change(&in)
 			if p := look(&in); !hears(p) {
 				t.Errorf("nobody is sent to it, and it does not end: %v", p.Actions)
 			}
-			in = running()
+			in = running(tt.with)
 			live(&in)
 			tt.change(&in)
 			in.Routed = true

@@ -61,6 +61,12 @@ func TestStatus(t *testing.T) {
 		"failed for good":        {with: policy(corev1.RestartPolicyNever), mutate: func(in *pod.Input) { exit(in, "main", 3) }, want: "Failed sandbox initialized scheduled main:Error/"},
 		"a probe says not ready": {mutate: func(in *pod.Input) { in.Probes = map[string]pod.Probe{"main": {Started: true}} }, want: "Running sandbox initialized scheduled main:running/"},
 		"a probe says ready":     {mutate: func(in *pod.Input) { in.Probes = map[string]pod.Probe{"main": {Started: true, Ready: true}} }, want: "Running " + all + " main:running/"},
+		"with a sidecar":         {with: withSidecar, want: "Running " + all + " side:running/ main:running/"},
+		"a sidecar has ended": {with: withSidecar, mutate: func(in *pod.Input) {
+			exit(in, "side", 1)
+			last(in, "side").Backoff = time.Minute
+		}, want: "Running sandbox initialized scheduled side:CrashLoopBackOff/Error main:running/"},
+		"a sidecar is not ready": {with: withSidecar, mutate: verdict("side", pod.Probe{Started: true}), want: "Running sandbox initialized scheduled side:running/ main:running/"},
 		"the sandbox is lost":    {mutate: func(in *pod.Input) { in.Observed.Sandbox.Ready = false; exit(in, "main", 137) }, want: "Running initialized scheduled main:Error/"},
 		"a start was refused":    {base: newly, mutate: refused(runtime.ReasonCreateError, time.Second), want: "Pending initialized scheduled main:CreateContainerError/"},
 		"cannot be executed": {base: newly, mutate: func(in *pod.Input) {

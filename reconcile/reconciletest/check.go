@@ -243,7 +243,7 @@ func (w *world) tally(x *index, g *group) (size, available int32, apart bool) {
 			populated++
 		}
 		for j, p := range v.pods {
-			if w.available(p, v.mains[j], s.Spec.MinReadySeconds) {
+			if w.available(p, v.crews[j], s.Spec.MinReadySeconds) {
 				available++
 			}
 		}
@@ -311,11 +311,11 @@ func (w *world) checkDeleted(p *corev1.Pod) {
 		return
 	}
 	d, rs := w.deploymentOf(p)
-	l := w.mainOf(p)
-	if d == nil || p.DeletionTimestamp != nil || !reportedReady(p) || !w.available(p, l, rs.Spec.MinReadySeconds) {
+	s := w.crewOf(p)
+	if d == nil || p.DeletionTimestamp != nil || !reportedReady(p) || !w.available(p, s, rs.Spec.MinReadySeconds) {
 		return // a pod that began to serve this very moment, and nobody knows yet, is not held against a planner
 	}
-	if !w.surely(l, rs.Spec.MinReadySeconds) {
+	if !w.surely(s, rs.Spec.MinReadySeconds) {
 		return
 	}
 	left := w.availableOf(d) - 1

@@ -57,8 +57,7 @@ func (w *world) checkIdlePod(p *corev1.Pod) {
 		w.fail("pod %s has lost its owner and lives", describe(p))
 	}
 	w.checkWaiting(p)
-	l := w.mainOf(p)
-	truth := l != nil && l.running && l.ready
+	truth := w.crewOf(p).ready()
 	if reported := reportedReady(p); reported != truth {
 		w.fail("pod %s is reported ready: %v; the truth is %v", describe(p), reported, truth)
 	}
@@ -70,7 +69,7 @@ func (w *world) checkIdleSet(s *appsv1.ReplicaSet, v *revision) {
 		if isActive(p) {
 			active++
 		}
-		if w.available(p, v.mains[i], s.Spec.MinReadySeconds) {
+		if w.available(p, v.crews[i], s.Spec.MinReadySeconds) {
 			available++
 		}
 	}

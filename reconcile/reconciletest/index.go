@@ -25,11 +25,11 @@ type group struct {
 	due       bool // it, or something below it, is to be looked at
 }
 
-// revision is a ReplicaSet with its pods, and with what really happens to the container that each pod has beside its init containers.
+// revision is a ReplicaSet with its pods, and with what really happens to each.
 type revision struct {
 	deployment int // -1 for none
 	pods       []*corev1.Pod
-	mains      []*life
+	crews      []crew
 }
 
 // index returns who belongs to whom now. What it returns is good until the next change.
@@ -47,7 +47,7 @@ func (w *world) index() *index {
 	x.revisions = sized(x.revisions, len(w.sets))
 	for i, s := range w.sets {
 		v := &x.revisions[i]
-		v.pods, v.mains = v.pods[:0], v.mains[:0]
+		v.pods, v.crews = v.pods[:0], v.crews[:0]
 		v.deployment = place(w.deployments, ownerUID(s.OwnerReferences))
 		if v.deployment >= 0 {
 			g := &x.deployments[v.deployment]
@@ -60,7 +60,7 @@ func (w *world) index() *index {
 		x.revisionOf[i] = at
 		if at >= 0 {
 			v := &x.revisions[at]
-			v.pods, v.mains = append(v.pods, p), append(v.mains, w.mainOf(p))
+			v.pods, v.crews = append(v.pods, p), append(v.crews, w.crewOf(p))
 		}
 	}
 	return x

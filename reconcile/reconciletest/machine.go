@@ -1,6 +1,7 @@
 package reconciletest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -55,6 +56,35 @@ type lifeID struct {
 
 // mainOf is the life of the one container that each pod has beside its init containers; nil before its first start.
 func (w *world) mainOf(p *corev1.Pod) *life { return w.lives[lifeID{p.UID, p.Spec.Containers[0].Name}] }
+
+// crew is what really happens to the containers that have to be ready for a pod to be: the main one and its sidecars. One that was never
+// started is nil.
+type crew []*life
+
+func (w *world) crewOf(p *corev1.Pod) crew {
+	s := append(make(crew, 0, 2), w.mainOf(p))
+	for i := range p.Spec.InitContainers {
+		if c := &p.Spec.InitContainers[i]; c.RestartPolicy != nil {
+			s = append(s, w.lives[lifeID{p.UID, c.Name}])
+		}
+	}
+	return s
+}
+
+func (s crew) ready() bool {
+	return !slices.ContainsFunc(s, func(l *life) bool { return l == nil || !l.running || !l.ready })
+}
+
+// last is the one that became ready last.
+func (s crew) last() *life {
+	return slices.MaxFunc(s, func(a, b *life) int {
+		return cmp.Or(cmp.Compare(a.readyFor, b.readyFor), a.readySince.Compare(b.readySince))
+	})
+}
+
+func (s crew) doubtful() bool {
+	return slices.ContainsFunc(s, func(l *life) bool { return l.doubtful })
+}
 
 // beforeStart lets starts fail.
 func (w *world) beforeStart(_ string, cfg runtime.ContainerConfig) error {
@@ -293,22 +323,27 @@ func (w *world) forget(a reconcile.ForgetPod) {
 
 // available is the truth: it runs, it says that it is ready, and has been so long enough, by the clock on the wall or by
 // the time that really passed.
-func (w *world) available(p *corev1.Pod, l *life, minReady int32) bool {
-	if p.DeletionTimestamp != nil || l == nil || !l.running || !l.ready {
+func (w *world) available(p *corev1.Pod, s crew, minReady int32) bool {
+	if p.DeletionTimestamp != nil || !s.ready() {
 		return false
 	}
 	need := time.Duration(minReady) * time.Second
-	if need == 0 || l.doubtful {
+	if need == 0 || s.doubtful() {
 		return true
 	}
+	l := s.last()
 	long := w.clock.wall.Sub(l.readySince)
 	return long < 0 || long >= need || w.clock.since-l.readyFor >= need
 }
 
-// surely tells that a container which serves has done so for long enough by both clocks: then planners must know it.
-func (w *world) surely(l *life, minReady int32) bool {
+// surely tells that a pod which serves has done so for long enough by both clocks: then planners must know it.
+func (w *world) surely(s crew, minReady int32) bool {
 	need := time.Duration(minReady) * time.Second
-	return need == 0 || !l.doubtful && w.clock.wall.Sub(l.readySince) >= need && w.clock.since-l.readyFor >= need
+	if need == 0 || s.doubtful() {
+		return need == 0
+	}
+	l := s.last()
+	return w.clock.wall.Sub(l.readySince) >= need && w.clock.since-l.readyFor >= need
 }
 
 func describe(p *corev1.Pod) string { return fmt.Sprintf("%s (%s)", p.Name, p.UID) }

@@ -209,7 +209,7 @@ func (w *world) statefulPods(s *appsv1.StatefulSet) []*corev1.Pod {
 
 // serving tells whether a pod is known to be available, and is, unless it is still to be looked at.
 func (w *world) serving(p *corev1.Pod, minReady int32) bool {
-	return p != nil && p.DeletionTimestamp == nil && reportedReady(p) && (w.podIsDue(p) || w.available(p, w.mainOf(p), minReady))
+	return p != nil && p.DeletionTimestamp == nil && reportedReady(p) && (w.podIsDue(p) || w.available(p, w.crewOf(p), minReady))
 }
 
 // newestRevision is the one with the highest number.
@@ -311,7 +311,7 @@ func (w *world) checkStatefulIdle(s *appsv1.StatefulSet) {
 		if _, taken := find(w.pods, name); p == nil && taken < 0 {
 			w.fail("StatefulSet %s has no number %d, and nobody waits for it", s.Name, n)
 		}
-		if s.Spec.PodManagementPolicy == appsv1.OrderedReadyPodManagement && (p == nil || !w.serving(p, s.Spec.MinReadySeconds) || !w.surely(w.mainOf(p), s.Spec.MinReadySeconds)) {
+		if s.Spec.PodManagementPolicy == appsv1.OrderedReadyPodManagement && (p == nil || !w.serving(p, s.Spec.MinReadySeconds) || !w.surely(w.crewOf(p), s.Spec.MinReadySeconds)) {
 			return
 		}
 	}
