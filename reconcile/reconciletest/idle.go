@@ -8,7 +8,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"berth/reconcile"
-	"berth/reconcile/request"
 )
 
 // checkIdle judges a moment in which nobody has anything to do: what is reported must be the truth, and every count right.
@@ -140,7 +139,7 @@ func (w *world) show(a reconcile.Action) {
 func (w *world) checkComplete(d *appsv1.Deployment) {
 	s := d.Status
 	n := *d.Spec.Replicas
-	if s.Replicas != n || s.UpdatedReplicas != n || s.AvailableReplicas != n || tookBack(d) {
+	if s.Replicas != n || s.UpdatedReplicas != n || s.AvailableReplicas != n || w.tookBack(d) {
 		w.fail("Deployment %s wants %d pods, has %d, %d of them new, %d available", d.Name, n, s.Replicas, s.UpdatedReplicas, s.AvailableReplicas)
 	}
 	for _, c := range s.Conditions {
@@ -152,7 +151,7 @@ func (w *world) checkComplete(d *appsv1.Deployment) {
 	if n == 0 {
 		kept++ // what was ready last
 	}
-	if _, held := request.ReadHold(d.Annotations); held {
+	if _, held := w.holdOf(d); held {
 		kept++ // what was restarted
 	}
 	if sets := len(w.setsOf(d.UID)); sets > kept {

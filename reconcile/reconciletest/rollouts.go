@@ -227,9 +227,23 @@ func proven(rs *appsv1.ReplicaSet) bool {
 
 func isPaused(d *appsv1.Deployment) bool { return d.Spec.Paused || request.Paused(d.Annotations) }
 
+// holdOf reads the hold of a Deployment; each text once.
+func (w *world) holdOf(d *appsv1.Deployment) (request.Hold, bool) {
+	text := d.Annotations[request.AnnotationHold]
+	if text == "" {
+		return request.Hold{}, false
+	}
+	h, known := w.holds[text]
+	if !known {
+		h, _ = request.ReadHold(d.Annotations)
+		w.holds[text] = h
+	}
+	return h, h.Run != ""
+}
+
 // tookBack tells that the file of a Deployment was given up for an earlier revision.
-func tookBack(d *appsv1.Deployment) bool {
-	h, held := request.ReadHold(d.Annotations)
+func (w *world) tookBack(d *appsv1.Deployment) bool {
+	h, held := w.holdOf(d)
 	return held && h.Cause == request.CauseDeadline
 }
 
@@ -237,7 +251,7 @@ func tookBack(d *appsv1.Deployment) bool {
 func (w *world) checkIdleRollout(d *appsv1.Deployment) {
 	w.checkPatience(d)
 	top := w.running(d)
-	if h, held := request.ReadHold(d.Annotations); held {
+	if h, held := w.holdOf(d); held {
 		if top == nil || h.RestartedAt == "" && top.Name != h.Run {
 			w.fail("Deployment %s is held at %s, which is not what runs", d.Name, h.Run)
 		}

@@ -84,7 +84,7 @@ func replay(t *testing.T, seed uint64) {
 
 // TestSameSeedSameLife holds that a seed can be replayed.
 func TestSameSeedSameLife(t *testing.T) {
-	for seed := uint64(1); seed <= 5; seed++ {
+	for seed := uint64(1); seed <= 40; seed++ {
 		a, b := Run(seed, true), Run(seed, true)
 		if strings.Join(a.Trace, "\n") != strings.Join(b.Trace, "\n") {
 			t.Errorf("seed %d was lived through in two ways", seed)

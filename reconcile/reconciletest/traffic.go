@@ -33,6 +33,7 @@ type traffic struct {
 	busy   int           // the table under way, 0 for none
 	next   service.Table // what that is
 	tables int
+	made   made
 	// left is when a pod was last seen to be no endpoint any more.
 	left map[types.UID]leaving
 }
@@ -115,11 +116,7 @@ func (w *world) direct() {
 		return // made due when that one is done
 	}
 	w.stateServices()
-	in := service.Input{Services: t.services, CIDR: servicesCIDR}
-	for _, p := range w.pods {
-		in.Pods = append(in.Pods, service.Pod{Pod: p})
-	}
-	table := service.TableOf(in)
+	table := w.tableNow()
 	w.checkTable(&table)
 	routed := map[types.UID]bool{}
 	for uid := range t.routed {
@@ -138,9 +135,9 @@ func (w *world) direct() {
 		}
 		if t.busy = 0; !fails {
 			t.applied, t.routed, t.known = table, table.Held, true
-			for uid := range routed {
-				if !table.Held[uid] {
-					w.enqueueUID(uid)
+			for _, p := range w.pods { // in their order: that of a map is another one each time
+				if routed[p.UID] && !table.Held[p.UID] {
+					w.enqueue(podKey(p))
 				}
 			}
 		}
@@ -148,13 +145,29 @@ func (w *world) direct() {
 	})
 }
 
-// enqueueTraffic makes a table due when another one would be made now.
-func (w *world) enqueueTraffic(last *service.Table) {
+// made is the table that was made last, and of what. Objects are never written into: the same ones make the same table.
+type made struct {
+	services []*corev1.Service
+	pods     []*corev1.Pod
+	table    service.Table
+}
+
+func (w *world) tableNow() service.Table {
+	m := &w.traffic.made
+	if slices.Equal(m.pods, w.pods) && slices.Equal(m.services, w.traffic.services) {
+		return m.table
+	}
 	in := service.Input{Services: w.traffic.services, CIDR: servicesCIDR}
 	for _, p := range w.pods {
 		in.Pods = append(in.Pods, service.Pod{Pod: p})
 	}
-	now := service.TableOf(in)
+	*m = made{slices.Clone(in.Services), slices.Clone(w.pods), service.TableOf(in)}
+	return m.table
+}
+
+// enqueueTraffic makes a table due when another one would be made now.
+func (w *world) enqueueTraffic(last *service.Table) {
+	now := w.tableNow()
 	if !sameTraffic(&now, last) || !sameTraffic(&now, &w.traffic.applied) || len(now.Held) != len(w.traffic.routed) {
 		w.enqueue(trafficKey)
 	}

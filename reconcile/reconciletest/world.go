@@ -16,6 +16,7 @@ import (
 
 	"berth/reconcile"
 	"berth/reconcile/config"
+	"berth/reconcile/request"
 	"berth/runtime"
 	"berth/runtime/runtimetest"
 )
@@ -75,7 +76,8 @@ type world struct {
 	named, tags                int
 	passes, actions, scheduled int
 	happened, moments          int
-	labels                     map[*byte]*corev1.Pod // by the first byte of the label
+	holds                      map[string]request.Hold // by their text
+	labels                     map[*byte]*corev1.Pod   // by the first byte of the label
 	trace                      []string
 	tracing                    bool
 	broken                     error
@@ -134,6 +136,7 @@ func newWorld(seed uint64, tracing bool) *world {
 		arrived:  map[string]time.Duration{},
 		former:   map[string][]corev1.PodTemplateSpec{},
 		versions: map[types.UID]*version{},
+		holds:    map[string]request.Hold{},
 		labels:   map[*byte]*corev1.Pod{},
 		kinds:    map[string]*kind{},
 		tries:    map[types.UID]int{},
