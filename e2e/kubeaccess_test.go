@@ -17,8 +17,6 @@ import (
 	"syscall"
 	"testing"
 
-	"sigs.k8s.io/yaml"
-
 	"berth/e2e/harness"
 )
 
@@ -31,34 +29,12 @@ type kube struct {
 
 func newKube(t *testing.T, b *harness.Berth) *kube {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(b.Run, "kubeconfig"))
+	s, err := harness.ReadKubeconfig(filepath.Join(b.Run, "kubeconfig"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var c struct {
-		Clusters []struct {
-			Cluster struct {
-				Server    string `json:"server"`
-				Authority []byte `json:"certificate-authority-data"`
-			} `json:"cluster"`
-		} `json:"clusters"`
-		Users []struct {
-			User struct {
-				Certificate []byte `json:"client-certificate-data"`
-				Key         []byte `json:"client-key-data"`
-			} `json:"user"`
-		} `json:"users"`
-	}
-	if err := yaml.Unmarshal(data, &c); err != nil {
-		t.Fatal(err)
-	}
-	cert, err := tls.X509KeyPair(c.Users[0].User.Certificate, c.Users[0].User.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := &kube{server: c.Clusters[0].Cluster.Server, authority: x509.NewCertPool()}
-	k.authority.AppendCertsFromPEM(c.Clusters[0].Cluster.Authority)
-	k.client = k.with(&tls.Config{RootCAs: k.authority, Certificates: []tls.Certificate{cert}})
+	k := &kube{server: s.URL, authority: s.TLS.RootCAs}
+	k.client = k.with(s.TLS)
 	return k
 }
 

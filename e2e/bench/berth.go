@@ -81,8 +81,10 @@ func scale(r *harness.Runner, b *harness.Berth, n int) time.Duration {
 }
 
 // pss is the proportional set size of a process in MiB, and its private part.
-func pss(pid int) (whole, private float64) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+func pss(pid int) (whole, private float64) { return pssIn(fmt.Sprintf("/proc/%d", pid)) }
+
+func pssIn(dir string) (whole, private float64) {
+	text, err := os.ReadFile(filepath.Join(dir, "smaps_rollup"))
 	if err != nil {
 		return 0, 0
 	}

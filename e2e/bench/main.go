@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,12 @@ type options struct {
 	n, pods, podman int
 	only            string
 	minute          time.Duration
+	kubeconfig      string
+}
+
+// wants tells whether a part is to be run.
+func (o *options) wants(part string) bool {
+	return o.only == "" || strings.Contains(","+o.only+",", ","+part+",")
 }
 
 func main() {
@@ -31,12 +38,13 @@ func main() {
 	flag.IntVar(&o.podman, "podman", 20, "pods for podman kube play, when it is installed; 0 leaves it out")
 	flag.StringVar(&o.only, "only", "", "a comma-separated choice of "+partNames())
 	flag.DurationVar(&o.minute, "minute", time.Minute, "how long the quiet minute is")
+	flag.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv(kubeconfigVar), "leads to an API server on this machine, to measure the same there; all pods of its namespace default are removed")
 	flag.Parse()
 	undo := func() {}
 	if !isolate.Inside() {
 		undo = onJournal()
 	}
-	code := isolate.Main(prepare, func() int { return run(o) })
+	code := isolate.Main(func() error { return prepare(o) }, func() int { return run(o) })
 	undo()
 	os.Exit(code)
 }
@@ -47,6 +55,8 @@ const (
 	otherVar  = "BERTH_BENCH_OTHER_LIMIT"
 	nativeVar = "BERTH_BENCH_NATIVE"
 	toolVar   = "BERTH_BENCH_TOOL"
+	// kubeconfigVar is for -kubeconfig.
+	kubeconfigVar = "BERTH_BENCH_KUBECONFIG"
 	// Go benchmarks.
 	namesVar      = "BERTH_BENCH_NAMES"
 	controllerVar = "BERTH_BENCH_CONTROLLER"
@@ -56,13 +66,18 @@ const (
 // otherLimit is where another measure of the same limit may be found: a program that does not belong to this project.
 const otherLimit = "../shared/tools/limit"
 
-func prepare() error {
+func prepare(o options) error {
 	if err := harness.Build(); err != nil {
 		return err
 	}
 	set, err := images.Open()
 	if err != nil {
 		return err
+	}
+	if o.kubeconfig != "" {
+		if err := serveBeside(o.kubeconfig, filepath.Join(set.Dir(), "beside.sock")); err != nil {
+			return err
+		}
 	}
 	source, err := filepath.Abs("e2e/bench/limit/limit.c")
 	if err != nil {
@@ -77,8 +92,17 @@ func prepare() error {
 			fmt.Println("the other limit program cannot be built:", err)
 		}
 	}
-	for variable, pkg := range map[string]string{namesVar: "runtime/proxy/dns", nativeVar: "runtime/native", controllerVar: "controller", dirVar: "manifests/dir"} {
-		if err := compile(variable, filepath.Join(set.Dir(), strings.ReplaceAll(pkg, "/", "-")+".test"), "go", "test", "-c", "berth/"+pkg); err != nil {
+	for _, t := range []struct {
+		variable, pkg string
+		parts         []string
+	}{
+		{namesVar, "runtime/proxy/dns", []string{"dns"}}, {nativeVar, "runtime/native", []string{"start"}},
+		{controllerVar, "controller", []string{"planners", "files"}}, {dirVar, "manifests/dir", []string{"files"}},
+	} {
+		if !slices.ContainsFunc(t.parts, o.wants) {
+			continue
+		}
+		if err := compile(t.variable, filepath.Join(set.Dir(), strings.ReplaceAll(t.pkg, "/", "-")+".test"), "go", "test", "-c", "berth/"+t.pkg); err != nil {
 			return err
 		}
 	}
@@ -118,6 +142,7 @@ func parts() []part {
 		{"adopt", benchAdopt},
 		{"dns", benchNames},
 		{"traffic", benchTraffic},
+		{"api", benchAPI},
 		{"planners", benchPlanners},
 		{"files", benchFiles},
 	}
@@ -136,7 +161,7 @@ func run(o options) int {
 	r.Run(func() {
 		machine()
 		for _, part := range parts() {
-			if o.only == "" || strings.Contains(","+o.only+",", ","+part.name+",") {
+			if o.wants(part.name) {
 				part.run(r, o)
 			}
 		}
