@@ -121,19 +121,23 @@ func encode(f form, obj any) ([]byte, error) {
 // gzipFrom is the size from which answers are compressed: below it costs more than it saves, on loopback as well.
 const gzipFrom = 128 << 10
 
+// begin writes the head of an answer.
+func begin(w http.ResponseWriter, media string, code int) {
+	w.Header().Set("Content-Type", media)
+	w.Header().Add("Vary", "Accept")
+	w.WriteHeader(code)
+}
+
 func writeBytes(w http.ResponseWriter, hr *http.Request, media string, code int, data []byte) {
-	h := w.Header()
-	h.Set("Content-Type", media)
-	h.Add("Vary", "Accept")
 	if len(data) >= gzipFrom && strings.Contains(hr.Header.Get("Accept-Encoding"), "gzip") {
-		h.Set("Content-Encoding", "gzip")
-		w.WriteHeader(code)
+		w.Header().Set("Content-Encoding", "gzip")
+		begin(w, media, code)
 		z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // the level exists
 		_, _ = z.Write(data)                           // the client went away: nobody to tell
 		_ = z.Close()
 		return
 	}
-	w.WriteHeader(code)
+	begin(w, media, code)
 	_, _ = w.Write(data) // the client went away: nobody to tell
 }
 

@@ -13,8 +13,12 @@ import (
 	"berth/reconcile"
 )
 
-// remembered is how many changes can be watched from afterwards. Objects share what did not change with their predecessors, so a change costs a kilobyte or two.
-const remembered = 4096
+const (
+	// remembered is how many changes can be watched from afterwards. Objects share what did not change with their predecessors, so a change costs a kilobyte or two.
+	remembered = 4096
+	// encoded is for how many changes the bytes are kept: who watches has read them long before so many more have come, and all of them would be 20 MB of pods.
+	encoded = 128
+)
 
 // history is the last changes of the store, in order. Watches read it at their own pace, each from where it is: none has a buffer of its own, and a slow one that
 // falls out of the history is told to list again.
@@ -59,6 +63,9 @@ func (h *history) add(c store.Change) {
 		h.first = h.ring[h.next].Version
 		h.ring[h.next] = e
 		h.next = (h.next + 1) % remembered
+	}
+	if n := len(h.ring); n > encoded {
+		h.at(n - 1 - encoded).wire.Store(nil)
 	}
 	h.last = c.Version
 	h.told.Broadcast()

@@ -1,16 +1,13 @@
 package api
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"berth/controller/store"
 	"berth/reconcile"
@@ -76,24 +73,6 @@ func (s *Server) list(w http.ResponseWriter, r *Request) error {
 	return s.respondList(w, r, f, objects, meta)
 }
 
-// respondList answers with objects of the resource in the form that is asked for.
-func (s *Server) respondList(w http.ResponseWriter, r *Request, f form, objects []store.Object, meta metav1.ListMeta) error {
-	var out any
-	var err error
-	switch f.as {
-	case "Table":
-		out, err = s.newTabler(r).table(objects, meta, true)
-	case "PartialObjectMetadata", "PartialObjectMetadataList":
-		out = partialList(objects, meta, f.version)
-	default:
-		out, err = encodeList(r.Resource, objects, meta)
-	}
-	if err != nil {
-		return err
-	}
-	return writeAs(w, r.Request, f, http.StatusOK, out)
-}
-
 // listed finds what a list asks for: the objects, and what the list says of itself.
 func (s *Server) listed(r *Request, o *listOptions) ([]store.Object, metav1.ListMeta, error) {
 	items, version := s.opts.Store.ListAt(r.Resource.Kind)
@@ -154,66 +133,11 @@ func errExpired(part bool) error {
 	return apierrors.NewResourceExpired("The resourceVersion for the provided list is too old.")
 }
 
-// encodeList is the JSON of a list; its items say no kind, as those of a Kubernetes API server.
-func encodeList(r *Resource, objects []store.Object, meta metav1.ListMeta) (json.RawMessage, error) {
-	head, err := json.Marshal(struct {
-		metav1.TypeMeta `json:",inline"`
-		metav1.ListMeta `json:"metadata"`
-	}{metav1.TypeMeta{Kind: r.Kind + "List", APIVersion: r.GVK().GroupVersion().String()}, meta})
-	if err != nil {
-		return nil, fmt.Errorf("cannot encode a list: %w", err)
-	}
-	parts := make([][]byte, len(objects))
-	size := len(head) + 16
-	for i, obj := range objects {
-		if parts[i], err = encodeItem(r, obj); err != nil {
-			return nil, err
-		}
-		size += len(parts[i]) + 1
-	}
-	out := append(make([]byte, 0, size), head[:len(head)-1]...)
-	out = append(out, `,"items":[`...)
-	for i, p := range parts {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		out = append(out, p...)
-	}
-	return slices.Concat(out, []byte("]}\n")), nil
-}
-
-func encodeItem(r *Resource, obj store.Object) ([]byte, error) {
-	typed, err := Typed(r, obj)
-	if err != nil {
-		return nil, err
-	}
-	if typed == obj {
-		typed = shallow(obj)
-	}
-	typed.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-	data, err := json.Marshal(typed)
-	if err != nil {
-		return nil, fmt.Errorf("cannot encode %s %s: %w", r.Kind, obj.GetName(), err)
-	}
-	return data, nil
-}
-
 // partial is an object's metadata alone.
 func partial(obj store.Object, version string) *metav1.PartialObjectMetadata {
 	p := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{Kind: "PartialObjectMetadata", APIVersion: "meta.k8s.io/" + version}}
 	p.ObjectMeta = metaOf(obj)
 	return p
-}
-
-func partialList(objects []store.Object, meta metav1.ListMeta, version string) *metav1.PartialObjectMetadataList {
-	l := &metav1.PartialObjectMetadataList{
-		TypeMeta: metav1.TypeMeta{Kind: "PartialObjectMetadataList", APIVersion: "meta.k8s.io/" + version}, ListMeta: meta,
-		Items: make([]metav1.PartialObjectMetadata, len(objects)),
-	}
-	for i, obj := range objects {
-		l.Items[i] = *partial(obj, version)
-	}
-	return l
 }
 
 // metaOf shares an object's metadata.

@@ -20,30 +20,36 @@ type tabler struct {
 	now     func() time.Time
 }
 
+var tableKind = metav1.TypeMeta{Kind: "Table", APIVersion: "meta.k8s.io/v1"}
+
 func (s *Server) newTabler(r *Request) *tabler {
 	return &tabler{r: r, include: metav1.IncludeObjectPolicy(r.Query.Get("includeObject")), now: s.opts.Clock.Now}
 }
 
 // table is the objects as rows; columns tells whether to say what they mean.
 func (t *tabler) table(objects []store.Object, meta metav1.ListMeta, columns bool) (*metav1.Table, error) {
-	out := &metav1.Table{TypeMeta: metav1.TypeMeta{Kind: "Table", APIVersion: "meta.k8s.io/v1"}, ListMeta: meta, Rows: []metav1.TableRow{}}
+	out := &metav1.Table{TypeMeta: tableKind, ListMeta: meta, Rows: []metav1.TableRow{}}
 	if columns {
 		out.ColumnDefinitions = table.Columns(t.r.Resource.Kind)
 	}
-	now := t.now()
 	for _, obj := range objects {
-		shown, err := tabular(obj)
+		row, err := t.row(obj)
 		if err != nil {
-			return nil, err
-		}
-		var row metav1.TableRow
-		row.Cells, row.Conditions = table.Row(shown, now)
-		if err := t.attach(&row, obj); err != nil {
 			return nil, err
 		}
 		out.Rows = append(out.Rows, row)
 	}
 	return out, nil
+}
+
+// row is an object as a row.
+func (t *tabler) row(obj store.Object) (row metav1.TableRow, err error) {
+	shown, err := tabular(obj)
+	if err != nil {
+		return row, err
+	}
+	row.Cells, row.Conditions = table.Row(shown, t.now())
+	return row, t.attach(&row, obj)
 }
 
 // tabular is an object in the version that tables are made of.
