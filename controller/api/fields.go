@@ -46,8 +46,7 @@ func parseFields(r *Request) (fieldSelector, error) {
 	for _, q := range parsed.Requirements() {
 		name := q.Field
 		if !knownField(r.Resource, name) {
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("Unable to find %q that match label selector \"\", field selector %q: field label not supported: %s",
-				r.Resource.GVK().GroupVersion().String()+", Resource="+r.Resource.Name, text, name))
+			return nil, apierrors.NewBadRequest("field label not supported: " + name)
 		}
 		out = append(out, fieldRequirement{
 			value: func(o store.Object) string { return fieldValue(o, name) }, equal: !strings.Contains(string(q.Operator), "!"), want: q.Value,

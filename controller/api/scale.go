@@ -65,7 +65,13 @@ func (wr *writer) getScale(w http.ResponseWriter, r *Request) error {
 	if err != nil {
 		return err
 	}
-	return wr.Respond(w, r, http.StatusOK, s)
+	f, err := negotiate(r.Header.Get("Accept"), transformable)
+	if err != nil {
+		return err
+	}
+	as := *r
+	as.Resource = &Resource{Group: "autoscaling", Version: "v1", Name: "scales", Kind: "Scale"}
+	return wr.respondAs(w, &as, f, http.StatusOK, s)
 }
 
 func (wr *writer) updateScale(w http.ResponseWriter, r *Request) error {

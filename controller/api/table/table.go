@@ -7,6 +7,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -80,6 +81,7 @@ func columns() map[string]string {
 		"NetworkPolicy":           "Name,Pod-Selector,Age",
 		"Role":                    "Name,Created At",
 		"ClusterRole":             "Name,Created At",
+		"Scale":                   "Name,Desired#,Available#,Age",
 		"RoleBinding":             "Name,Role,Age,+Users,+Groups,+ServiceAccounts",
 		"ClusterRoleBinding":      "Name,Role,Age,+Users,+Groups,+ServiceAccounts",
 		"Lease":                   "Name,Holder,Age",
@@ -177,6 +179,8 @@ func (t at) cells(obj Object) []any {
 		return []any{o.Name, strings.Join(o.Spec.CIDRs, ","), t.age(o)}
 	case *autoscalingv2.HorizontalPodAutoscaler:
 		return t.autoscaler(o)
+	case *autoscalingv1.Scale:
+		return []any{o.Name, o.Spec.Replicas, o.Status.Replicas, t.age(o)}
 	case *policyv1.PodDisruptionBudget:
 		return t.disruptionBudget(o)
 	case *rbacv1.RoleBinding:
