@@ -10,7 +10,7 @@ LINT := $(GO) tool -modfile=.tools/go.mod golangci-lint
 PURE := ./cmd/... ./controller/... ./manifests/... ./reconcile/... ./e2e/layers/... ./e2e/registry/... ./runtime/runtimetest/...
 export CGO_ENABLED = 0
 
-.PHONY: help build demo test deps unit race root e2e sim bench corpus kubectl-suite lint fmt verify clean
+.PHONY: help build demo test deps unit race root e2e sim bench corpus kubectl-suite kubectl-compare lint fmt verify clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -56,6 +56,9 @@ corpus: deps ## run the manifests of others below CORPUS unchanged, with stand-i
 
 kubectl-suite: deps ## run the Kubernetes project's own tests of kubectl against berth; needs root
 	$(GO) run ./e2e/kubectlsuite
+
+kubectl-compare: deps ## the same kubectl commands on berth and on a real Kubernetes, and what is different; needs root
+	$(GO) run ./e2e/kubectlcompare
 
 lint: ## golangci-lint, pinned in .tools
 	$(LINT) run

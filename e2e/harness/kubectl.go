@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"berth/e2e/images"
 )
 
 // oldestKubectl is the minor version that the scenes are written for; builtKubectl is the version that is built where there is none so new.
@@ -18,19 +20,45 @@ const (
 
 // ensureKubectl puts a kubectl on the PATH that is new enough: the machine's own, or one built from Kubernetes' source and kept in dir.
 func ensureKubectl(dir string) error {
-	if minor, err := kubectlMinor("kubectl"); err == nil && minor >= oldestKubectl {
+	if minor, err := KubectlMinor("kubectl"); err == nil && minor >= oldestKubectl {
 		return nil
 	}
-	own := filepath.Join(dir, "kubectl-"+builtKubectl, "kubectl")
-	if _, err := kubectlMinor(own); err != nil {
-		if err := buildKubectl(own); err != nil {
-			return err
-		}
+	own, err := newestKubectl(dir)
+	if err != nil {
+		return err
 	}
 	return os.Setenv("PATH", filepath.Dir(own)+string(os.PathListSeparator)+os.Getenv("PATH"))
 }
 
-func kubectlMinor(path string) (int, error) {
+// newestKubectl is the one built from Kubernetes' source and kept in dir.
+func newestKubectl(dir string) (string, error) {
+	own := filepath.Join(dir, "kubectl-"+builtKubectl, "kubectl")
+	if _, err := KubectlMinor(own); err != nil {
+		if err := buildKubectl(own); err != nil {
+			return "", err
+		}
+	}
+	return own, nil
+}
+
+// FindKubectl is the absolute path of a kubectl by its name or path. The one called "newest" is built when it is not there yet.
+func FindKubectl(name string) (string, error) {
+	if name == "newest" {
+		set, err := images.Open()
+		if err != nil {
+			return "", err
+		}
+		return newestKubectl(set.Dir())
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("cannot find kubectl: %w", err)
+	}
+	return filepath.Abs(path)
+}
+
+// KubectlMinor is the minor version of the kubectl at a path.
+func KubectlMinor(path string) (int, error) {
 	out, err := exec.Command(path, "version", "--client", "-o", "json").Output()
 	if err != nil {
 		return 0, fmt.Errorf("cannot run %s: %w", path, err)
