@@ -14,6 +14,9 @@ import (
 const (
 	// restoreEvery bounds how often the tables are written anew for somebody who keeps taking them away.
 	restoreEvery = time.Second
+	// forgetEvery bounds how often the kernel is to forget what it remembers of pods that are gone: on a busy machine that takes it most of a second.
+	// A pod that gets such an address does not wait for it.
+	forgetEvery = 5 * time.Second
 	// settled is how long nobody may have changed the packet filter before paths are tested: firewall managers take several steps.
 	settled = 500 * time.Millisecond
 )
@@ -47,19 +50,23 @@ func (n *Network) serve(ctx context.Context, changes <-chan nft.Change, report f
 			report(err)
 		}
 	}
-	calm, test := time.NewTimer(0), time.NewTimer(0)
+	calm, rest, test := time.NewTimer(0), time.NewTimer(0), time.NewTimer(0)
 	defer calm.Stop()
+	defer rest.Stop()
 	defer test.Stop()
 	if !n.cfg.AllowFirewall {
 		tell(nft.Disallow(n.cfg.table()))
 	}
 	ready, damaged := false, false // ready: the tables have not been written for a while
+	rested, released := false, false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.released:
-			tell(n.forgetReleased(netip.Addr{}))
+			released = true
+		case <-rest.C:
+			rested = true
 		case <-n.rerouted:
 			test.Reset(0)
 		case <-test.C:
@@ -74,6 +81,11 @@ func (n *Network) serve(ctx context.Context, changes <-chan nft.Change, report f
 			tell(n.filter.Restore())
 			ready, damaged = false, false
 			calm.Reset(restoreEvery)
+		}
+		if rested && released {
+			tell(n.forgetReleased(netip.Addr{}))
+			rested, released = false, false
+			rest.Reset(forgetEvery)
 		}
 	}
 }

@@ -8,8 +8,9 @@ import (
 )
 
 // SetServices makes the kernel send new connections to the addresses of these Services to their backends, and to nobody else, and what is
-// sent to ClusterDNS to dns, unless that is zero. When it returns that is so. Open connections stay where they are, but what goes by UDP to a
-// backend that left is forgotten, so that the next datagram goes to another one, also if it left while no berth ran. Until the first call what an earlier run has set holds.
+// sent to ClusterDNS to dns, unless that is zero. When it returns that is so. Open connections stay where they are. What goes by UDP to a
+// backend that left, and what nobody there has answered yet, goes to another one with its next packet, also if the backend left while no berth
+// ran. Until the first call what an earlier run has set holds.
 func (n *Network) SetServices(ctx context.Context, services []runtime.Service, dns netip.AddrPort) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -22,10 +23,10 @@ func (n *Network) SetServices(ctx context.Context, services []runtime.Service, d
 		wake(n.rerouted)
 	}
 	stale, err := n.filter.SetServices(services, n.ClusterDNS(), dns)
-	if err != nil || stale == nil {
+	if err != nil {
 		return err
 	}
-	return forgetDatagrams(stale)
+	return forgetStale(stale)
 }
 
 func wake(sleeper chan<- struct{}) {

@@ -2,6 +2,7 @@
 //
 //	table ip berth-ID
 //	  prerouting   from the bridge: a source that is no pod's, the machine's 127/8 and link-local addresses (a cloud's metadata) but for DNS → drop
+//	  tracked      from the bridge: what belongs to no connection that the kernel knows, and would not be translated back → drop
 //	  forward      to the bridge from elsewhere: only answers, and what was sent to an external address of a Service
 //	  output       to the bridge: no advice to send to a neighbour directly (ICMP redirects) → drop
 //	  postrouting  from pods to elsewhere: masquerade

@@ -46,14 +46,14 @@ type writer struct {
 }
 
 // SetServices directs connections to the backends of these Services, and those to clusterDNS to dns unless that is zero. When it returns the
-// kernel does so. It returns which flows by UDP the kernel has to forget; nil for none.
+// kernel does so. It returns which connections the kernel has to forget.
 func (f *Filter) SetServices(services []runtime.Service, clusterDNS netip.Addr, dns netip.AddrPort) (Stale, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old := f.applied
 	now := compute(old, services, clusterDNS, dns, f.rules.ServiceRange)
 	if err := f.write(now); err != nil {
-		return nil, err
+		return Stale{}, err
 	}
 	return now.stale(old, f.rules.ServiceRange), nil
 }

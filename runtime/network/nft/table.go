@@ -2,7 +2,6 @@ package nft
 
 import (
 	"encoding/binary"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -20,6 +19,9 @@ type (
 	// backend is an address and a port: what a packet is sent to instead.
 	backend [8]byte
 )
+
+// protocolAt is where a portKey and a placeKey have the protocol.
+const protocolAt = 4
 
 // way is how connections to a port are spread.
 type way struct {
@@ -160,30 +162,40 @@ func mayBeReached(addr netip.Addr) bool {
 }
 
 func keyOf(addr netip.Addr, p runtime.ServicePort) (key portKey, ok bool) {
-	copy(key[:], addr.AsSlice())
 	switch p.Protocol {
 	case runtime.TCP:
-		key[4] = unix.IPPROTO_TCP
+		return keyTo(netip.AddrPortFrom(addr, p.Port), unix.IPPROTO_TCP), true
 	case runtime.UDP:
-		key[4] = unix.IPPROTO_UDP
+		return keyTo(netip.AddrPortFrom(addr, p.Port), unix.IPPROTO_UDP), true
 	default:
 		return key, false
 	}
-	binary.BigEndian.PutUint16(key[8:], p.Port)
-	return key, true
 }
 
-// Stale says whether a datagram that was sent to an address, and that went to a backend, would go elsewhere now.
-type Stale func(sentTo, backend netip.AddrPort) bool
+func keyTo(to netip.AddrPort, protocol uint8) (key portKey) {
+	copy(key[:], to.Addr().AsSlice())
+	key[protocolAt] = protocol
+	binary.BigEndian.PutUint16(key[8:], to.Port())
+	return key
+}
 
-// stale compares with the old table, of which nil says that nothing is known; nil when all flows may stay.
+// Stale says of which connections the kernel's memory is wrong: those by one of the protocols that were sent to an address, and on to a backend,
+// and would go elsewhere now. The zero value says of none.
+type Stale struct {
+	Protocols []uint8
+	Is        func(protocol uint8, sentTo, backend netip.AddrPort) bool
+}
+
+// stale compares with the old table, of which nil says that nothing is known.
 func (t *table) stale(old *table, inRange netip.Prefix) Stale {
-	before, now := old.datagramBackends(), t.datagramBackends()
-	if old != nil && maps.Equal(before, now) {
-		return nil
+	var s Stale
+	for _, protocol := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
+		if old == nil || t.redirects(old, protocol) {
+			s.Protocols = append(s.Protocols, protocol)
+		}
 	}
-	return func(sentTo, to netip.AddrPort) bool {
-		key, _ := keyOf(sentTo.Addr(), runtime.ServicePort{Protocol: runtime.UDP, Port: sentTo.Port()})
+	s.Is = func(protocol uint8, sentTo, to netip.AddrPort) bool {
+		key := keyTo(sentTo, protocol)
 		if _, ok := t.ports[key]; ok {
 			return !slices.Contains(t.numbered(key), backendOf(to))
 		}
@@ -193,19 +205,30 @@ func (t *table) stale(old *table, inRange netip.Prefix) Stale {
 		_, ok := old.ports[key]
 		return ok
 	}
+	return s
 }
 
-func (t *table) datagramBackends() map[placeKey]backend {
-	all := map[placeKey]backend{}
-	if t == nil {
-		return all
-	}
+// redirects says whether something that went by the old table goes elsewhere now: to a backend that left, or where there was no port.
+func (t *table) redirects(old *table, protocol uint8) bool {
+	stays := map[portKey]map[backend]bool{}
 	for place, b := range t.backends {
-		if place[4] == unix.IPPROTO_UDP {
-			all[place] = b
+		key := portKey(place[:len(portKey{})])
+		if stays[key] == nil {
+			stays[key] = map[backend]bool{}
+		}
+		stays[key][b] = true
+	}
+	for place, b := range old.backends {
+		if place[protocolAt] == protocol && !stays[portKey(place[:len(portKey{})])][b] {
+			return true
 		}
 	}
-	return all
+	for key := range t.ports {
+		if _, ok := old.ports[key]; !ok && key[protocolAt] == protocol {
+			return true
+		}
+	}
+	return false
 }
 
 func backendOf(addr netip.AddrPort) (b backend) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"berth/runtime"
 )
@@ -118,6 +119,63 @@ func TestCompute(t *testing.T) {
 			got := compute(nil, tt.services, cluster, tt.dns, inRange)
 			if len(got.ports) != tt.ports || len(got.backends) != tt.backends || len(got.refused) != tt.refused {
 				t.Errorf("got %d ports, %d backends, %d refused: %v", len(got.ports), len(got.backends), len(got.refused), got)
+			}
+		})
+	}
+}
+
+// The kernel is asked what it remembers only when something of it may be wrong: of a busy machine that is much.
+func TestStale(t *testing.T) {
+	inRange := netip.MustParsePrefix("10.1.0.0/16")
+	vip, outside := netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("192.0.2.7")
+	with := func(protocol runtime.Protocol, addr netip.Addr, backends ...string) []runtime.Service {
+		p := runtime.ServicePort{Protocol: protocol, Port: 80}
+		for _, b := range backends {
+			p.Backends = append(p.Backends, netip.MustParseAddrPort(b))
+		}
+		return []runtime.Service{{ClusterIPs: []netip.Addr{addr}, Ports: []runtime.ServicePort{p}}}
+	}
+	const a, b = "10.0.0.2:8080", "10.0.0.3:8080"
+	tests := map[string]struct {
+		old, now  []runtime.Service
+		protocols []uint8
+		gone      string // "" for none
+	}{
+		"the same":             {with(runtime.TCP, vip, a, b), with(runtime.TCP, vip, b, a), nil, ""},
+		"one came":             {with(runtime.TCP, vip, a), with(runtime.TCP, vip, b, a), nil, ""},
+		"one left":             {with(runtime.TCP, vip, a, b), with(runtime.TCP, vip, b), []uint8{unix.IPPROTO_TCP}, a},
+		"all left":             {with(runtime.TCP, vip, a), with(runtime.TCP, vip), []uint8{unix.IPPROTO_TCP}, a},
+		"the Service left":     {with(runtime.UDP, vip, a), nil, []uint8{unix.IPPROTO_UDP}, a},
+		"an address came":      {nil, with(runtime.UDP, outside, a), []uint8{unix.IPPROTO_UDP}, "192.0.2.7:80"},
+		"what was is unknown":  {nil, with(runtime.TCP, vip, b), []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP}, a},
+		"a protocol was taken": {with(runtime.TCP, vip, a), with(runtime.UDP, vip, a), []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP}, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var old *table
+			if name != "what was is unknown" {
+				old = compute(nil, tt.old, netip.Addr{}, netip.AddrPort{}, inRange)
+			}
+			s := compute(old, tt.now, netip.Addr{}, netip.AddrPort{}, inRange).stale(old, inRange)
+			if d := cmp.Diff(tt.protocols, s.Protocols); d != "" {
+				t.Errorf("-want +got:\n%s", d)
+			}
+			if tt.gone == "" {
+				return
+			}
+			to := netip.AddrPortFrom(vip, 80)
+			if name == "an address came" {
+				to = netip.AddrPortFrom(outside, 80)
+			}
+			if !s.Is(s.Protocols[0], to, netip.MustParseAddrPort(tt.gone)) {
+				t.Errorf("what went to %s may stay", tt.gone)
+			}
+			for _, service := range tt.now {
+				for _, stays := range service.Ports[0].Backends {
+					if s.Is(s.Protocols[0], to, stays) {
+						t.Errorf("what goes to %s may not stay", stays)
+					}
+				}
 			}
 		})
 	}
