@@ -13,7 +13,8 @@ func kinds() []Row {
 	runs := func(test, name string) []Row { return kind(Row{Verdict: Honoured, Test: test}, name) }
 	none := func(text string, names ...string) []Row { return kind(Row{Verdict: NotEnforced, Text: text}, names...) }
 	const (
-		noAPI   = "berth asks nobody for permission: there is no API that it could guard"
+		noRoles = "whoever has the kubeconfig may do everything: no role is asked"
+		noOne   = "nothing here acts on it: no webhook is asked, no request signed or queued"
 		noNodes = "there is one machine, and berth needs no description of it"
 	)
 	return join(
@@ -41,8 +42,8 @@ func kinds() []Row {
 		none("nothing evicts pods here", "policy/v1.PodDisruptionBudget"),
 		none("nothing is scaled by measure yet", "autoscaling/v1.HorizontalPodAutoscaler", "autoscaling/v2.HorizontalPodAutoscaler"),
 
-		none(noAPI, "rbac/v1.Role", "rbac/v1.RoleBinding", "rbac/v1.ClusterRole", "rbac/v1.ClusterRoleBinding"),
-		none(noAPI, "admissionregistration/v1.ValidatingWebhookConfiguration", "admissionregistration/v1.MutatingWebhookConfiguration",
+		none(noRoles, "rbac/v1.Role", "rbac/v1.RoleBinding", "rbac/v1.ClusterRole", "rbac/v1.ClusterRoleBinding"),
+		none(noOne, "admissionregistration/v1.ValidatingWebhookConfiguration", "admissionregistration/v1.MutatingWebhookConfiguration",
 			"admissionregistration/v1.ValidatingAdmissionPolicy", "admissionregistration/v1.ValidatingAdmissionPolicyBinding",
 			"admissionregistration/v1.MutatingAdmissionPolicy", "admissionregistration/v1.MutatingAdmissionPolicyBinding",
 			"certificates/v1.CertificateSigningRequest", "flowcontrol/v1.FlowSchema", "flowcontrol/v1.PriorityLevelConfiguration"),

@@ -60,7 +60,7 @@ func volumes() []Row {
 		of("core/v1.VolumeProjection",
 			honoured("TestConfigFields/projected.configMap", "configMap"), honoured("TestConfigFields/projected.secret", "secret"),
 			honoured("TestConfigFields/projected.downwardAPI", "downwardAPI"),
-			refused("there is no API that a token would open", "serviceAccountToken"),
+			refused("berth's API takes no token", "serviceAccountToken"),
 			refused("there is no authority that would sign it", "clusterTrustBundle podCertificate"),
 		),
 		of("core/v1.ConfigMapProjection",
@@ -95,7 +95,7 @@ func configuration() []Row {
 		),
 		of("core/v1.ServiceAccount",
 			notEnforced("pods name their own", "imagePullSecrets"),
-			notEnforced("there is no API that a token would open", "automountServiceAccountToken secrets"),
+			notEnforced("berth's API takes no token", "automountServiceAccountToken secrets"),
 		),
 	)
 }

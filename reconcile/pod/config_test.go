@@ -67,7 +67,7 @@ func TestRefused(t *testing.T) {
 	}{
 		"a token": {volumes(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
 			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}},
-		}}}), "spec.volumes[data].projected.sources[0].serviceAccountToken: there is no API server"},
+		}}}), "spec.volumes[data].projected.sources[0].serviceAccountToken: berth's API takes no token"},
 		"a trust bundle": {volumes(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
 			{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{Path: "ca"}},
 		}}}), "spec.volumes[data].projected.sources[0].clusterTrustBundle"},

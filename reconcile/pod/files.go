@@ -117,7 +117,7 @@ func (s *fileSet) project(source *corev1.VolumeProjection, field string) error {
 	case source.DownwardAPI != nil:
 		return s.fields(source.DownwardAPI.Items, field+".downwardAPI")
 	case source.ServiceAccountToken != nil:
-		return refusal(field+".serviceAccountToken", "there is no API server here that would take a token")
+		return refusal(field+".serviceAccountToken", "berth's API takes no token")
 	case source.ClusterTrustBundle != nil:
 		return refusal(field+".clusterTrustBundle", "there are no ClusterTrustBundles here")
 	case source.PodCertificate != nil:

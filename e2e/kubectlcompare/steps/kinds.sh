@@ -1,7 +1,4 @@
 # One of each kind, made, listed and described.
-made() { # KIND NAME
-  kubectl create -f "$1.yaml" && kubectl get "$1" "$2" && kubectl get "$1" "$2" -o wide
-}
 
 ## daemonset
 cat >daemonset.yaml <<YAML
@@ -52,8 +49,9 @@ spec:
   template:
     spec: {restartPolicy: Never, containers: [{name: main, image: $IMAGE, args: ["true"]}]}
 YAML
-made job work
+kubectl create -f job.yaml
 says 'Suspended' kubectl get job work
+kubectl get job work -o wide
 kubectl get job work -o yaml
 kubectl describe job work
 ## cronjob

@@ -71,3 +71,8 @@ YAML
 running() {
   deployment "$1" "$2" | kubectl create -f - >/dev/null && says "$1 +$2/$2 +$2 +$2" kubectl get deployment "$1"
 }
+
+# made KIND NAME creates what stands in KIND.yaml, and lists it.
+made() {
+  kubectl create -f "$1.yaml" && kubectl get "$1" "$2" && kubectl get "$1" "$2" -o wide
+}
