@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/runtime/keeper/wire"
+	"berth/runtime/rootsocket"
 )
 
 // Client is a connection to a keeper. It is safe for concurrent use.
@@ -68,21 +68,11 @@ func Dial(ctx context.Context, runDir string) (*Client, error) {
 	return c, nil
 }
 
-// dialSocket goes through a descriptor of the directory when the path is longer than a socket address.
-func dialSocket(runDir string) (*net.UnixConn, error) {
-	path := filepath.Join(runDir, wire.SocketName)
-	if len(path) > 100 {
-		dir, err := os.Open(runDir)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, ErrNoKeeper
-		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot open run directory: %w", err)
-		}
-		defer dir.Close()
-		path = "/proc/self/fd/" + strconv.Itoa(int(dir.Fd())) + "/" + wire.SocketName
-	}
-	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Net: "unixpacket", Name: path})
+func dialSocket(runDir string) (conn *net.UnixConn, err error) {
+	err = rootsocket.Short(filepath.Join(runDir, wire.SocketName), func(short string) (err error) {
+		conn, err = net.DialUnix("unixpacket", nil, &net.UnixAddr{Net: "unixpacket", Name: short})
+		return err
+	})
 	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, ErrNoKeeper
 	}

@@ -8,11 +8,11 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"syscall"
 
 	"berth/runtime"
+	"berth/runtime/rootsocket"
 )
 
 // The words that the proxy answers, one to a connection, each with an Answer.
@@ -46,11 +46,7 @@ var ErrNoProxy = errors.New("no proxy serves this run directory")
 
 // Ask says a word to the proxy.
 func Ask(ctx context.Context, runDir, word string) (a Answer, err error) {
-	var conn net.Conn
-	err = short(filepath.Join(runDir, socketName), func(path string) (err error) {
-		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", path)
-		return err
-	})
+	conn, err := rootsocket.Dial(ctx, filepath.Join(runDir, socketName))
 	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
 		return a, ErrNoProxy
 	}
@@ -80,37 +76,10 @@ func Ask(ctx context.Context, runDir, word string) (a Answer, err error) {
 }
 
 // Listen opens the proxy's socket in the place of the one that is there. Only root may connect.
-func Listen(runDir string) (*net.UnixListener, error) {
-	path := filepath.Join(runDir, socketName)
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("cannot replace the proxy's socket: %w", err)
-	}
-	var l *net.UnixListener
-	err := short(path, func(path string) (err error) {
-		if l, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"}); err != nil {
-			return err
-		}
-		return os.Chmod(path, 0o600)
-	})
+func Listen(runDir string) (net.Listener, error) {
+	l, err := rootsocket.Listen(filepath.Join(runDir, socketName))
 	if err != nil {
-		return nil, fmt.Errorf("cannot listen for the controller: %w", err)
+		return nil, err
 	}
-	l.SetUnlinkOnClose(false) // a successor may have replaced it already
-	return l, nil
-}
-
-// pathMax is the longest path of a Unix socket (unix(7)); longer ones go through a descriptor of their directory.
-const pathMax = 107
-
-// short calls f with a path that fits into a socket address.
-func short(path string, f func(string) error) error {
-	if len(path) <= pathMax {
-		return f(path)
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return f(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
+	return rootsocket.Only{Listener: l}, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"berth/controller/api"
 	"berth/manifests"
+	"berth/runtime/rootsocket"
 )
 
 // newAPI joins what answers kubectl to the controller's store.
@@ -28,7 +29,7 @@ func (d *Daemon) newAPI() *api.Server {
 
 // serveAPI answers kubectl on RUN-DIR/kube.sock and a loopback port until ctx ends. A port that cannot be had is no reason not to run.
 func (d *Daemon) serveAPI(ctx context.Context) error {
-	socket, err := listenUnix(api.SocketPath(d.opts.RunDir))
+	socket, err := rootsocket.Listen(api.SocketPath(d.opts.RunDir))
 	if err != nil {
 		return err
 	}
@@ -40,9 +41,9 @@ func (d *Daemon) serveAPI(ctx context.Context) error {
 	}
 	if err := shareAPI(d.opts.RunDir, d.opts.APIGroup); err != nil {
 		d.opts.Log.Error(err, "the Kubernetes API stays with its owner")
-		listeners[0] = rootOnly{socket}
+		listeners[0] = rootsocket.Only{Listener: socket}
 	} else if d.opts.APIGroup == "" {
-		listeners[0] = rootOnly{socket}
+		listeners[0] = rootsocket.Only{Listener: socket}
 	}
 	return d.API.Serve(ctx, listeners...)
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"berth/controller"
+	"berth/runtime/rootsocket"
 )
 
 // The control socket answers the command line of the same user: GET /status, POST /allow, /rollout, /why, /volumes/remove. It is a file only root
@@ -44,13 +45,13 @@ type WhyRequest struct {
 
 // serveControl answers on RUN-DIR/berth.sock until ctx ends.
 func serveControl(ctx context.Context, runDir string, c Controlled) error {
-	l, err := listenUnix(filepath.Join(runDir, controlSocket))
+	l, err := rootsocket.Listen(filepath.Join(runDir, controlSocket))
 	if err != nil {
 		return err
 	}
 	srv := &http.Server{Handler: controlHandler(c), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	done := make(chan error, 1)
-	go func() { done <- srv.Serve(rootOnly{l}) }()
+	go func() { done <- srv.Serve(rootsocket.Only{Listener: l}) }()
 	select {
 	case err := <-done:
 		return fmt.Errorf("cannot serve the control socket: %w", err)
@@ -104,7 +105,7 @@ func answer(w http.ResponseWriter, data []byte, err error) {
 // Call asks the berth that serves runDir. ErrNotRunning when there is none.
 func Call(ctx context.Context, runDir, method, path string, body any) ([]byte, error) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return dialUnix(ctx, filepath.Join(runDir, controlSocket))
+		return rootsocket.Dial(ctx, filepath.Join(runDir, controlSocket))
 	}}}
 	var payload io.Reader
 	if body != nil {
@@ -138,87 +139,3 @@ func Call(ctx context.Context, runDir, method, path string, body any) ([]byte, e
 
 // ErrNotRunning means that no berth serves the run directory.
 var ErrNotRunning = errors.New("berth is not running")
-
-// sunPathMax is the longest path of a Unix socket (unix(7)); longer ones go through a descriptor of their directory.
-const sunPathMax = 107
-
-func listenUnix(path string) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("cannot replace the control socket: %w", err)
-	}
-	var l net.Listener
-	err := shortPath(path, func(short string) (err error) {
-		// Not by the umask, which is the whole process's: what others make at that moment would get it, and of two who set and restore it at the
-		// same time one restores the other's. Before the mode is right only root may write, which is what connecting takes.
-		if l, err = net.Listen("unix", short); err != nil {
-			return err
-		}
-		return os.Chmod(short, 0o600)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s: %w", path, err)
-	}
-	if u, ok := l.(*net.UnixListener); ok {
-		u.SetUnlinkOnClose(false) // a successor may have replaced it already
-	}
-	return l, nil
-}
-
-func dialUnix(ctx context.Context, path string) (conn net.Conn, err error) {
-	err = shortPath(path, func(short string) (err error) {
-		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", short)
-		return err
-	})
-	return conn, err
-}
-
-// shortPath calls f with a path that fits into a socket address.
-func shortPath(path string, f func(string) error) error {
-	if len(path) <= sunPathMax {
-		return f(path)
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return f(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
-}
-
-// rootOnly drops connections of other users, should the mode of the socket ever be changed.
-type rootOnly struct{ net.Listener }
-
-func (l rootOnly) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if uid, err := peerUID(conn); err == nil && (uid == 0 || uid == os.Geteuid()) {
-			return conn, nil
-		}
-		conn.Close()
-	}
-}
-
-func peerUID(conn net.Conn) (int, error) {
-	unix, ok := conn.(*net.UnixConn)
-	if !ok {
-		return 0, errors.New("not a unix socket")
-	}
-	raw, err := unix.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var cred *syscall.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-	}); err != nil {
-		return 0, err
-	}
-	if credErr != nil {
-		return 0, credErr
-	}
-	return int(cred.Uid), nil
-}

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 
 	"berth/controller"
@@ -83,33 +80,5 @@ func TestControl(t *testing.T) {
 				t.Error(err)
 			}
 		})
-	}
-}
-
-// Sockets that are opened at the same time leave the process's umask alone: what containers are made of would be closed to their users.
-func TestListeningLeavesTheUmaskAlone(t *testing.T) {
-	before := syscall.Umask(0o022)
-	defer syscall.Umask(before)
-	dir := t.TempDir()
-	var group sync.WaitGroup
-	for i := range 50 {
-		group.Go(func() {
-			l, err := listenUnix(filepath.Join(dir, strconv.Itoa(i)))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			_ = l.Close()
-			if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(i)+".file"), nil, 0o644); err != nil {
-				t.Error(err)
-			}
-			if st, err := os.Stat(filepath.Join(dir, strconv.Itoa(i)+".file")); err != nil || st.Mode().Perm() != 0o644 {
-				t.Errorf("a file made meanwhile has mode %v, %v", st.Mode(), err)
-			}
-		})
-	}
-	group.Wait()
-	if mask := syscall.Umask(0o022); mask != 0o022 {
-		t.Errorf("the umask is %#o afterwards", mask)
 	}
 }
