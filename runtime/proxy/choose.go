@@ -125,20 +125,31 @@ func (c *chooser) order(client netip.Addr) []netip.AddrPort {
 	if n == 0 {
 		return nil
 	}
-	c.turn = (c.turn + 1) % n
-	order := append(append(make([]netip.AddrPort, 0, n), c.backends[c.turn:]...), c.backends[:c.turn]...)
+	first, loyal := c.had(client)
+	if !loyal { // who stays takes nobody's turn, or clients that come three times each would all get one of three
+		c.turn = (c.turn + 1) % n
+		first = c.turn
+	}
+	order := append(append(make([]netip.AddrPort, 0, n), c.backends[first:]...), c.backends[:first]...)
 	if len(c.failed) > 0 {
 		now := time.Now()
-		slices.SortStableFunc(order, func(a, b netip.AddrPort) int { return c.bad(a, now) - c.bad(b, now) })
-	}
-	if c.affinity > 0 {
-		if l, ok := c.clients[client]; ok && time.Since(l.last) < c.affinity {
-			if i := slices.Index(order, l.backend); i > 0 {
-				order = slices.Insert(slices.Delete(order, i, i+1), 0, l.backend)
-			}
+		rest := order
+		if loyal {
+			rest = order[1:]
 		}
+		slices.SortStableFunc(rest, func(a, b netip.AddrPort) int { return c.bad(a, now) - c.bad(b, now) })
 	}
 	return order
+}
+
+// had is the index of the backend that a client is to stay with. The lock is held.
+func (c *chooser) had(client netip.Addr) (int, bool) {
+	l, ok := c.clients[client]
+	if c.affinity == 0 || !ok || time.Since(l.last) >= c.affinity {
+		return 0, false
+	}
+	i := slices.Index(c.backends, l.backend)
+	return i, i >= 0
 }
 
 func (c *chooser) bad(a netip.AddrPort, now time.Time) int {
