@@ -78,7 +78,7 @@ func (s *ports) serve(ctx context.Context, at place, p *runtime.PublishedPort) e
 			return err
 		}
 		if p.Protocol == runtime.UDP {
-			open, err = newUDP(socket, s.load)
+			open, err = newUDP(socket, s.load, idle)
 		} else {
 			open = newTCP(socket, s.load)
 		}

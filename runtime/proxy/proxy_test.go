@@ -183,8 +183,15 @@ func published(port uint16, backends ...*backend) runtime.PublishedPort {
 }
 
 // talk is one line there and back on a connection of its own.
-func talk(addr string, line string) (string, error) {
-	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+func talk(addr string, line string) (string, error) { return talkFrom("", addr, line) }
+
+// talkFrom comes from an address of this machine.
+func talkFrom(from, addr, line string) (string, error) {
+	d := net.Dialer{Timeout: 5 * time.Second}
+	if from != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	c, err := d.Dial("tcp", addr)
 	if err != nil {
 		return "", err
 	}
@@ -314,4 +321,93 @@ func TestMuchIsCarried(t *testing.T) {
 	}
 	all.Wait()
 	w.eventually("all connections have ended", func() bool { return w.ask(table.Status).Connections == 0 })
+}
+
+// A client that is to be kept goes to the backend it had, for as long as that answers; others have others.
+func TestAffinity(t *testing.T) {
+	w := newWorld(t)
+	a, b, c := w.backend("a"), w.backend("b"), w.backend("c")
+	p := published(freePort(t), a, b, c)
+	p.AffinitySeconds = 1000
+	w.route(p)
+	had := map[string]string{}
+	clients := []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}
+	for _, client := range clients {
+		for range 3 { // as many as there are backends
+			got, err := talkFrom(client, at(p.Port), "x")
+			if err != nil || had[client] != "" && got != had[client] {
+				t.Errorf("%s: %q after %q, %v", client, got, had[client], err)
+			}
+			had[client] = got
+		}
+	}
+	if had[clients[0]] == had[clients[1]] || had[clients[1]] == had[clients[2]] {
+		t.Errorf("three clients on three backends: %v", had)
+	}
+	for _, gone := range []*backend{a, b, c} {
+		if had[clients[0]] == gone.name+" x" {
+			gone.Close()
+		}
+	}
+	first, err := talkFrom(clients[0], at(p.Port), "x")
+	if err != nil || first == had[clients[0]] {
+		t.Errorf("its backend is dead: %q, %v", first, err)
+	}
+	for range 3 {
+		if got, err := talkFrom(clients[0], at(p.Port), "x"); err != nil || got != first {
+			t.Errorf("moved to %q, then %q, %v", first, got, err)
+		}
+	}
+	p.AffinitySeconds = 0
+	w.route(p)
+	moved := map[string]bool{}
+	for range 6 {
+		got, err := talkFrom(clients[1], at(p.Port), "x")
+		if err != nil {
+			t.Error(err)
+		}
+		moved[got] = true
+	}
+	if len(moved) != 2 {
+		t.Errorf("without affinity one client goes to %v", moved)
+	}
+}
+
+// Only who is in one of the ranges is let in, by TCP and by UDP.
+func TestSources(t *testing.T) {
+	w := newWorld(t)
+	b, u := w.backend("b"), w.udpBackend("u")
+	ranges := []netip.Prefix{netip.MustParsePrefix("127.0.2.0/24"), netip.MustParsePrefix("10.0.0.0/8")}
+	tcp, udp := published(freePort(t), b), publishedUDP(freePort(t), u)
+	tcp.Sources, udp.Sources = ranges, ranges
+	w.route(tcp, udp)
+	for client, in := range map[string]bool{"127.0.2.7": true, "127.0.3.7": false, "127.0.0.1": false} {
+		if got, err := talkFrom(client, at(tcp.Port), "x"); in != (err == nil && got == "b x") {
+			t.Errorf("%s by TCP: %q, %v", client, got, err)
+		}
+		c, err := (&net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(client)}}).Dial("udp", at(udp.Port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if in {
+			if got, err := ask(c, "x"); err != nil || got[:1] != "u" {
+				t.Errorf("%s by UDP: %q, %v", client, got, err)
+			}
+			continue
+		}
+		_, _ = c.Write([]byte("x"))
+		_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		if n, err := c.Read(make([]byte, 10)); err == nil {
+			t.Errorf("%s by UDP: %d bytes", client, n)
+		}
+	}
+	if got, err := talk(fmt.Sprintf("[::1]:%d", tcp.Port), "x"); err == nil {
+		t.Errorf("::1 is in no range: %q", got)
+	}
+	tcp.Sources = nil
+	w.route(tcp)
+	if got, err := talk(at(tcp.Port), "x"); err != nil || got != "b x" {
+		t.Errorf("without ranges: %q, %v", got, err)
+	}
 }

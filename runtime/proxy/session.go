@@ -23,17 +23,18 @@ type session struct {
 	file    *os.File
 	raw     syscall.RawConn
 	last    atomic.Int64 // Unix nanoseconds: something went by
-	both    atomic.Bool  // an answer has come
+	began   time.Time
+	stream  atomic.Bool // answers come, and not only to one question
 }
 
 // datagrams are held only while one is passed on.
 var datagrams = sync.Pool{New: func() any { return new([datagramSize]byte) }}
 
-// How long a session lives after its last datagram: as long as the kernel's own connection tracking would remember it.
-const (
-	unansweredFor = 30 * time.Second
-	answeredFor   = 120 * time.Second
-)
+// idleness is how long a session lives after its last datagram: one of a question and its answer, and one that is answered for longer than that.
+type idleness struct{ question, stream, longer time.Duration }
+
+// idle is what the kernel's own connection tracking goes by. Many clients ask each question from another port.
+var idle = idleness{question: 30 * time.Second, stream: 120 * time.Second, longer: 2 * time.Second}
 
 func newSession(u *udpPort, at peers, backend netip.AddrPort) (*session, error) {
 	family := unix.AF_INET
@@ -48,12 +49,12 @@ func newSession(u *udpPort, at peers, backend netip.AddrPort) (*session, error) 
 		unix.Close(fd)
 		return nil, err
 	}
-	s := &session{port: u, at: at, backend: backend, file: os.NewFile(uintptr(fd), "udp")}
+	s := &session{port: u, at: at, backend: backend, file: os.NewFile(uintptr(fd), "udp"), began: time.Now()}
 	if s.raw, err = s.file.SyscallConn(); err != nil {
 		s.file.Close()
 		return nil, err
 	}
-	s.last.Store(time.Now().UnixNano())
+	s.last.Store(s.began.UnixNano())
 	return s, nil
 }
 
@@ -84,11 +85,11 @@ func (s *session) serve() {
 }
 
 func (s *session) deadline() time.Time {
-	idle := unansweredFor
-	if s.both.Load() {
-		idle = answeredFor
+	rest := s.port.idle.question
+	if s.stream.Load() {
+		rest = s.port.idle.stream
 	}
-	return time.Unix(0, s.last.Load()).Add(idle)
+	return time.Unix(0, s.last.Load()).Add(rest)
 }
 
 // some waits for answers and passes on those that there are.
@@ -108,8 +109,11 @@ func (s *session) some() error {
 			s.port.answer(s.at, buf[:n])
 		}
 		if got {
-			s.last.Store(time.Now().UnixNano())
-			s.both.Store(true)
+			now := time.Now()
+			s.last.Store(now.UnixNano())
+			if now.Sub(s.began) > s.port.idle.longer {
+				s.stream.Store(true)
+			}
 		}
 		return !errors.Is(err, unix.EAGAIN)
 	})

@@ -25,6 +25,8 @@ type udpPort struct {
 	load    *load
 	choose  *chooser
 	sources atomic.Pointer[[]netip.Prefix]
+	idle    idleness
+	most    int // sessions
 	served  chan struct{}
 
 	// Answers go out by a duplicate, which a proxy that has let go of the port keeps until its last session has ended.
@@ -42,17 +44,21 @@ type peers struct {
 	local  netip.Addr
 }
 
-// datagramSize is the largest datagram that there is.
-const datagramSize = 1 << 16
+const (
+	// datagramSize is the largest datagram that there is.
+	datagramSize = 1 << 16
+	// sessionsMost bounds what one port makes us hold: senders of datagrams can be forged. Each is some 10 KB.
+	sessionsMost = 1 << 14
+)
 
 // newUDP makes a port that has no backends yet.
-func newUDP(socket *sockets.Socket, load *load) (*udpPort, error) {
+func newUDP(socket *sockets.Socket, load *load, idle idleness) (*udpPort, error) {
 	out, err := socket.Duplicate()
 	if err != nil {
 		return nil, err
 	}
 	u := &udpPort{
-		socket: socket, in: socket.RawConn(), six: socket.Six(), load: load, choose: newChooser(), served: make(chan struct{}), out: out,
+		socket: socket, in: socket.RawConn(), six: socket.Six(), load: load, choose: newChooser(), idle: idle, most: sessionsMost, served: make(chan struct{}), out: out,
 		sessions: map[peers]*session{},
 	}
 	u.sources.Store(&[]netip.Prefix{})
@@ -134,6 +140,13 @@ func (u *udpPort) session(at peers) *session {
 	}
 	if u.load.full() {
 		return nil
+	}
+	if len(u.sessions) >= u.most {
+		for old, s := range u.sessions { // any one goes: it begins anew when its client is still there
+			delete(u.sessions, old)
+			s.file.Close()
+			break
+		}
 	}
 	backend, ok := u.choose.pick(at.client.Addr())
 	if !ok {
