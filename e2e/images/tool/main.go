@@ -20,6 +20,7 @@ const usage = `tool PART
   drain [PORT] [TEXT] [MS]  the same after MS milliseconds; on SIGTERM answer who is connected once more, then end
   sink [PORT]            take what measure sends
   measure ADDRESS [MS]   send to a sink for MS milliseconds; print as JSON how fast that was, and how long bytes and connections take
+  who [PORT]             answer connections and datagrams with the host name and the client's address
   exit CODE [MS]         end with CODE after MS milliseconds
   hog MIB                touch so much memory, then wait
   stubborn               ignore SIGTERM
@@ -47,6 +48,8 @@ func main() {
 		sink(word(2, "8080"))
 	case "measure":
 		measure(word(2, ""), time.Duration(number(3, 1000))*time.Millisecond)
+	case "who":
+		who(word(2, "8080"))
 	case "serve":
 		serve(time.Duration(number(2, 0)) * time.Millisecond)
 	case "exit":

@@ -1,0 +1,209 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"berth/e2e/harness"
+	"berth/e2e/images"
+	"berth/e2e/load"
+)
+
+// backWithin is how soon a published port answers again after any process of berth was killed.
+const backWithin = 100 * time.Millisecond
+
+// held are connections that stay open, each used now and then.
+type held []*bufio.ReadWriter
+
+func hold(t *testing.T, n int, addr string) held {
+	t.Helper()
+	var all held
+	for range n {
+		c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		_ = c.SetDeadline(time.Now().Add(5 * time.Minute))
+		all = append(all, bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriter(c)))
+	}
+	return all
+}
+
+// lost asks for a page over each and counts those over which none comes.
+func (h held) lost() (n int) {
+	for _, c := range h {
+		_, err := c.WriteString("GET / HTTP/1.1\r\nHost: held\r\n\r\n")
+		if err == nil {
+			err = c.Flush()
+		}
+		var answer *http.Response
+		if err == nil {
+			answer, err = http.ReadResponse(c.Reader, nil)
+		}
+		if err == nil {
+			_, err = io.Copy(io.Discard, answer.Body)
+		}
+		if err != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// gap asks over new connections, one after the other, while something happens and until the next answer, and returns the longest time between
+// two answers.
+func gap(addr string, happens func()) time.Duration {
+	end, done := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		var longest time.Duration
+		last, ending := time.Now(), false
+		for {
+			c := held{}
+			if conn, err := net.DialTimeout("tcp", addr, 5*time.Second); err == nil {
+				_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+				c = append(c, bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(conn)))
+				if c.lost() == 0 {
+					longest = max(longest, time.Since(last))
+					if last = time.Now(); ending {
+						conn.Close()
+						done <- longest
+						return
+					}
+				}
+				conn.Close()
+			}
+			select {
+			case <-end:
+				ending = true
+			default:
+			}
+		}
+	}()
+	happens()
+	close(end)
+	return <-done
+}
+
+// Under load the keeper is killed, then the proxy, three times. Without its keeper a port goes on as if nothing had happened. With the proxy go the
+// connections that it carried, and no others: whoever connects meanwhile waits, and is answered by the next one within a tenth of a second.
+func TestKilledUnderLoad(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	port := openPort(t)
+	b.Write("web.yaml", deployment("web", 2, run("web", "8080", "hello")).String())
+	b.Write("service.yaml", balancer("web", port))
+	b.Up()
+	pods := b.UntilReady("web-", 2)
+	at := fmt.Sprintf("127.0.0.1:%d", port)
+	untilFetched(b, "http://"+at+"/", "hello web-")
+	cluster := b.MustKubectl("get", "service", "web", "-o", fmt.Sprintf("jsonpath={.spec.clusterIP}:%d", port))
+	elsewhere := append(hold(t, 5, pods[0].IP+":8080"), hold(t, 5, cluster)...)
+
+	// during runs what happens beside 200 requests a second, each on a connection of its own.
+	during := func(what string, happens func()) (load.Result, time.Duration) {
+		ctx, cancel := context.WithCancel(t.Context())
+		result := make(chan load.Result)
+		go func() { result <- load.Run(ctx, load.Config{Addr: at, Rate: 200}) }()
+		away := gap(at, happens)
+		cancel()
+		r := <-result
+		t.Logf("%s: longest without an answer %v; %d requests, failed %v, slowest %v", what, away, r.Sent, r.Failed, r.Slowest)
+		return r, away
+	}
+
+	through := hold(t, 20, at)
+	r, _ := during("the keeper killed", func() {
+		old := b.Keeper()
+		b.KillKeeper()
+		b.Until("another keeper", func() error {
+			if pid := b.Keeper(); pid == 0 || pid == old {
+				return fmt.Errorf("the keeper is %d, was %d", pid, old)
+			}
+			return nil
+		})
+	})
+	if lost := through.lost(); lost > 0 || len(r.Failed) > 0 {
+		t.Errorf("the keeper killed: %d of %d open connections were lost; %v", lost, len(through), r.FirstFailure)
+	}
+	var least time.Duration
+	for i := range 3 {
+		b.Until("the keeper to hold the proxy's sockets", func() error { return holdsSocketsOf(b.Keeper(), b.Processes("proxy")[0]) })
+		r, away := during(fmt.Sprintf("the proxy killed, round %d", i), func() { killProxy(b) })
+		for reason, n := range r.Failed {
+			if !strings.Contains(reason, "reset") && !strings.Contains(reason, "closed instead") {
+				t.Errorf("%d requests failed that the dead proxy did not carry: %s", n, reason)
+			}
+		}
+		if lost := through.lost(); lost != len(through) {
+			t.Errorf("%d of %d connections of the dead proxy were lost: they are somebody else's?", lost, len(through))
+		}
+		through = hold(t, 20, at)
+		if lost := through.lost(); lost > 0 {
+			t.Errorf("%d of %d connections of the next proxy do not work", lost, len(through))
+		}
+		if i == 0 || away < least {
+			least = away
+		}
+	}
+	// What else runs on this machine can make it longer, and nothing shorter.
+	if least > backWithin {
+		t.Errorf("the proxy killed: at best the port was away for %v", least)
+	}
+	if lost := elsewhere.lost(); lost > 0 {
+		t.Errorf("%d of %d connections that no proxy carries were lost", lost, len(elsewhere))
+	}
+}
+
+// killProxy kills the one that serves and waits for another.
+func killProxy(b *harness.Berth) {
+	b.Helper()
+	var old int
+	one := func() error {
+		pids := b.Processes("proxy")
+		if len(pids) != 1 || pids[0] == old {
+			return fmt.Errorf("proxies %v, killed %d", pids, old)
+		}
+		return nil
+	}
+	b.Until("one proxy", one)
+	old = b.Processes("proxy")[0]
+	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+		b.Fatalf("%v", err)
+	}
+	b.Until("another proxy", one)
+}
+
+// holdsSocketsOf tells whether one process has sockets that are another one's, too: those of a port on IPv4 and on IPv6.
+func holdsSocketsOf(pid, other int) error {
+	of := func(pid int) map[string]bool {
+		found := map[string]bool{}
+		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+		for _, fd := range fds {
+			if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, "socket:") {
+				found[to] = true
+			}
+		}
+		return found
+	}
+	mine, shared := of(pid), 0
+	for socket := range of(other) {
+		if mine[socket] {
+			shared++
+		}
+	}
+	if shared < 2 {
+		return fmt.Errorf("%d sockets", shared)
+	}
+	return nil
+}
