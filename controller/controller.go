@@ -174,6 +174,7 @@ func New(opts Options) (*Controller, error) {
 	c.asker = probe.Asker{Dialer: opts.Dialer, Executor: opts.Executor}
 	c.prober = probe.New(probe.Options{Asker: c.asker, Clock: opts.Clock, Changed: c.verdictChanged, Event: c.events.add})
 	c.images = newImages(opts.Images, opts.Clock, &c.pulls, c.queue.Add, c.notify)
+	c.images.tell = c.events.steps.put
 	c.references = newReferences(s, c.queue.Add, c.images.retry)
 	c.ingest = newIngest(c)
 	c.planners = make(map[string]func(*Controller, context.Context, store.Item) (reconcile.Plan, error))
@@ -222,6 +223,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	heard := make(chan runtime.Event, 1024)
 	group.Go(func() { c.listen(ctx, heard) })
+	group.Go(func() { c.events.run(ctx) })
 	if err := c.adopt(ctx); err != nil {
 		cancel()
 		group.Wait()

@@ -28,52 +28,80 @@ type Event struct {
 	First   time.Time     `json:"firstTimestamp"`
 	Last    time.Time     `json:"lastTimestamp"`
 
-	shown string // its name in the store
+	id      eventKey
+	shown   string // its name in the store
+	routine bool   // a step that every pod takes
 }
 
 // eventKey is what makes two events one.
 type eventKey struct {
-	object  reconcile.Key
-	uid     types.UID
-	reason  string
+	family
 	message string
 }
 
-// events is a bounded list. Events outlive their objects; the ones that happened longest ago go first.
+// family are the events of an object that differ in their words only.
+type family struct {
+	object reconcile.Key
+	uid    types.UID
+	reason string
+}
+
+// kin is what is known of a family: how many of it are told one by one, and when the last came.
+type kin struct {
+	members int
+	last    time.Time
+}
+
+// As client-go does it: ten of a family within ten minutes are told one by one, the others together. A Deployment of 1,000 pods tells of eleven things, not of a thousand.
+const (
+	maxKin   = 10
+	kinFor   = 10 * time.Minute
+	combined = "(combined from similar events): "
+)
+
+// events is a bounded list. Events outlive their objects; the ones that happened longest ago go first, and what went well before what did not.
 type events struct {
 	clock  clock.PassiveClock
 	notify *notifier
 	store  *store.Store
+	steps  steps
 
-	showing sync.Mutex // held while one is shown, so that counts only grow
-	named   int64      // the last moment that is part of a name
-	mu      sync.Mutex
-	list    map[eventKey]*Event
+	showing  sync.Mutex // held while one is shown, so that counts only grow
+	named    int64      // the last moment that is part of a name
+	mu       sync.Mutex
+	list     map[eventKey]*Event
+	families map[family]*kin
 }
 
 func newEvents(c clock.PassiveClock, n *notifier, s *store.Store) *events {
-	return &events{clock: c, notify: n, store: s, list: map[eventKey]*Event{}}
+	return &events{clock: c, notify: n, store: s, steps: newSteps(c), list: map[eventKey]*Event{}, families: map[family]*kin{}}
 }
 
+// add tells of something at once.
 func (e *events) add(a reconcile.RecordEvent) {
-	kind := "Normal"
-	if a.Warning {
-		kind = "Warning"
-	}
-	now := e.clock.Now()
+	e.record(a, e.clock.Now(), false)
+	e.notify.notify()
+}
+
+func (e *events) record(a reconcile.RecordEvent, now time.Time, routine bool) {
 	e.showing.Lock()
 	defer e.showing.Unlock()
-	var old []reconcile.Key
 	e.mu.Lock()
-	k := eventKey{a.Key, a.UID, a.Reason, a.Message}
-	ev := e.list[k]
+	id, message := e.identify(a, now)
+	var old []reconcile.Key
+	ev := e.list[id]
 	if ev == nil {
-		ev = &Event{Object: a.Key, Name: a.Key.String(), UID: a.UID, Type: kind, Reason: a.Reason, Message: a.Message, First: now, Last: now, shown: e.nameFor(a.Key, now)}
-		e.list[k] = ev
+		kind := "Normal"
+		if a.Warning {
+			kind = "Warning"
+		}
+		ev = &Event{Object: a.Key, Name: a.Key.String(), UID: a.UID, Type: kind, Reason: a.Reason, First: now, Last: now, id: id, shown: e.nameFor(a.Key, now), routine: routine}
+		e.list[id] = ev
 		if len(e.list) > maxEvents {
 			old = e.shrink()
 		}
 	}
+	ev.Message = message
 	ev.Count++
 	ev.Last = now
 	told := *ev
@@ -82,24 +110,53 @@ func (e *events) add(a reconcile.RecordEvent) {
 		e.store.Delete(key, "")
 	}
 	e.show(told)
-	e.notify.notify()
 }
 
-// shrink drops the older tenth at once, so that it costs little per event.
+// identify finds what an event is told as: itself, or one with others of its family.
+func (e *events) identify(a reconcile.RecordEvent, now time.Time) (id eventKey, message string) {
+	id = eventKey{family{a.Key, a.UID, a.Reason}, a.Message}
+	k := e.families[id.family]
+	if k == nil {
+		k = &kin{}
+		e.families[id.family] = k
+	}
+	if now.Sub(k.last) > kinFor {
+		k.members = 0
+	}
+	k.last = now
+	if e.list[id] != nil {
+		return id, a.Message
+	}
+	if k.members++; k.members > maxKin {
+		id.message = combined
+		return id, combined + a.Message
+	}
+	return id, a.Message
+}
+
+// shrink drops the older tenth at once, so that it costs little per event: of what went well, while that has half of the list.
 func (e *events) shrink() (gone []reconcile.Key) {
 	all := e.sorted()
-	for _, ev := range all[:len(all)/10] {
-		delete(e.list, eventKey{ev.Object, ev.UID, ev.Reason, ev.Message})
+	n := len(all) / 10
+	if normal := slices.DeleteFunc(slices.Clone(all), func(ev *Event) bool { return ev.Type != "Normal" }); len(normal) > maxEvents/2 {
+		all = normal
+	}
+	for _, ev := range all[:n] {
+		delete(e.list, ev.id)
+		delete(e.families, ev.id.family)
 		gone = append(gone, ev.key())
 	}
 	return gone
 }
 
-// tail returns copies of the last n events, the newest last.
-func (e *events) tail(n int) []Event {
+// tail returns copies of the last n events, the newest last. Steps that every pod takes are left out where routine is false.
+func (e *events) tail(n int, routine bool) []Event {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	all := e.sorted()
+	if !routine {
+		all = slices.DeleteFunc(all, func(ev *Event) bool { return ev.routine })
+	}
 	all = all[max(0, len(all)-n):]
 	out := make([]Event, len(all))
 	for i, ev := range all {
@@ -124,5 +181,5 @@ func (c *Controller) Events(n int) []Event {
 	if n <= 0 {
 		n = maxEvents
 	}
-	return c.events.tail(n)
+	return c.events.tail(n, true)
 }

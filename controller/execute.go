@@ -51,7 +51,11 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 	case reconcile.SetAnnotation:
 		return false, c.setAnnotation(a)
 	case reconcile.RecordEvent:
-		c.events.add(a)
+		if a.Key.Kind == reconcile.KindPod && !a.Warning {
+			c.events.steps.put(a)
+		} else {
+			c.events.add(a)
+		}
 	case reconcile.PullImage:
 		c.images.pull(ctx, a, c.credentials(a))
 	case reconcile.RunSandbox:
@@ -254,6 +258,7 @@ func (c *Controller) startContainer(ctx context.Context, a reconcile.StartContai
 	case err == nil:
 		c.memory.started(a.UID, a.Config.Name)
 		c.queue.Add(a.Pod)
+		c.tellStart(&a)
 		return false, nil
 	case ctx.Err() != nil:
 		return false, err

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ type images struct {
 	enqueue func(...reconcile.Key)
 	notify  *notifier
 	slots   chan struct{}
+	tell    func(reconcile.RecordEvent) // must not block; nil for nobody
 
 	mu   sync.Mutex // not held while the runtime is asked
 	refs map[string]*imageRef
@@ -33,8 +35,8 @@ type images struct {
 // imageRef is one reference.
 type imageRef struct {
 	state           reconcile.ImageState
-	known           bool // state.Image is what the runtime has, also when that is nothing
-	waiting         map[reconcile.Key]struct{}
+	known           bool                        // state.Image is what the runtime has, also when that is nothing
+	waiting         map[reconcile.Key]time.Time // pods, and since when
 	complete, total int64
 }
 
@@ -54,7 +56,7 @@ func (im *images) state(ctx context.Context, ref string, pod reconcile.Key) (rec
 		return reconcile.ImageState{}, err
 	}
 	if r.state.Pulling {
-		r.waiting[pod] = struct{}{}
+		im.wait(r, ref, pod)
 	}
 	return r.state, nil
 }
@@ -106,12 +108,12 @@ func (im *images) pull(ctx context.Context, a reconcile.PullImage, credentials [
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	r := im.ref(a.Ref)
-	r.waiting[a.Pod] = struct{}{}
-	if r.state.Pulling {
+	if !r.state.Pulling && r.state.Image != nil && !a.Always {
+		im.enqueue(a.Pod) // it has come meanwhile
 		return
 	}
-	if r.state.Image != nil && !a.Always {
-		im.wake(r) // it has come meanwhile
+	im.wait(r, a.Ref, a.Pod)
+	if r.state.Pulling {
 		return
 	}
 	r.state.Pulling, r.complete, r.total = true, 0, 0
@@ -119,11 +121,34 @@ func (im *images) pull(ctx context.Context, a reconcile.PullImage, credentials [
 	im.notify.notify()
 }
 
+// wait enters a pod that waits for a pull. im.mu is held.
+func (im *images) wait(r *imageRef, ref string, pod reconcile.Key) {
+	if _, waits := r.waiting[pod]; waits {
+		return
+	}
+	r.waiting[pod] = im.clock.Now()
+	if im.tell != nil {
+		im.tell(reconcile.RecordEvent{Key: pod, Reason: "Pulling", Message: fmt.Sprintf("Pulling image %q", ref)})
+	}
+}
+
+// pulledAt is when a reference was last pulled, in the life of this process.
+func (im *images) pulledAt(ref string) time.Time {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if r := im.refs[ref]; r != nil {
+		return r.state.PulledAt
+	}
+	return time.Time{}
+}
+
 func (im *images) fetch(ctx context.Context, ref string, credentials []runtime.Credential) {
 	var img runtime.Image
 	var err error
+	var began time.Time
 	select {
 	case im.slots <- struct{}{}:
+		began = im.clock.Now()
 		img, err = im.runtime.Pull(ctx, ref, runtime.PullOptions{Credentials: credentials, Progress: im.progress(ref)})
 		<-im.slots
 	case <-ctx.Done():
@@ -136,7 +161,13 @@ func (im *images) fetch(ctx context.Context, ref string, credentials []runtime.C
 	switch {
 	case err == nil:
 		r.state.Image, r.known = &img, true
-		r.state.PulledAt, r.state.Failures, r.state.LastError = im.clock.Now(), 0, ""
+		now := im.clock.Now()
+		r.state.PulledAt, r.state.Failures, r.state.LastError = now, 0, ""
+		for pod, since := range r.waiting {
+			if im.tell != nil {
+				im.tell(pullTold(pod, ref, &img, now.Sub(began), now.Sub(since)))
+			}
+		}
 	case ctx.Err() != nil: // nobody is there to try again, and it was not the image's fault
 	default:
 		r.state.Failures++
@@ -171,7 +202,7 @@ func (im *images) wake(r *imageRef) {
 func (im *images) ref(ref string) *imageRef {
 	r := im.refs[ref]
 	if r == nil {
-		r = &imageRef{waiting: map[reconcile.Key]struct{}{}}
+		r = &imageRef{waiting: map[reconcile.Key]time.Time{}}
 		im.refs[ref] = r
 	}
 	return r

@@ -120,7 +120,7 @@ func (c *Controller) Status() Status {
 	s := Status{
 		Time: c.opts.Clock.Now(), Started: c.started,
 		Workloads: []Workload{}, Pods: []PodRow{}, Waiting: []Waiting{}, Faults: []manifests.Fault{}, Warnings: []string{},
-		Pulls: append([]PullStatus{}, c.images.pulling()...), Events: c.events.tail(eventsShown),
+		Pulls: append([]PullStatus{}, c.images.pulling()...), Events: c.events.tail(eventsShown, false),
 	}
 	c.mu.Lock()
 	s.Ready = c.ready

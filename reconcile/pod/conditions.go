@@ -87,6 +87,11 @@ func (p *pass) date(s *corev1.PodStatus, c *corev1.PodCondition) bool {
 	return !sameCondition(c, &s.Conditions[i])
 }
 
+func holds(list []corev1.PodCondition, kind corev1.PodConditionType) bool {
+	at := conditionAt(list, kind)
+	return at >= 0 && list[at].Status == corev1.ConditionTrue
+}
+
 func conditionAt(list []corev1.PodCondition, kind corev1.PodConditionType) int {
 	for i := range list {
 		if list[i].Type == kind {

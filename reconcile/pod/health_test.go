@@ -321,7 +321,8 @@ func TestWaitingIsTold(t *testing.T) {
 		"it is refused": {func(in *pod.Input) { in.Pod.Spec.Containers[0].VolumeDevices = []corev1.VolumeDevice{{Name: "disk"}} }, []string{
 			`Failed: Error: spec.containers[0].volumeDevices: block devices are not supported (volume "disk")`,
 		}},
-		"nothing": {func(*pod.Input) {}, nil},
+		"where it runs": {func(in *pod.Input) { in.Pod.Spec.NodeName = "here" }, []string{"Scheduled: Successfully assigned shop/web to here"}},
+		"nothing":       {func(*pod.Input) {}, nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

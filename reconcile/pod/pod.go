@@ -237,7 +237,7 @@ func (p *pass) finish() reconcile.Plan {
 	}
 	updated := *p.pod // what is not of the status is shared: nobody writes into an object
 	updated.Status = status
-	first := append([]reconcile.Action{reconcile.UpdateStatus{Object: &updated}}, p.tell()...)
+	first := append([]reconcile.Action{reconcile.UpdateStatus{Object: &updated}}, p.tell(&status)...)
 	plan.Actions = append(first, plan.Actions...)
 	return plan
 }

@@ -208,9 +208,14 @@ func (p *pass) formerID(c *container) string {
 	return ""
 }
 
-// tell makes events of what a container newly waits for, in the words of a kubelet.
-func (p *pass) tell() []reconcile.Action {
+// tell makes events of what is new in the status, in the words of a scheduler and a kubelet.
+func (p *pass) tell(status *corev1.PodStatus) []reconcile.Action {
 	var out []reconcile.Action
+	node, is := p.pod.Spec.NodeName, corev1.PodScheduled
+	if node != "" && !p.begun() && !holds(p.pod.Status.Conditions, is) && holds(status.Conditions, is) {
+		message := fmt.Sprintf("Successfully assigned %s/%s to %s", p.pod.Namespace, p.pod.Name, node)
+		out = append(out, reconcile.RecordEvent{Key: p.key, UID: p.pod.UID, Reason: "Scheduled", Message: message})
+	}
 	for _, c := range p.all() {
 		had := p.formerStatus(c)
 		if c.waiting == nil || had != nil && had.State.Waiting != nil && had.State.Waiting.Reason == c.waiting.Reason {
