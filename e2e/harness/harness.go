@@ -5,6 +5,7 @@ package harness
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -44,6 +45,15 @@ func patience() time.Duration {
 	return 30 * time.Second
 }
 
+// moduleRoot is the directory of this checkout.
+func moduleRoot() (string, error) {
+	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("cannot find the module: %w", err)
+	}
+	return filepath.Dir(strings.TrimSpace(string(mod))), nil
+}
+
 // Build builds the binary once, beside the images' cache, and tells the processes of this run where it is.
 func Build() error {
 	if os.Getenv(BinaryVar) != "" {
@@ -53,7 +63,12 @@ func Build() error {
 	if err != nil {
 		return err
 	}
-	out := filepath.Join(set.Dir(), "berth")
+	root, err := moduleRoot()
+	if err != nil {
+		return err
+	}
+	// One for each checkout: else two that are tested at once would write into each other's.
+	out := filepath.Join(set.Dir(), fmt.Sprintf("berth-%x", sha256.Sum256([]byte(root)))[:len("berth-")+8])
 	// No flag that changes the code: what the unit tests have compiled is used again.
 	cmd := exec.Command("go", "build", "-o", out, "berth/cmd/berth")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

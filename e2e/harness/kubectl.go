@@ -73,12 +73,12 @@ func KubectlMinor(path string) (int, error) {
 }
 
 func buildKubectl(out string) error {
-	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	root, err := moduleRoot()
 	if err != nil {
-		return fmt.Errorf("cannot find the module: %w", err)
+		return err
 	}
 	const version = "k8s.io/component-base/version."
-	cmd := exec.Command("go", "build", "-modfile", filepath.Join(filepath.Dir(strings.TrimSpace(string(mod))), ".tools", "kubectl.mod"), "-o", out,
+	cmd := exec.Command("go", "build", "-modfile", filepath.Join(root, ".tools", "kubectl.mod"), "-o", out,
 		"-ldflags", "-X "+version+"gitVersion=v"+builtKubectl+" -X "+version+"gitMajor=1 -X "+version+"gitMinor=36", "k8s.io/kubernetes/cmd/kubectl")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {

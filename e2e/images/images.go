@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -64,32 +65,38 @@ func Open() (*Set, error) {
 // Dir is where the set is kept.
 func (s *Set) Dir() string { return s.dir }
 
-// Archive is the path of a docker archive with the image, named localhost/e2e/NAME:1. It is made when it is not there.
+// unused is how long an archive stays that nobody asks for: one of another checkout, or of what this one was.
+const unused = 24 * time.Hour
+
+// Archive is the path of a docker archive with the image, named localhost/e2e/NAME:1. It is made when it is not there. Its file is named for what it is
+// made of, so that checkouts which differ have one cache and do not get each other's.
 func (s *Set) Archive(image string) (string, error) {
 	id, build, err := recipe(image)
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(s.dir, image+".tar")
-	if os.Getenv(CacheVar) != "" {
-		if _, err := os.Stat(path); err == nil {
-			return path, nil // brought from elsewhere: what it was made of is not here
-		}
+	path := filepath.Join(s.dir, image+"-"+id[:16]+".tar")
+	now := time.Now()
+	if err := os.Chtimes(path, now, now); err == nil {
+		return path, nil
 	}
-	stamp := path + ".id"
-	if old, err := os.ReadFile(stamp); err == nil && string(old) == id {
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
-		}
+	others, err := filepath.Glob(filepath.Join(s.dir, image+"-*.tar"))
+	if err != nil {
+		return "", err
+	}
+	if os.Getenv(CacheVar) != "" && len(others) > 0 {
+		return others[0], nil // brought from elsewhere: what it was made of is not here
 	}
 	img, err := build()
 	if err != nil {
 		return "", fmt.Errorf("cannot make image %s: %w", image, err)
 	}
-	if err := SaveArchive(path, Ref(image), img); err != nil {
-		return "", err
+	for _, other := range others {
+		if st, err := os.Stat(other); err == nil && now.Sub(st.ModTime()) > unused {
+			_ = os.Remove(other)
+		}
 	}
-	return path, os.WriteFile(stamp, []byte(id), 0o644)
+	return path, SaveArchive(path, Ref(image), img)
 }
 
 // Image is the image itself.
@@ -110,7 +117,12 @@ func SaveArchive(path, ref string, img v1.Image) error {
 	if err != nil {
 		return fmt.Errorf("cannot name an image: %w", err)
 	}
-	tmp := fmt.Sprintf("%s.%d", path, os.Getpid())
+	file, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	tmp := file.Name()
+	file.Close()
 	defer os.Remove(tmp)
 	if err := tarball.WriteToFile(tmp, tag, img); err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)

@@ -163,14 +163,27 @@ func run(cmd *exec.Cmd) (int, error) {
 	return 0, err
 }
 
-// privateMounts cuts the mount tree off the machine's and mounts what shows the new namespaces: /proc, and a /run in memory.
+// privateMounts cuts the mount tree off the machine's, leaves out what others have mounted for a while (which ends when they remove the directory), and
+// mounts what shows the new namespaces: /proc, and a /run in memory.
 func privateMounts() error {
+	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("cannot cut off the mounts: %w", err)
+	}
+	points, err := mountPoints()
+	if err != nil {
+		return err
+	}
+	for _, point := range slices.Backward(points) {
+		// The directory for temporary files of this run is not mounted, and lies beside them.
+		if strings.HasPrefix(point, "/run/") || strings.HasPrefix(point, filepath.Dir(os.TempDir())+"/") {
+			_ = syscall.Unmount(point, syscall.MNT_DETACH)
+		}
+	}
 	for _, m := range []struct {
 		source, target, fstype string
 		flags                  uintptr
 		data                   string
 	}{
-		{"none", "/", "", syscall.MS_REC | syscall.MS_PRIVATE, ""},
 		{"proc", "/proc", "proc", syscall.MS_NOSUID | syscall.MS_NODEV | syscall.MS_NOEXEC, ""},
 		{"tmpfs", "/run", "tmpfs", syscall.MS_NOSUID | syscall.MS_NODEV, "mode=755"},
 	} {
@@ -179,6 +192,21 @@ func privateMounts() error {
 		}
 	}
 	return nil
+}
+
+// mountPoints lists where things are mounted, in the order in which they were.
+func mountPoints() ([]string, error) {
+	data, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return nil, fmt.Errorf("cannot list mounts: %w", err)
+	}
+	var out []string
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Fields(line); len(f) > 1 {
+			out = append(out, f[1])
+		}
+	}
+	return out, nil
 }
 
 // hierarchies lists the mount points of all cgroup hierarchies.
