@@ -25,7 +25,8 @@ BERTH_E2E_CACHE="$dir/cache" go run ./e2e/images/make
 cat >"$dir/run.sh" <<END
 set -eu
 cd /root/e2e
-export BERTH_E2E_BINARY=/root/e2e/berth BERTH_E2E_CACHE=/root/e2e/cache BERTH_E2E_PATIENCE=${BERTH_E2E_PATIENCE:-3m} BERTH_E2E_KILLS=${BERTH_E2E_KILLS:-11} BERTH_E2E_RATE=${BERTH_E2E_RATE:-5}
+PATH=/root/e2e/cache:\$PATH
+export PATH BERTH_E2E_LANES=1 BERTH_E2E_BINARY=/root/e2e/berth BERTH_E2E_CACHE=/root/e2e/cache BERTH_E2E_PATIENCE=${BERTH_E2E_PATIENCE:-3m} BERTH_E2E_KILLS=${BERTH_E2E_KILLS:-11} BERTH_E2E_RATE=${BERTH_E2E_RATE:-5}
 # What systemd hands down depends on the units it has started; the scenes' cgroup is one of its neighbours.
 echo '+cpu +memory +pids' >/sys/fs/cgroup/cgroup.subtree_control
 mkdir -p work && cd work

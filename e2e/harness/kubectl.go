@@ -30,6 +30,22 @@ func ensureKubectl(dir string) error {
 	return os.Setenv("PATH", filepath.Dir(own)+string(os.PathListSeparator)+os.Getenv("PATH"))
 }
 
+// CopyKubectl puts the kubectl that the scenes use here into dir, for a machine that cannot build one.
+func CopyKubectl(dir string) error {
+	if err := ensureKubectl(dir); err != nil {
+		return err
+	}
+	from, err := FindKubectl("kubectl")
+	if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("cannot copy kubectl: %w", err)
+	}
+	return os.WriteFile(filepath.Join(dir, "kubectl"), data, 0o755)
+}
+
 // newestKubectl is the one built from Kubernetes' source and kept in dir.
 func newestKubectl(dir string) (string, error) {
 	own := filepath.Join(dir, "kubectl-"+builtKubectl, "kubectl")

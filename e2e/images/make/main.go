@@ -1,10 +1,11 @@
-// Command make makes all test images into the cache directory that BERTH_E2E_CACHE names, for a machine that cannot make them itself.
+// Command make makes into the cache directory that BERTH_E2E_CACHE names what a machine without Go cannot make itself: all test images, and a kubectl.
 package main
 
 import (
 	"fmt"
 	"os"
 
+	"berth/e2e/harness"
 	"berth/e2e/images"
 )
 
@@ -14,6 +15,9 @@ func main() {
 		if err == nil {
 			_, err = set.Archive(image)
 		}
+	}
+	if err == nil {
+		err = harness.CopyKubectl(set.Dir())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "make:", err)
