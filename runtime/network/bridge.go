@@ -131,7 +131,7 @@ func Remove(ctx context.Context, cfg Config) error {
 			return fmt.Errorf("cannot remove bridge %s: %w", cfg.bridge(), err)
 		}
 	}
-	if err := errors.Join(removeLinks(ctx, cfg), nft.Remove(cfg.table(), cfg.services(), cfg.table()+"-probe"), nft.Disallow(cfg.table()), before.restore()); err != nil {
+	if err := errors.Join(removeLinks(ctx, cfg), nft.Remove(cfg.table(), cfg.services(), cfg.policies(), cfg.table()+"-probe"), nft.Disallow(cfg.table()), before.restore()); err != nil {
 		return err
 	}
 	if kept.settings != (settings{}) {

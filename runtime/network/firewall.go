@@ -88,7 +88,7 @@ func (n *Network) probePaths(ctx context.Context) (cuts []nft.Cut, err error) {
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
-	return n.filter.Probe(addr, n.paths(addr), func(to netip.AddrPort) error {
+	return n.filter.Probe(addr, n.paths(), func(to netip.AddrPort) error {
 		_, err := conn.WriteToUDPAddrPort([]byte("berth"), to)
 		if errors.Is(err, unix.ECONNREFUSED) {
 			return nil // an answer to an earlier one
@@ -98,11 +98,14 @@ func (n *Network) probePaths(ctx context.Context) (cuts []nft.Cut, err error) {
 }
 
 // paths are those that can be tried now.
-func (n *Network) paths(from netip.Addr) []nft.Path {
+func (n *Network) paths() []nft.Path {
 	const discard = 9 // RFC 863: what is sent there is for nobody
 	other := place(n.pool.Prefix(), 2)
-	if other == from {
-		other = other.Next()
+	for _, addr := range n.pool.Addresses() {
+		if n.pool.Holder(addr) == "" { // a pod's own policies are no firewall's
+			other = addr
+			break
+		}
 	}
 	paths := []nft.Path{{Name: "from pod to pod", To: netip.AddrPortFrom(other, discard)}}
 	if haveDefaultRoute() {

@@ -47,6 +47,9 @@ func (c Config) table() string  { return "berth-" + c.ID }
 // services is the name of the table that directs connections: it changes with the Services, and outlives a start of berth as it is.
 func (c Config) services() string { return c.table() + "-services" }
 
+// policies is the name of the table that judges connections of pods: it is there while some are restricted, likewise.
+func (c Config) policies() string { return c.table() + "-policies" }
+
 // prefix is how the names of all pod interfaces of the instance begin, on the machine's side; the address's place in the range follows.
 func (c Config) prefix() string { return "bt" + c.ID }
 
@@ -125,8 +128,8 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 
 func (n *Network) ensureFilter() error {
 	rules := nft.Rules{
-		Table: n.cfg.table(), Services: n.cfg.services(), Bridge: n.cfg.bridge(), Prefix: n.cfg.prefix(),
-		Pods: n.pool.Prefix(), ServiceRange: n.serviceCIDR,
+		Table: n.cfg.table(), Services: n.cfg.services(), Policies: n.cfg.policies(), Bridge: n.cfg.bridge(), GatewayMAC: macOf(n.pool.Gateway()),
+		Prefix: n.cfg.prefix(), Pods: n.pool.Prefix(), ServiceRange: n.serviceCIDR, ClusterDNS: n.ClusterDNS(),
 	}
 	for _, addr := range n.pool.Addresses() {
 		rules.Ports = append(rules.Ports, nft.Port{Link: n.linkName(addr), MAC: macOf(addr), Address: addr})

@@ -12,6 +12,7 @@
 //	  prerouting, output   to a port of a Service: to one of its backends (see Services)
 //	  postrouting          from a pod to itself by way of a Service: masquerade
 //	  refuse-*             to a Service that has no backend or not this port → reset, port unreachable
+//	tables ip and bridge berth-ID-policies, while some pod is restricted (see SetPolicies)
 package nft
 
 import (
@@ -32,9 +33,12 @@ import (
 // Rules say what to write.
 type Rules struct {
 	// Table is the name of the tables that never change while berth runs, Services that of the one that directs connections.
-	Table, Services string
-	// Bridge is the instance's bridge, Pods its range, ServiceRange that of the Services.
+	// Policies that of the one that judges connections of pods.
+	Table, Services, Policies string
+	// Bridge is the instance's bridge with the machine's GatewayMAC, Pods its range, ServiceRange that of the Services, in which ClusterDNS is.
 	Bridge             string
+	GatewayMAC         net.HardwareAddr
+	ClusterDNS         netip.Addr
 	Pods, ServiceRange netip.Prefix
 	// Prefix is how the names of all pod interfaces begin; Ports are those that can exist.
 	Prefix string
@@ -66,6 +70,8 @@ type Filter struct {
 	port uint32
 	// applied is what the table of the Services has; nil when that is not known, and the table is to be written as a whole.
 	applied *table
+	// policies is what the table of the policies has, likewise.
+	policies *policyTable
 }
 
 // Open replaces the tables but that of the Services, which stays as an earlier run left it until SetServices. ErrNoBridge means that the

@@ -77,7 +77,7 @@ func othersOnly(own uint32) []bpf.Instruction {
 	}
 }
 
-var berthTable = regexp.MustCompile(`^berth-[0-9a-f]{8}(-services|-probe)?$`)
+var berthTable = regexp.MustCompile(`^berth-[0-9a-f]{8}(-services|-policies|-probe)?$`)
 
 func (f *Filter) look(messages []netlink.Message) Change {
 	f.mu.Lock()
@@ -89,7 +89,7 @@ func (f *Filter) look(messages []netlink.Message) Change {
 			continue
 		}
 		name := tableOf(m.Data)
-		c.Ours = c.Ours || name == f.rules.Table || name == f.rules.Services
+		c.Ours = c.Ours || name == f.rules.Table || name == f.rules.Services || name == f.rules.Policies
 		c.Foreign = c.Foreign || !berthTable.MatchString(name)
 	}
 	return c
@@ -113,11 +113,11 @@ func tableOf(data []byte) string {
 	return ""
 }
 
-// Restore writes all tables anew, that of the Services when it is known what is in it.
+// Restore writes all tables anew, those of the Services and of the policies when it is known what is in them.
 func (f *Filter) Restore() error {
 	err := f.Apply()
 	if errors.Is(err, ErrNoBridge) {
 		err = nil
 	}
-	return errors.Join(err, f.restoreServices())
+	return errors.Join(f.restorePolicies(), err, f.restoreServices())
 }

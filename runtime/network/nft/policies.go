@@ -1,0 +1,253 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"berth/runtime"
+)
+
+// What pods may connect to, and by whom they may be connected to, is asked once for each connection, where it is known which pod it is led to:
+// behind the translation of addresses, before the way is chosen. A map leads a restricted pod's address to the chain of its group, which returns for
+// what is allowed and drops the rest. The table exists only while some pod is restricted.
+//
+//	table ip berth-ID-policies
+//	  names        from the bridge to the DNS of the cluster, before it becomes an address of the machine: outgoing
+//	  prerouting   connections that are open and pods that mean themselves: pass; from the bridge: outgoing; to whomever: incoming
+//	  egress-*     of a group: return what is allowed → drop
+//	  ingress-*    likewise
+//	table bridge berth-ID-policies
+//	  prerouting   from a pod's interface past the machine → drop
+//
+// Packets of the machine itself do not come by.
+const outgoingMap, incomingMap, itselfSet = "outgoing", "incoming", "itself"
+
+// SetPolicies judges new connections of pods by these policies. When it returns the kernel does so.
+func (f *Filter) SetPolicies(p runtime.Policies) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.writePolicies(computePolicies(p))
+}
+
+// restorePolicies writes the table of the policies anew when it has been written before.
+func (f *Filter) restorePolicies() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.policies == nil || f.policies.empty() {
+		return nil
+	}
+	now := f.policies
+	f.policies = nil
+	return f.writePolicies(now)
+}
+
+// writePolicies makes the table what it has to be: by what changed, or, where that is not known or does not work, as a whole.
+func (f *Filter) writePolicies(now *policyTable) error {
+	old := f.policies
+	f.policies = nil
+	if old != nil && old.empty() == now.empty() {
+		err := f.flush(func(c *nftables.Conn) {
+			w := policyWriter{writer{c, &nftables.Table{Name: f.rules.Policies, Family: nftables.TableFamilyIPv4}}}
+			w.update(old, now)
+		})
+		if err == nil {
+			f.policies = now
+			return nil
+		}
+	}
+	// A kernel without nftables for bridges has been complained about when the other tables were written.
+	err := f.flush(func(c *nftables.Conn) { f.makePolicies(c, now, true) })
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EPROTONOSUPPORT) {
+		err = f.flush(func(c *nftables.Conn) { f.makePolicies(c, now, false) })
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the table of the network policies: %w", err)
+	}
+	f.policies = now
+	return nil
+}
+
+// makePolicies makes the tables anew, and leaves none when there is nothing in them.
+func (f *Filter) makePolicies(c *nftables.Conn, now *policyTable, bridges bool) {
+	table := replace(c, nftables.TableFamilyIPv4, f.rules.Policies)
+	var bridge *nftables.Table
+	if bridges {
+		bridge = replace(c, nftables.TableFamilyBridge, f.rules.Policies)
+	}
+	if now.empty() {
+		c.DelTable(table)
+		if bridges {
+			c.DelTable(bridge)
+		}
+		return
+	}
+	w := policyWriter{writer{c, table}}
+	w.base(f.rules)
+	w.update(newPolicyTable(), now)
+	if bridges {
+		addPast(c, bridge, f.rules)
+	}
+}
+
+// addPast keeps a pod that writes its own frames from sending them to another pod directly: nobody would judge them.
+func addPast(c *nftables.Conn, t *nftables.Table, r Rules) {
+	guard := c.AddChain(&nftables.Chain{
+		Name: "prerouting", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: new(bridgePriority + 1),
+	})
+	c.AddRule(&nftables.Rule{Table: t, Chain: guard, Exprs: join(namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Prefix), protocol(unix.ETH_P_IP), []expr.Any{
+		payload(expr.PayloadBaseLLHeader, 0, 6, metaReg), &expr.Cmp{Op: expr.CmpOpNeq, Register: metaReg, Data: r.GatewayMAC},
+	}, drop())})
+}
+
+// policyWriter adds to one batch what makes the table of the policies.
+type policyWriter struct{ writer }
+
+func (w policyWriter) base(r Rules) {
+	for _, s := range []*nftables.Set{
+		{Name: outgoingMap, IsMap: true, KeyType: nftables.TypeIPAddr, DataType: nftables.TypeVerdict},
+		{Name: incomingMap, IsMap: true, KeyType: nftables.TypeIPAddr, DataType: nftables.TypeVerdict},
+		{Name: itselfSet, KeyType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr), Concatenation: true},
+	} {
+		s.Table = w.t
+		_ = w.c.AddSet(s, nil) // reported by Flush
+	}
+	chain := func(name string, priority nftables.ChainPriority) *nftables.Chain {
+		return w.c.AddChain(&nftables.Chain{Name: name, Table: w.t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &priority})
+	}
+	open := state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, true)
+	fromBridge := name(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Bridge)
+	outgoing := join([]expr.Any{payload(expr.PayloadBaseNetworkHeader, offsetSource, 4, metaReg)}, lookup(outgoingMap, metaReg, 0))
+
+	names := chain("names", *nftables.ChainPriorityNATDest-1)
+	w.rule(names, open, accept())
+	w.rule(names, fromBridge, is(offsetDestination, r.ClusterDNS.AsSlice()), outgoing)
+
+	pre := chain("prerouting", *nftables.ChainPriorityNATDest+1)
+	w.rule(pre, open, accept())
+	w.rule(pre, []expr.Any{
+		payload(expr.PayloadBaseNetworkHeader, offsetSource, 4, regSource), payload(expr.PayloadBaseNetworkHeader, offsetDestination, 4, regSource+1),
+		&expr.Lookup{SourceRegister: regSource, SetName: itselfSet},
+	}, accept())
+	w.rule(pre, fromBridge, []expr.Any{
+		&expr.Ct{Register: metaReg, Key: expr.CtKeyDST}, &expr.Cmp{Op: expr.CmpOpNeq, Register: metaReg, Data: r.ClusterDNS.AsSlice()},
+	}, outgoing)
+	w.rule(pre, []expr.Any{payload(expr.PayloadBaseNetworkHeader, offsetDestination, 4, metaReg)}, lookup(incomingMap, metaReg, 0))
+}
+
+// is compares an address of the IPv4 header with one.
+func is(offset uint32, addr []byte) []expr.Any {
+	return []expr.Any{payload(expr.PayloadBaseNetworkHeader, offset, 4, metaReg), &expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: addr}}
+}
+
+// update makes one table of the other, in one batch: sets and chains come before who names them, and go after.
+func (w policyWriter) update(old, now *policyTable) {
+	oldPeers, newPeers := gone(old.peers, now.peers)
+	oldBlocks, newBlocks := gone(old.blocks, now.blocks)
+	oldChains, newChains := gone(old.chains, now.chains)
+	for _, name := range newPeers {
+		_ = w.c.AddSet(&nftables.Set{Table: w.t, Name: name, KeyType: nftables.TypeIPAddr}, nil) // reported by Flush
+	}
+	for _, name := range newBlocks {
+		w.blocks(name, now)
+	}
+	for name := range now.peers {
+		remove, add := diff(old.peers[name], now.peers[name], func(a address, _ struct{}) nftables.SetElement { return nftables.SetElement{Key: a[:]} })
+		w.elements(name, remove, add)
+	}
+	for _, name := range newChains {
+		w.chain(now.chains[name])
+	}
+	w.lead(outgoingMap, old.outgoing, now.outgoing)
+	w.lead(incomingMap, old.incoming, now.incoming)
+	remove, add := diff(old.itself, now.itself, func(pair [8]byte, _ struct{}) nftables.SetElement { return nftables.SetElement{Key: pair[:]} })
+	w.elements(itselfSet, remove, add)
+	for _, name := range oldChains {
+		chain := &nftables.Chain{Name: name, Table: w.t}
+		w.c.FlushChain(chain)
+		w.c.DelChain(chain)
+	}
+	for _, name := range append(oldPeers, oldBlocks...) {
+		w.c.DelSet(&nftables.Set{Table: w.t, Name: name})
+	}
+}
+
+// lead sends pods to their chains.
+func (w policyWriter) lead(to string, old, now map[address]string) {
+	remove, add := diff(old, now, func(a address, chain string) nftables.SetElement {
+		return nftables.SetElement{Key: a[:], VerdictData: &expr.Verdict{Kind: expr.VerdictJump, Chain: chain}}
+	})
+	w.elements(to, remove, add)
+}
+
+// blocks makes a set of ranges: where each begins, and where what is behind it does.
+func (w policyWriter) blocks(name string, t *policyTable) {
+	_ = w.c.AddSet(&nftables.Set{Table: w.t, Name: name, KeyType: nftables.TypeIPAddr, Interval: true}, nil) // reported by Flush
+	var elements []nftables.SetElement
+	for _, r := range t.blocks[name] {
+		elements = append(elements, nftables.SetElement{Key: r.First.AsSlice()})
+		if after := r.Last.Next(); after.IsValid() {
+			elements = append(elements, nftables.SetElement{Key: after.AsSlice(), IntervalEnd: true})
+		}
+	}
+	w.elements(name, nil, elements)
+}
+
+// chain makes the chain of a group: one rule for each kind of peer and each range of ports.
+func (w policyWriter) chain(g runtime.PolicyGroup) {
+	chain := w.c.AddChain(&nftables.Chain{Name: g.Name, Table: w.t})
+	other := uint32(offsetSource)
+	if g.Direction == runtime.Outgoing {
+		other = offsetDestination
+	}
+	for _, r := range g.Rules {
+		for _, who := range whoOf(r, other) {
+			for _, what := range whatOf(r) {
+				w.rule(chain, who, what, []expr.Any{&expr.Verdict{Kind: expr.VerdictReturn}})
+			}
+		}
+	}
+	w.rule(chain, drop())
+}
+
+// whoOf are the matches for the other end; none for nobody.
+func whoOf(r runtime.PolicyRule, other uint32) [][]expr.Any {
+	if r.Everybody {
+		return [][]expr.Any{nil}
+	}
+	var out [][]expr.Any
+	in := func(set string) {
+		out = append(out, append([]expr.Any{payload(expr.PayloadBaseNetworkHeader, other, 4, metaReg)}, lookupSet(set, metaReg)...))
+	}
+	if r.Peers != "" {
+		in(r.Peers)
+	}
+	if blocks := ofIPv4(r.Blocks); len(blocks) > 0 {
+		in(blocksName(blocks))
+	}
+	return out
+}
+
+// whatOf are the matches for the port.
+func whatOf(r runtime.PolicyRule) [][]expr.Any {
+	if len(r.Ports) == 0 {
+		return [][]expr.Any{nil}
+	}
+	var out [][]expr.Any
+	for _, p := range r.Ports {
+		number, ok := protocolNumber(p.Protocol)
+		if !ok {
+			continue
+		}
+		match := transport(expr.CmpOpEq, number)
+		if p.First > 0 || p.Last < 1<<16-1 {
+			match = append(match, payload(expr.PayloadBaseTransportHeader, offsetPort, 2, metaReg),
+				&expr.Cmp{Op: expr.CmpOpGte, Register: metaReg, Data: portBytes(p.First)}, &expr.Cmp{Op: expr.CmpOpLte, Register: metaReg, Data: portBytes(p.Last)})
+		}
+		out = append(out, match)
+	}
+	return out
+}
