@@ -71,6 +71,9 @@ type Options struct {
 	Volumes runtime.Volumes
 	// Router directs connections to pods; nil for a machine without Services.
 	Router runtime.Router
+	// Judge judges connections of pods by NetworkPolicies; nil for a machine that cannot. ClusterDNS is what pods ask for names; zero for nobody.
+	Judge      runtime.Judge
+	ClusterDNS netip.Addr
 	// ServiceCIDR is the range of the addresses of Services.
 	ServiceCIDR netip.Prefix
 	// NodeStatus describes the machine to clients of the Kubernetes API; nil for no Node object.
@@ -121,6 +124,7 @@ type Controller struct {
 	holders    *holders
 	turns      *turns
 	traffic    *traffic
+	policies   *policies
 	planners   map[string]func(*Controller, context.Context, store.Item) (reconcile.Plan, error) // by kind
 	started    time.Time
 	asker      probe.Asker
@@ -170,6 +174,7 @@ func New(opts Options) (*Controller, error) {
 	c.holders = newHolders()
 	c.turns = newTurns()
 	c.traffic = newTraffic()
+	c.policies = &policies{}
 	c.hooks = newHooks()
 	c.asker = probe.Asker{Dialer: opts.Dialer, Executor: opts.Executor}
 	c.prober = probe.New(probe.Options{Asker: c.asker, Clock: opts.Clock, Changed: c.verdictChanged, Event: c.events.add})
@@ -321,6 +326,8 @@ func (c *Controller) waitFor(group *sync.WaitGroup) {
 
 // enqueueAll makes every object due, and the table of traffic first: who waits for it is ending.
 func (c *Controller) enqueueAll() {
+	c.policies.doubt()
+	c.queue.Add(keyPolicies)
 	c.traffic.doubt()
 	c.queue.Add(keyTraffic)
 	c.queue.Add(keyNamespaces)
@@ -364,6 +371,7 @@ func (c *Controller) changed(ch store.Change) {
 	c.storageChanged(ch)
 	c.setsChanged(ch)
 	c.trafficChanged(ch)
+	c.policiesChanged(ch)
 	if ch.Deleted && ch.Key.Kind == reconcile.KindReplicaSet && ch.Owner.Kind != "" {
 		c.diary.orphaned(ch.Key, ch.Owner)
 	}

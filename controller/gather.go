@@ -132,6 +132,7 @@ func (c *Controller) podInput(ctx context.Context, p *corev1.Pod) (pod.Input, er
 	in.Services = c.servicesOf(p.Namespace)
 	c.examine(p, &in)
 	in.Routed, in.Undirected = c.routes(p), !c.directed()
+	in.Unjudged = c.unjudged(p, in.Observed)
 	in.Now = c.opts.Clock.Now()
 	return in, nil
 }

@@ -82,9 +82,10 @@ func (in *ingest) apply(s manifests.Snapshot) {
 	in.c.notify.notify()
 }
 
-// configures tells of kinds that pods take a part of their environment from.
+// configures tells of kinds that pods take a part of their environment from, or are judged by from their start.
 func configures(kind string) bool {
-	return kind == reconcile.KindConfigMap || kind == reconcile.KindSecret || kind == reconcile.KindService
+	return kind == reconcile.KindConfigMap || kind == reconcile.KindSecret || kind == reconcile.KindService ||
+		kind == reconcile.KindNetworkPolicy || kind == reconcile.KindNamespace
 }
 
 // KeyOf is the name of a stated object in the store: a stated Pod is the wish for one, and kinds of foreign API groups carry their group.

@@ -37,6 +37,9 @@ func (c *Controller) pass(ctx context.Context, key reconcile.Key) (after time.Du
 	if key == keyTraffic {
 		return c.direct(ctx)
 	}
+	if key == keyPolicies {
+		return c.judge(ctx)
+	}
 	if key == keyNamespaces {
 		return 0, c.keepNamespaces()
 	}

@@ -74,7 +74,7 @@ func (w *world) start() {
 	w.t.Helper()
 	opts := Options{
 		Pods: w.fake, Containers: w.fake, Executor: w.fake, Dialer: w.fake, Events: w.fake, Images: w.fake, Volumes: w.fake,
-		Router: w.fake, ServiceCIDR: netip.MustParsePrefix("10.43.0.0/16"), Source: w.source, StateDir: w.dir,
+		Router: w.fake, Judge: w.fake, ServiceCIDR: netip.MustParsePrefix("10.43.0.0/16"), Source: w.source, StateDir: w.dir,
 		Log: testLog(w.t), Guard: true, secondLook: 10 * time.Hour, Node: pod.Node{Name: "node", HostIP: "192.0.2.1", CPUs: 2, Memory: 1 << 30},
 	}
 	if w.opts != nil {

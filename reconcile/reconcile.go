@@ -39,6 +39,7 @@ const (
 	KindEndpointSlice         = "EndpointSlice"
 	KindIngress               = "Ingress"
 	KindIngressClass          = "IngressClass"
+	KindNetworkPolicy         = "NetworkPolicy"
 	KindNamespace             = "Namespace"
 	KindServiceAccount        = "ServiceAccount"
 	KindNode                  = "Node"

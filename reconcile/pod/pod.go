@@ -35,8 +35,10 @@ type Input struct {
 	// Undirected means that the machine goes by no table of traffic yet: nobody answers for names. Programs that ask for one at their very start
 	// would wait five seconds for the second try of their resolver, so a Pod that asks the cluster's DNS gets its sandbox after the first table.
 	Undirected bool
-	Node       Node
-	Now        time.Time
+	// Unjudged means that the machine does not go by the network policies for the Pod's address yet: nothing of it may begin to run.
+	Unjudged bool
+	Node     Node
+	Now      time.Time
 }
 
 // Probe is the verdict of the probes of one running container.

@@ -55,7 +55,7 @@ func (p *pass) fetchImages() {
 // ensureSandbox tells whether containers can be started now, in the sandbox that is there or that this plan makes.
 func (p *pass) ensureSandbox() bool {
 	if p.ready {
-		return true
+		return !p.in.Unjudged || slices.ContainsFunc(p.all(), p.current) // the table that knows it makes it due
 	}
 	left := false
 	for _, c := range p.all() {
@@ -84,7 +84,7 @@ func (p *pass) ensureSandbox() bool {
 		p.note(false, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
 	}
 	p.do(reconcile.RunSandbox{Pod: p.key, Config: p.sandbox()})
-	return true
+	return !p.in.Unjudged
 }
 
 // initialize runs init containers one after the other and reports whether the others may start. Sidecars only have to be started, and are

@@ -42,6 +42,8 @@ type machine struct {
 	routeProblems []runtime.RouteProblem
 	onRoute       func(t runtime.Traffic) error
 	onSignal      func(uid, name string, signal int)
+	policies      runtime.Policies
+	onPolicies    func(p runtime.Policies) error
 }
 
 type pod struct {
