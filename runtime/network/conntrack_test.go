@@ -113,6 +113,55 @@ func TestAForgottenConnectionIsNotReset(t *testing.T) {
 	}
 }
 
+// The same client comes again from the same port while what it had with a pod that is gone is being forgotten: what it has now, with another pod, is
+// not. The kernel gives both the same number, most of the time.
+func TestWhoComesAgainIsNotForgotten(t *testing.T) {
+	n := open(t)
+	a, addrA := pod(t, n, "pod-a")
+	b, addrB := pod(t, n, "pod-b")
+	toA, toB := tell(t, a, addrA, "a"), tell(t, b, addrB, "b")
+	address := place(n.serviceCIDR, 20).String() + ":80"
+	for range 5 {
+		n.mustServe(t, netip.AddrPort{}, service(n, 20, 80, toA))
+		first, err := net.DialTimeout("tcp4", address, patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(first); err != nil {
+			t.Fatal(err)
+		}
+		_ = first.Close()
+		n.mustServe(t, netip.AddrPort{}, service(n, 20, 80, toB))
+		again := net.Dialer{LocalAddr: first.LocalAddr(), Timeout: patience}
+		err = conntrack.Forget(conntrack.Among{Answers: addrA}, func(f conntrack.Flow) bool {
+			if f.From.String() != first.LocalAddr().String() {
+				return false
+			}
+			second, err := again.Dial("tcp4", address)
+			if err != nil {
+				t.Errorf("from the same port: %v", err)
+				return true
+			}
+			_ = second.Close()
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := false
+		err = conntrack.Forget(conntrack.Among{Answers: addrB}, func(f conntrack.Flow) bool {
+			kept = kept || f.From.String() == first.LocalAddr().String()
+			return false
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !kept {
+			t.Error("it was forgotten, too")
+		}
+	}
+}
+
 // The kernel looks for what is in question itself.
 func TestWhatIsForgotten(t *testing.T) {
 	n := open(t)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,14 +32,19 @@ type Flow struct {
 // Among says which flows come into question; the zero value says all. A kernel that does not know one of the conditions leaves it out: who
 // decides looks at the flow itself.
 type Among struct {
-	// Unanswered is for those that nobody has answered (Linux 5.18).
+	// Unanswered is for those that nobody has answered (Linux 5.18), and nobody answers within a moment.
 	Unanswered bool
 	// Protocol, From and Answers are for those that have it, when not zero.
 	Protocol      uint8
 	From, Answers netip.Addr
 }
 
-// Forget makes the kernel forget, among those in question, the flows that are to go. One that has ended in the meantime is not an error.
+// moment is how long nobody must have answered for it to be said that nobody has: longer than an answer is under way, and less than the second after
+// which the question is sent again.
+const moment = 50 * time.Millisecond
+
+// Forget makes the kernel forget, among those in question, the flows that are to go. One that has ended in the meantime is not an error, and one
+// that has taken the place of another, from the same port of its client but to another backend, is not meant.
 func Forget(among Among, goes func(Flow) bool) error {
 	s, err := dial()
 	if err != nil {
@@ -51,9 +57,12 @@ func Forget(among Among, goes func(Flow) bool) error {
 			keys = append(keys, f.key())
 		}
 	})
+	if among.Unanswered && len(keys) > 0 {
+		<-time.NewTimer(moment).C
+	}
 	for _, key := range keys {
 		if err == nil {
-			err = s.remove(key)
+			err = s.forget(key, among.Unanswered)
 		}
 	}
 	if err != nil {
@@ -132,10 +141,11 @@ func flowOf(b []byte) (Flow, error) {
 	return f, err
 }
 
-// key is what the kernel finds the flow by, and no later one: its number is in it.
+// key is what the kernel finds the flow by. That is how its answers look, as no other backend's do, and its number. The number alone does not tell
+// it from a later flow: that is made of how the question looks and of a place in memory, which the later flow of the same client gets.
 func (f Flow) key() (key []byte) {
 	_ = each(f.whole, func(kind uint16, whole, _ []byte) { // it was well-formed before
-		if kind == attrOrig || kind == attrID || kind == attrZone {
+		if kind == attrReply || kind == attrID || kind == attrZone {
 			key = append(key, whole...)
 		}
 	})

@@ -37,7 +37,7 @@ func TestFlowOf(t *testing.T) {
 	}
 	var key []byte
 	_ = each(b, func(kind uint16, whole, _ []byte) {
-		if kind == attrOrig || kind == attrID {
+		if kind == attrReply || kind == attrID {
 			key = append(key, whole...)
 		}
 	})

@@ -40,7 +40,11 @@ func (s *socket) close() { _ = s.fd.Close() } // nothing is under way
 
 // list shows each flow in question. What it shows is good until the next.
 func (s *socket) list(among Among, show func(Flow)) error {
-	return s.ask(msgGet, unix.NLM_F_DUMP, among.request(), func(body []byte) error {
+	return s.ask(msgGet, unix.NLM_F_DUMP, among.request(), shown(show))
+}
+
+func shown(show func(Flow)) func(body []byte) error {
+	return func(body []byte) error {
 		if len(body) < len(family()) {
 			return errMalformed
 		}
@@ -49,12 +53,19 @@ func (s *socket) list(among Among, show func(Flow)) error {
 			show(f)
 		}
 		return err
-	})
+	}
 }
 
-// remove forgets one flow, if it is still there.
-func (s *socket) remove(key []byte) error {
-	err := s.ask(msgDelete, unix.NLM_F_ACK, append(family(), key...), nil)
+// forget forgets one flow, if it is still there, and if nobody has answered it where that matters.
+func (s *socket) forget(key []byte, unanswered bool) error {
+	body, answered := append(family(), key...), false
+	var err error
+	if unanswered {
+		err = s.ask(msgGet, unix.NLM_F_ACK, body, shown(func(f Flow) { answered = f.Answered }))
+	}
+	if err == nil && !answered {
+		err = s.ask(msgDelete, unix.NLM_F_ACK, body, nil)
+	}
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
