@@ -1,11 +1,11 @@
 // Command kubectlcompare runs the same kubectl commands against berth and against a real Kubernetes, and compares what kubectl prints and
 // how it ends, after ages, addresses and made names are taken out.
 //
-//	go run ./e2e/kubectlcompare [-only REGEXP] [-kubectl PATH|newest] [-cluster KUBECONFIG] [-keep DIR]
+//	go run ./e2e/kubectlcompare [-only REGEXP] [-kubectl PATH|newest] [-cluster KUBECONFIG [-record]] [-keep DIR]
 //
 // The steps are in steps, a shell script for each verb. With -cluster (or BERTH_COMPARE_KUBECONFIG) they run there first, and what that says
-// replaces what recorded has for this kubectl; without, it is compared with the recording. What may differ, and why, stands in
-// differs.tsv. The cluster needs a node whose pods come to run; they may be simulated: the verbs that need a real container (logs, exec,
+// replaces what recorded has for this kubectl, which is all that is done with -record; without, berth is compared with what is recorded. What
+// may differ, and why, stands in differs.tsv. The cluster needs a node whose pods come to run; they may be simulated: the verbs that need a real container (logs, exec,
 // attach, cp, port-forward) are compared in their refusals. It needs root.
 package main
 
@@ -30,6 +30,7 @@ func main() {
 	only := flag.String("only", "", "steps whose verb/name matches this regular expression")
 	client := flag.String("kubectl", "kubectl", "the kubectl to use; newest is built from Kubernetes' source")
 	cluster := flag.String("cluster", os.Getenv(clusterVar), "the kubeconfig of a Kubernetes to run the steps on, too")
+	recordOnly := flag.Bool("record", false, "run the steps on the cluster alone")
 	keep := flag.String("keep", "", "a directory to leave what both said in")
 	flag.Parse()
 	which, err := regexp.Compile(*only)
@@ -40,7 +41,14 @@ func main() {
 	if err != nil {
 		fail(err)
 	}
-	os.Exit(isolate.Main(func() error { return prepare(scripts, which, *client, *cluster) }, func() int {
+	prepared := func() error { return prepare(scripts, which, *client, *cluster) }
+	if *recordOnly {
+		if err := prepared(); err != nil {
+			fail(err)
+		}
+		return
+	}
+	os.Exit(isolate.Main(prepared, func() int {
 		t := &harness.Runner{Title: "kubectl-compare"}
 		t.Run(func() { run(t, scripts, which, *keep) })
 		if t.Failed() {

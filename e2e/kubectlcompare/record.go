@@ -20,7 +20,7 @@ import (
 const imageName = images.Tool
 
 // perStep ends a step that waits for what never comes.
-const perStep = time.Minute
+const perStep = 90 * time.Second
 
 // recording is what each step says, normalised, by its id.
 type recording map[string]string

@@ -17,11 +17,10 @@ end() {
 
 # says REGEXP COMMAND... waits until what the command prints matches, and prints nothing.
 says() {
-  want=$1 tries=0
+  want=$1 end=$(($(date +%s) + 30))
   shift
-  while [ $tries -lt 250 ]; do
+  while [ "$(date +%s)" -lt $end ]; do
     if "$@" 2>&1 | grep -Eq -e "$want"; then return 0; fi
-    tries=$((tries + 1))
     sleep 0.1
   done
   echo "in vain for '$want': $*" >&2
@@ -65,6 +64,12 @@ spec:
     image: $IMAGE
     ${2-}
 YAML
+}
+
+# waiting NAME makes a Pod that no node can have: its volume claim is not there.
+waiting() {
+  { pod "$1" 'volumeMounts: [{name: data, mountPath: /data}]'; echo '  volumes: [{name: data, persistentVolumeClaim: {claimName: none}}]'; } | kubectl create -f - >/dev/null
+  says FailedScheduling kubectl get events --field-selector "involvedObject.name=$1"
 }
 
 # running NAME REPLICAS makes a Deployment and waits for its pods.
