@@ -187,6 +187,8 @@ func restrict(r *Resource) {
 		r.Verbs = []string{"create"}
 	case "Node", "Event":
 		r.Verbs = readVerbs
+	case "Namespace": // nobody ends all of them at once
+		r.Verbs = slices.DeleteFunc(slices.Clone(allVerbs), func(v string) bool { return v == "deletecollection" })
 	}
 }
 

@@ -194,6 +194,9 @@ func (b *builder) of(t reflect.Type) object {
 	}
 	switch t.Kind() {
 	case reflect.String:
+		if values := enums[short(t)]; values != nil {
+			return object{"type": "string", "enum": values}
+		}
 		return object{"type": "string"}
 	case reflect.Bool:
 		return object{"type": "boolean"}

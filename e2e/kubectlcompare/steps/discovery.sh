@@ -29,25 +29,25 @@ kubectl auth can-i --list
 ## auth whoami
 kubectl auth whoami
 ## groups
-kubectl get --raw /apis | tr , '\n' | grep -E 'groupVersion|preferred'
+kubectl get --raw /apis | tr , '\n' | grep -o '"groupVersion.*' | sort -u
 ## core
-kubectl get --raw /api/v1
+listed /api/v1
 ## apps
-kubectl get --raw /apis/apps/v1
+listed /apis/apps/v1
 ## batch
-kubectl get --raw /apis/batch/v1
+listed /apis/batch/v1
 ## networking
-kubectl get --raw /apis/networking.k8s.io/v1
+listed /apis/networking.k8s.io/v1
 ## policy
-kubectl get --raw /apis/policy/v1
+listed /apis/policy/v1
 ## discovery
-kubectl get --raw /apis/discovery.k8s.io/v1
+listed /apis/discovery.k8s.io/v1
 ## storage
-kubectl get --raw /apis/storage.k8s.io/v1
+listed /apis/storage.k8s.io/v1
 ## autoscaling
-kubectl get --raw /apis/autoscaling/v2
+listed /apis/autoscaling/v2
 ## rbac
-kubectl get --raw /apis/rbac.authorization.k8s.io/v1
+listed /apis/rbac.authorization.k8s.io/v1
 ## top pods
 kubectl top pods
 ## top nodes

@@ -31,6 +31,6 @@ kubectl explain pod.nothing
 ## no such kind
 kubectl explain nothing
 ## heads of all
-for r in bindings configmaps endpoints events limitranges namespaces nodes persistentvolumeclaims persistentvolumes pods podtemplates replicationcontrollers resourcequotas secrets serviceaccounts services daemonsets deployments replicasets statefulsets horizontalpodautoscalers cronjobs jobs ingresses networkpolicies poddisruptionbudgets roles rolebindings storageclasses priorityclasses leases runtimeclasses endpointslices; do kubectl explain "$r"; done
+for r in configmaps endpoints events limitranges namespaces nodes persistentvolumeclaims persistentvolumes pods podtemplates replicationcontrollers resourcequotas secrets serviceaccounts services daemonsets deployments replicasets statefulsets horizontalpodautoscalers cronjobs jobs ingresses networkpolicies poddisruptionbudgets roles rolebindings storageclasses priorityclasses leases runtimeclasses endpointslices; do kubectl explain "$r"; done
 ## pod, everything below
 kubectl explain pod --recursive

@@ -81,3 +81,8 @@ running() {
 made() {
   kubectl create -f "$1.yaml" && kubectl get "$1" "$2" && kubectl get "$1" "$2" -o wide
 }
+
+# listed PATH prints one resource a line; hashes of how a server stores objects are its own
+listed() {
+  kubectl get --raw "$1" | sed 's/,"storageVersionHash":"[^"]*"//g; s/},{/},\n{/g'
+}
