@@ -42,7 +42,8 @@ type Server struct {
 	handlers map[route]Handler
 	history  *history
 	started  time.Time
-	busy     chan struct{}
+	busy     chan struct{} // one for each request under way
+	lasting  chan struct{} // one for each that goes on
 	samples  samples
 }
 
@@ -57,7 +58,7 @@ func New(opts Options) *Server {
 	if opts.Log.GetSink() == nil {
 		opts.Log = logr.Discard()
 	}
-	s := &Server{opts: opts, registry: newRegistry(), handlers: map[route]Handler{}, history: newHistory(opts.Store, opts.Clock), started: opts.Clock.Now(), busy: make(chan struct{}, maxBusy)}
+	s := &Server{opts: opts, registry: newRegistry(), handlers: map[route]Handler{}, history: newHistory(opts.Store, opts.Clock), started: opts.Clock.Now(), busy: make(chan struct{}, maxBusy), lasting: make(chan struct{}, maxLasting)}
 	s.samples.last = map[string]sample{}
 	s.Handle("get", "*", "", s.get)
 	s.Handle("list", "*", "", s.list)

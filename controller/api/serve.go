@@ -28,8 +28,10 @@ const (
 	maxHeader = 64 << 10
 	// bodyPatience is how long a client may take to send what it writes.
 	bodyPatience = 30 * time.Second
-	// maxBusy is the number of requests under way at a time, as on a small API server; watches are not counted, they wait.
+	// maxBusy is the number of requests under way at a time, as on a small API server.
 	maxBusy = 400
+	// maxLasting is the number of watches, followed logs and streams: an idle watch over TLS takes some 50 KiB, and so all of them less than the controller.
+	maxLasting = 1000
 	// MaxBody is the largest body that is read, that of a Kubernetes API server.
 	MaxBody = 3 << 20
 )
@@ -63,7 +65,7 @@ func listenLoopback(port int) (net.Listener, error) {
 }
 
 func (c *credentials) listener(l net.Listener) net.Listener {
-	return tls.NewListener(l, &tls.Config{
+	return tls.NewListener(Bounded(l), &tls.Config{
 		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{c.certificate},
 		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: c.authority, NextProtos: []string{"h2", "http/1.1"},
 	})
@@ -72,11 +74,11 @@ func (c *credentials) listener(l net.Listener) net.Listener {
 // SocketName is the socket in RUN-DIR that answers the same as the port, without TLS: whoever may open it is who the kernel says.
 const SocketName = "kube.sock"
 
-// Serve answers on the listeners until ctx ends; connections end then, too. A listener of Unix sockets must let in only whom it means to.
+// Serve answers on the listeners until ctx ends; connections end then, too. A listener of Unix sockets must let in only whom it means to, and should be Bounded.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	srv := &http.Server{
 		Handler: s.guarded(), ReadHeaderTimeout: headerPatience, IdleTimeout: idlePatience, MaxHeaderBytes: maxHeader,
-		ConnContext: withUser, ErrorLog: log.New(complaints{s}, "", 0),
+		ConnContext: withUser, ConnState: stateChanged, ErrorLog: log.New(complaints{s}, "", 0),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	var group sync.WaitGroup
@@ -113,6 +115,10 @@ func withUser(ctx context.Context, conn net.Conn) context.Context {
 // guarded lets in whom a certificate or the kernel vouches for, and nobody whom a web page sends.
 func (s *Server) guarded() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
+		if hr.Body != nil && hr.Body != http.NoBody && hr.Header.Get("Upgrade") == "" {
+			hr.Body = http.MaxBytesReader(w, hr.Body, MaxBody)
+			_ = http.NewResponseController(w).SetReadDeadline(s.opts.Clock.Now().Add(bodyPatience)) // tests have no connection
+		}
 		user, err := identify(hr)
 		if err == nil {
 			err = fromHere(hr)
@@ -121,24 +127,22 @@ func (s *Server) guarded() http.Handler {
 			s.fail(w, hr, err)
 			return
 		}
-		if !lasting(hr) {
-			select {
-			case s.busy <- struct{}{}:
-				defer func() { <-s.busy }()
-			default:
-				s.fail(w, hr, apierrors.NewTooManyRequests("too many requests at a time, please try again later", 1))
-				return
-			}
+		places, of := s.busy, "requests"
+		if lasting(hr) {
+			places, of = s.lasting, "watches and streams"
 		}
-		if hr.Body != nil && hr.Body != http.NoBody && hr.Header.Get("Upgrade") == "" {
-			hr.Body = http.MaxBytesReader(w, hr.Body, MaxBody)
-			_ = http.NewResponseController(w).SetReadDeadline(s.opts.Clock.Now().Add(bodyPatience)) // tests have no connection
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+		default:
+			s.fail(w, hr, apierrors.NewTooManyRequests("too many "+of+" at a time, please try again later", 1))
+			return
 		}
 		s.ServeHTTP(w, hr.WithContext(context.WithValue(hr.Context(), userKey{}, user)))
 	})
 }
 
-// lasting tells what goes on until somebody ends it: it does not count among what is under way.
+// lasting tells what goes on until somebody ends it.
 func lasting(hr *http.Request) bool {
 	q := hr.URL.Query()
 	return q.Has("watch") || q.Has("follow") || hr.Header.Get("Upgrade") != ""
@@ -152,7 +156,11 @@ func identify(hr *http.Request) (User, error) {
 		subject := hr.TLS.VerifiedChains[0][0].Subject
 		return User{Name: subject.CommonName, Groups: append(subject.Organization[:len(subject.Organization):len(subject.Organization)], "system:authenticated")}, nil
 	}
-	conn, _ := hr.Context().Value(connKey{}).(*net.UnixConn)
+	held, _ := hr.Context().Value(connKey{}).(net.Conn)
+	if b, ok := held.(*boundedConn); ok {
+		held = b.Conn
+	}
+	conn, _ := held.(*net.UnixConn)
 	if conn == nil {
 		return User{}, apierrors.NewUnauthorized("Unauthorized")
 	}

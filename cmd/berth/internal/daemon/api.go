@@ -45,6 +45,7 @@ func (d *Daemon) serveAPI(ctx context.Context) error {
 	} else if d.opts.APIGroup == "" {
 		listeners[0] = rootsocket.Only{Listener: socket}
 	}
+	listeners[0] = api.Bounded(listeners[0])
 	return d.API.Serve(ctx, listeners...)
 }
 
