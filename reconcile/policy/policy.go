@@ -59,7 +59,7 @@ const (
 
 // TableOf makes the table.
 func TableOf(in Input) Table {
-	b := builder{in: in, byNamespace: map[string][]*end{}, sets: map[string]*runtime.PolicyPeers{}}
+	b := builder{in: in, byNamespace: map[string][]*end{}, sets: map[string]*set{}}
 	t := Table{Judged: b.place()}
 	for _, p := range in.Policies {
 		b.apply(p)
@@ -82,7 +82,7 @@ func TableOf(in Input) Table {
 	}
 	for _, set := range b.sets {
 		if named[set.Name] {
-			t.Peers = append(t.Peers, *set)
+			t.Peers = append(t.Peers, set.PolicyPeers)
 		}
 	}
 	slices.SortFunc(t.Peers, func(x, y runtime.PolicyPeers) int { return cmp.Compare(x.Name, y.Name) })
@@ -96,7 +96,13 @@ type builder struct {
 	in          Input
 	ends        []*end // sorted by address
 	byNamespace map[string][]*end
-	sets        map[string]*runtime.PolicyPeers // by what selects them
+	sets        map[string]*set // by what selects them
+}
+
+// set is some pods.
+type set struct {
+	runtime.PolicyPeers
+	ends map[*end]bool
 }
 
 // end is a possible end of a connection.

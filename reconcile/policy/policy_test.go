@@ -33,7 +33,7 @@ func port(name string, number int32, protocol corev1.Protocol) corev1.ContainerP
 	return corev1.ContainerPort{Name: name, ContainerPort: number, Protocol: protocol}
 }
 
-func policyOf(t *testing.T, namespace, spec string) *networkingv1.NetworkPolicy {
+func policyOf(t testing.TB, namespace, spec string) *networkingv1.NetworkPolicy {
 	t.Helper()
 	p := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "policy"}}
 	if err := yaml.UnmarshalStrict([]byte(spec), &p.Spec); err != nil {
@@ -62,7 +62,7 @@ func (t *Table) allows(from, to netip.Addr, protocol runtime.Protocol, number ui
 	return judge(runtime.Outgoing, from, to) && judge(runtime.Incoming, to, from)
 }
 
-func TestTable(t *testing.T) {
+func TestNetworkPolicyTable(t *testing.T) {
 	web, http := labels.Set{"app": "web"}, port("http", 8080, "")
 	base := func() Input {
 		return Input{
@@ -217,7 +217,7 @@ func TestNamesStay(t *testing.T) {
 	}
 }
 
-func TestSources(t *testing.T) {
+func TestPolicySources(t *testing.T) {
 	in := Input{Pods: []Pod{pod("shop", "web", "10.0.0.2", labels.Set{"app": "web"}), pod("shop", "friend", "10.0.0.3", nil)}, Policies: []*networkingv1.NetworkPolicy{
 		policyOf(t, "shop", `{podSelector: {matchLabels: {app: web}}, ingress: [
 			{from: [{podSelector: {}}, {ipBlock: {cidr: "2001:db8::/32"}}, {ipBlock: {cidr: 192.0.2.0/24, except: [192.0.2.0/25]}}], ports: [{port: 80}]}, {ports: [{port: 443}]}]}`),
@@ -361,7 +361,7 @@ func naivePorts(list []networkingv1.NetworkPolicyPort, to Pod, protocol corev1.P
 }
 
 // Random policies over random pods mean the same to the table and to whoever reads the documentation.
-func TestTableMeansWhatIsDocumented(t *testing.T) {
+func TestNetworkPolicyTableMeansWhatIsDocumented(t *testing.T) {
 	allowed, asked := 0, 0
 	for seed := range uint64(400) {
 		random := rand.New(rand.NewPCG(seed, 7))

@@ -63,7 +63,7 @@ func (b *builder) rulesOf(p *networkingv1.NetworkPolicy, d runtime.Direction) []
 type peers struct {
 	runtime.PolicyRule
 	text string
-	pods []*end // of the set
+	set  *set // of those that are selected; nil for none
 }
 
 // peersOf finds who is meant: with no peer at all, everybody.
@@ -89,8 +89,8 @@ func (b *builder) peersOf(namespace string, list []networkingv1.NetworkPolicyPee
 	}
 	slices.Sort(texts)
 	out.text = strings.Join(slices.Compact(texts), "|")
-	out.pods = b.selected(selectors)
-	out.Peers = b.set(out.text, out.pods)
+	out.set = b.set(out.text, func() map[*end]bool { return b.selected(selectors) })
+	out.Peers = out.set.Name
 	return out
 }
 
@@ -119,8 +119,8 @@ func selectorOf(namespace string, p *networkingv1.NetworkPolicyPeer) (selector, 
 	return s, true
 }
 
-// selected are the pods that at least one selector means, in no order.
-func (b *builder) selected(selectors []selector) []*end {
+// selected are the pods that at least one selector means.
+func (b *builder) selected(selectors []selector) map[*end]bool {
 	found := map[*end]bool{}
 	for _, s := range selectors {
 		for namespace, ends := range b.byNamespace {
@@ -134,7 +134,7 @@ func (b *builder) selected(selectors []selector) []*end {
 			}
 		}
 	}
-	return slices.Collect(maps.Keys(found))
+	return found
 }
 
 // labelsOf are those of a namespace. Each has its name as a label.
@@ -144,31 +144,34 @@ func (b *builder) labelsOf(namespace string) labels.Set {
 	return all
 }
 
-// set is the name of a set of pods.
-func (b *builder) set(text string, pods []*end) string {
+// set is the one for a text, which says all of what is in it.
+func (b *builder) set(text string, find func() map[*end]bool) *set {
 	if s := b.sets[text]; s != nil {
-		return s.Name
+		return s
 	}
-	s := &runtime.PolicyPeers{Name: nameOf("peers", text)}
-	for _, e := range pods {
+	s := &set{PolicyPeers: runtime.PolicyPeers{Name: nameOf("peers", text)}, ends: find()}
+	for e := range s.ends {
 		s.Pods = append(s.Pods, e.addr)
 	}
 	slices.SortFunc(s.Pods, netip.Addr.Compare)
 	b.sets[text] = s
-	return s.Name
+	return s
 }
 
 // named are the rules for a port that each pod has under a name: one for each number that there is. Whoever is no pod has no names.
 func (b *builder) named(to *peers, name portName) []runtime.PolicyRule {
-	byNumber := map[uint16][]*end{}
+	byNumber := map[uint16]map[*end]bool{}
 	for _, ends := range b.byNamespace {
 		for _, e := range ends {
-			in := to.Everybody || slices.Contains(to.pods, e) || contains(to.Blocks, e.addr)
+			in := to.Everybody || to.set != nil && to.set.ends[e] || contains(to.Blocks, e.addr)
 			if !in {
 				continue
 			}
 			for _, p := range e.portsNamed([]portName{name}) {
-				byNumber[p.First] = append(byNumber[p.First], e)
+				if byNumber[p.First] == nil {
+					byNumber[p.First] = map[*end]bool{}
+				}
+				byNumber[p.First][e] = true
 			}
 		}
 	}
@@ -176,7 +179,7 @@ func (b *builder) named(to *peers, name portName) []runtime.PolicyRule {
 	for _, n := range slices.Sorted(maps.Keys(byNumber)) {
 		text := fmt.Sprintf("%s:%v %v:%s/%s=%d", to.text, to.Everybody, to.Blocks, name.protocol, name.name, n)
 		out = append(out, runtime.PolicyRule{
-			Peers: b.set(text, byNumber[n]), Ports: []runtime.PortRange{{Protocol: protocolOf(&name.protocol), First: n, Last: n}},
+			Peers: b.set(text, func() map[*end]bool { return byNumber[n] }).Name, Ports: []runtime.PortRange{{Protocol: protocolOf(&name.protocol), First: n, Last: n}},
 		})
 	}
 	return out
