@@ -17,6 +17,7 @@ import (
 	"berth/controller/store"
 	"berth/reconcile"
 	"berth/reconcile/policy"
+	"berth/reconcile/service"
 	"berth/runtime"
 )
 
@@ -25,7 +26,8 @@ var keyPolicies = reconcile.Key{Kind: "NetworkPolicies"}
 
 // policies is what the controller knows of the table that connections of pods are judged by.
 type policies struct {
-	mu sync.Mutex
+	mu    sync.Mutex
+	pause time.Duration
 	// asked counts the changes that concern the table, done those that it holds.
 	asked, done uint64
 	// known is true when a table of this controller has been applied: before that of the last one holds.
@@ -34,7 +36,9 @@ type policies struct {
 	// judged are the pods that the table knows, by the address it knows them by: no other pod begins to run while there are policies.
 	judged map[types.UID]netip.Addr
 	// stale makes the next table be applied also when it is the same.
-	stale    bool
+	stale bool
+	// planned is the table as it is to be, for published ports, whose clients are not the kernel's to judge; nil while it has not been made.
+	planned  *policy.Table
 	failures int // in a row
 	failure  error
 }
@@ -50,8 +54,7 @@ func (c *Controller) policiesChanged(ch store.Change) {
 	default:
 		return
 	}
-	c.policies.ask()
-	c.queue.AddAfter(keyPolicies, trafficPause)
+	c.queue.AddAfter(keyPolicies, c.policies.ask())
 }
 
 // concerns tells whether what policies look at has changed.
@@ -72,10 +75,12 @@ func (c *Controller) restricts() bool {
 	return !p.known || len(p.applied.Groups) > 0 || c.store.Len(reconcile.KindNetworkPolicy) > 0
 }
 
-func (p *policies) ask() {
+// ask notes a change and tells how long to wait for others: as long as a table takes, so that half of the time is for others.
+func (p *policies) ask() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asked++
+	return min(max(trafficPause, p.pause), longestTrafficPause)
 }
 
 // doubt has the next table applied also when it is the same.
@@ -128,19 +133,25 @@ func (c *Controller) judge(ctx context.Context) (after time.Duration, err error)
 	if !known && c.policiesMayBeLost() {
 		return time.Second, nil
 	}
+	began := c.opts.Clock.Now()
 	in := c.policyInput()
 	table := policy.TableOf(in)
 	if len(in.Policies) == 0 {
 		table.Judged = nil // by nothing: a pod that begins to run when there are some waits for the table that has them
 	}
 	p.mu.Lock()
+	moved := p.planned == nil || !reflect.DeepEqual(p.planned.Policies, table.Policies)
+	p.planned = &table
 	same := p.known && !p.stale && reflect.DeepEqual(p.applied, table.Policies)
 	p.stale = false
 	p.mu.Unlock()
+	if moved && c.publishes() {
+		c.queue.AddAfter(keyTraffic, c.traffic.ask())
+	}
 	if !same && c.opts.Judge != nil {
 		err = c.opts.Judge.SetPolicies(ctx, table.Policies)
 	}
-	for _, uid := range p.hold(&table, asked, err) {
+	for _, uid := range p.hold(&table, asked, c.opts.Clock.Since(began), err) {
 		if key, ok := c.store.ByUID(uid); ok {
 			c.queue.Add(key)
 		}
@@ -152,7 +163,7 @@ func (c *Controller) judge(ctx context.Context) (after time.Duration, err error)
 }
 
 // hold notes that a table holds, or why it does not, and returns the pods that it knows and the one before did not.
-func (p *policies) hold(t *policy.Table, asked uint64, err error) (fresh []types.UID) {
+func (p *policies) hold(t *policy.Table, asked uint64, took time.Duration, err error) (fresh []types.UID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.failure = err; err != nil {
@@ -165,8 +176,41 @@ func (p *policies) hold(t *policy.Table, asked uint64, err error) (fresh []types
 			fresh = append(fresh, uid)
 		}
 	}
+	p.pause = took
 	p.applied, p.judged, p.known, p.done, p.failures = t.Policies, t.Judged, true, asked, 0
 	return fresh
+}
+
+// publishes tells whether ports of the machine lead to pods.
+func (c *Controller) publishes() bool {
+	c.traffic.mu.Lock()
+	defer c.traffic.mu.Unlock()
+	return len(c.traffic.applied.Ports) > 0
+}
+
+// unplanned tells that it is not known yet who may connect to published ports.
+func (c *Controller) unplanned() bool {
+	c.policies.mu.Lock()
+	defer c.policies.mu.Unlock()
+	return c.policies.planned == nil && c.store.Len(reconcile.KindNetworkPolicy) > 0
+}
+
+// withPolicies adds to a table who may connect to published ports.
+func (c *Controller) withPolicies(table *service.Table) {
+	c.policies.mu.Lock()
+	planned := c.policies.planned
+	c.policies.mu.Unlock()
+	if planned == nil {
+		return
+	}
+	for i := range table.Traffic.Ports {
+		p := &table.Traffic.Ports[i]
+		for _, b := range p.Backends {
+			if from, restricted := planned.Sources(b, p.Protocol); restricted {
+				p.Only = append(p.Only, runtime.BackendSources{Backend: b, Sources: from})
+			}
+		}
+	}
 }
 
 // policiesMayBeLost tells that there may be policies that nobody has heard of yet: those that hold stay meanwhile.

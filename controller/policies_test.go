@@ -155,6 +155,51 @@ func TestNothingRunsBeforeItsPolicies(t *testing.T) {
 	})
 }
 
+// Clients of a published port are judged there: pods see the machine.
+func TestPoliciesAtPublishedPorts(t *testing.T) {
+	inWorld(t, func(w *world) {
+		published := svc("web", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeLoadBalancer })
+		red := namespace("shop", map[string]string{"team": "red"})
+		w.start()
+		w.write(red, published, web("web", "web:1", 2), web("friend", "web:1", 1))
+		check := func(when string, restricted int) {
+			t.Helper()
+			w.settle()
+			ports := w.fake.Traffic().Ports
+			if len(ports) == 0 {
+				t.Fatalf("%s: no port is published", when)
+			}
+			friend := w.addresses("friend-")[0]
+			for _, p := range ports {
+				if len(p.Only) != restricted {
+					t.Errorf("%s: %d backends are restricted, want %d", when, len(p.Only), restricted)
+				}
+				for _, o := range p.Only {
+					if !slices.Contains(p.Backends, o.Backend) || !slices.ContainsFunc(o.Sources, func(r runtime.AddrRange) bool { return r.Contains(friend) }) ||
+						slices.ContainsFunc(o.Sources, func(r runtime.AddrRange) bool { return r.Contains(netip.MustParseAddr("192.0.2.7")) }) {
+						t.Errorf("%s: %v", when, o)
+					}
+				}
+			}
+		}
+		check("without a policy", 0)
+		w.write(red, published, guard("web"), web("web", "web:1", 2), web("friend", "web:1", 1))
+		check("with a policy", 2)
+		first := true
+		w.fake.OnRoute(func(tr runtime.Traffic) error {
+			if first = false; len(tr.Ports) > 0 && len(tr.Ports[0].Only) != len(tr.Ports[0].Backends) {
+				t.Errorf("published without restriction: %v", tr.Ports[0])
+			}
+			return nil
+		})
+		w.restart()
+		check("after a restart", 2)
+		if first {
+			t.Error("nothing was routed")
+		}
+	})
+}
+
 // A new controller takes over what the last one has set, and its own first table restricts what runs.
 func TestPoliciesOutliveTheController(t *testing.T) {
 	inWorld(t, func(w *world) {

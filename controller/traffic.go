@@ -142,6 +142,9 @@ func (c *Controller) direct(ctx context.Context) (after time.Duration, err error
 	if c.opts.Router != nil && c.tooEarly() {
 		return time.Second, nil
 	}
+	if c.unplanned() {
+		return trafficPause, nil // it is due
+	}
 	c.allocate()
 	t := c.traffic
 	t.mu.Lock()
@@ -219,6 +222,7 @@ func (c *Controller) announced() service.Table {
 		in := c.trafficInput()
 		table := service.TableOf(in)
 		c.withIngress(&table, in.Services)
+		c.withPolicies(&table)
 		t.mu.Lock()
 		fresh := t.announce(table.Held)
 		t.mu.Unlock()

@@ -86,8 +86,16 @@ type PublishedPort struct {
 	Backends []netip.AddrPort
 	// Sources are the ranges that may connect; none for everybody.
 	Sources []netip.Prefix
+	// Only says of backends that not everybody may connect to who may, sorted by backend. This machine may in any case.
+	Only []BackendSources
 	// AffinitySeconds is as in Service.
 	AffinitySeconds int32
+}
+
+// BackendSources are the addresses that may connect to a backend; none for nobody.
+type BackendSources struct {
+	Backend netip.AddrPort
+	Sources []AddrRange
 }
 
 // Ingress is one HTTP server on the machine's ports that knows many hosts.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"berth/runtime"
 )
 
 // chooser leads connections to backends, each in turn, and away from those that do not answer.
@@ -13,6 +15,7 @@ type chooser struct {
 	mu         sync.Mutex
 	settled    sync.Cond // on mu: a dialing has ended
 	backends   []netip.AddrPort
+	only       []runtime.BackendSources
 	affinity   time.Duration
 	generation int
 	dials      map[*dialing]struct{}
@@ -119,7 +122,7 @@ func (c *chooser) begin(client netip.Addr) (*dialing, []netip.AddrPort) {
 	return d, c.order(client)
 }
 
-// order is all backends, the chosen one first. The lock is held.
+// order is all backends that the client may be led to, the chosen one first. The lock is held.
 func (c *chooser) order(client netip.Addr) []netip.AddrPort {
 	n := len(c.backends)
 	if n == 0 {
@@ -139,7 +142,7 @@ func (c *chooser) order(client netip.Addr) []netip.AddrPort {
 		}
 		slices.SortStableFunc(rest, func(a, b netip.AddrPort) int { return c.bad(a, now) - c.bad(b, now) })
 	}
-	return order
+	return c.admitting(client, order)
 }
 
 // had is the index of the backend that a client is to stay with. The lock is held.

@@ -44,6 +44,7 @@ func newTCP(socket *sockets.Socket, load *load) *tcpPort {
 // update implements port.
 func (t *tcpPort) update(p *runtime.PublishedPort) error {
 	t.sources.Store(&p.Sources)
+	t.choose.restrict(p.Only) // first: no backend is chosen that is not to be
 	t.choose.replace(p.Backends, affinity(p))
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -73,6 +73,7 @@ func newUDP(socket *sockets.Socket, load *load, idle idleness) (*udpPort, error)
 // update implements port.
 func (u *udpPort) update(p *runtime.PublishedPort) error {
 	u.sources.Store(&p.Sources)
+	u.choose.restrict(p.Only) // first: no backend is chosen that is not to be
 	u.choose.replace(p.Backends, affinity(p))
 	err := u.socket.Receive(len(p.Backends) > 0)
 	u.mu.Lock()
