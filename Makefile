@@ -8,6 +8,10 @@ CORPUS ?= testdata/corpus
 LDFLAGS := -s -w -X berth/cmd/berth/internal/cli.version=$(VERSION)
 LINT := $(GO) tool -modfile=.tools/go.mod golangci-lint
 PURE := ./cmd/... ./controller/... ./manifests/... ./reconcile/... ./e2e/layers/... ./e2e/registry/... ./runtime/runtimetest/...
+# Each of PURE that has tests, with all that they link.
+TESTED = $(GO) list -test -f '{{.ImportPath}} {{join .Deps " "}} ' $(PURE) | sed -n 's/^\([^ ]*\)\.test /\1 /p'
+# `make unit` vets everything, in more ways than `go test` does.
+TEST = $(GO) test -count=1 -vet=off
 export CGO_ENABLED = 0
 
 .PHONY: help build demo test deps unit race root e2e sim bench corpus kubectl-suite kubectl-compare lint fmt verify clean
@@ -28,21 +32,21 @@ deps: ## install what the tests need
 
 unit: race ## decisions, fakes, layers; no root
 	$(GO) vet ./...
-	GOARCH=arm64 $(GO) vet ./...
-	$(GO) test -count=1 -shuffle=on $(PURE)
-	$(GO) test -count=1 -v -run 'Sim$$|Mistakes' ./reconcile/reconciletest -mistakes -duration $(SIM)
+	$(GO) run ./e2e/layers/typecheck arm64
+	GOARCH=arm64 $(GO) vet ./runtime/keeper/... ./runtime/security/...
+	$(TEST) -shuffle=on $$($(TESTED) | awk '/ k8s.io\/kubernetes\// {print $$1}')
+	$(TEST) -v -run 'Sim$$|Mistakes' ./reconcile/reconciletest -mistakes -duration $(SIM)
 
-# The race detector on what does not link k8s.io/kubernetes: to build all of that with it takes longer than all tests together.
+# The race detector on what does not link k8s.io/kubernetes: to build all of that with it takes longer than all tests together. unit tests the others without.
 race:
-	CGO_ENABLED=1 $(GO) test -race -count=1 -shuffle=on $$($(GO) list -test -f '{{.ImportPath}} {{join .Deps " "}} ' $(PURE) | \
-		awk '$$1 ~ /\.test$$/ && !/ k8s.io\/kubernetes\// {sub(/\.test$$/, "", $$1); print $$1}')
+	CGO_ENABLED=1 $(TEST) -race -shuffle=on $$($(TESTED) | awk '!/ k8s.io\/kubernetes\// {print $$1}')
 
 root: ## the parts of the runtime on the real kernel; needs root
 	@[ "$$(id -u)" = 0 ] || { echo "make root: these tests make namespaces and mounts: run them as root"; exit 1; }
-	$(GO) test -count=1 -timeout 10m ./runtime/... ./e2e/isolate/... ./e2e/leak/... ./e2e/images/...
+	$(TEST) -timeout 10m ./runtime/... ./e2e/isolate/... ./e2e/leak/... ./e2e/images/...
 
 e2e: ## the built binary as a user sees it; needs root
-	$(GO) test -count=1 -timeout 30m ./e2e
+	$(TEST) -timeout 30m ./e2e
 
 sim: ## the simulation with SEEDS seeds
 	BERTH_SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 24h -run 'Simulation|Sim' -v ./reconcile/reconciletest/...
