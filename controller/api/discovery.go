@@ -155,6 +155,9 @@ func (g *registry) resourceList(gv schema.GroupVersion) *metav1.APIResourceList 
 		return nil
 	}
 	list := &metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: gv.String()}
+	if gv.Group == "" {
+		list.APIVersion = "" // as that of Kubernetes
+	}
 	for i := range g.all {
 		r := &g.all[i]
 		if r.Group != gv.Group || r.Version != gv.Version {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -174,6 +175,7 @@ func resources() []Resource {
 
 	for i := range all {
 		restrict(&all[i])
+		slices.SortFunc(all[i].Subresources, func(a, b Subresource) int { return strings.Compare(a.Name, b.Name) })
 	}
 	return all
 }

@@ -28,6 +28,13 @@ func Clean(obj map[string]any) map[string]any {
 		}
 		out["metadata"] = meta
 	}
+	if spec, ok := out["spec"].(map[string]any); ok && out["kind"] == "Namespace" {
+		spec = maps.Clone(spec)
+		delete(spec, "finalizers") // every namespace is shown with one that nobody states
+		if out["spec"] = spec; len(spec) == 0 {
+			delete(out, "spec")
+		}
+	}
 	return withoutNulls(out).(map[string]any) //nolint:forcetypeassert // a map stays one
 }
 
