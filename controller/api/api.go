@@ -130,7 +130,16 @@ func (s *Server) serve(w http.ResponseWriter, hr *http.Request) error {
 		return errNotAllowed(r)
 	}
 	s.audit(r)
+	if text := deprecated[r.Resource.Name]; text != "" {
+		warn(w, text)
+	}
 	return h(w, r)
+}
+
+// deprecated are the resources that Kubernetes warns of, each time they are asked for.
+var deprecated = map[string]string{
+	"componentstatuses": "v1 ComponentStatus is deprecated in v1.19+",
+	"endpoints":         "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 }
 
 // audit logs what hands out secrets or enters pods. Of a program only the name is told: arguments may be secrets themselves.

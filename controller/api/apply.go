@@ -39,7 +39,7 @@ func (wr *writer) apply(w http.ResponseWriter, r *Request, it store.Item, there 
 		return apierrors.NewBadRequest(err.Error())
 	}
 	if r.Query.Get("fieldValidation") == metav1.FieldValidationStrict { // what nobody knows is lost below
-		if _, _, err := wr.wished(&captured{}, r, said); err != nil && apierrors.IsBadRequest(err) {
+		if _, _, err := wr.wished(&captured{}, r, nil, said); err != nil && apierrors.IsBadRequest(err) {
 			return err
 		}
 	}
@@ -109,9 +109,11 @@ func (a *application) apply(r *Request, live, said map[string]any, entries []met
 				others[path] = nil
 				continue
 			}
-			conflicts = append(conflicts, metav1.StatusCause{
-				Type: metav1.CauseTypeFieldManagerConflict, Message: fmt.Sprintf("conflict with %q using %s", e.Manager, e.APIVersion), Field: fieldPath(path),
-			})
+			who := fmt.Sprintf("conflict with %q", e.Manager)
+			if e.Operation == metav1.ManagedFieldsOperationUpdate { // who applied can be asked what
+				who += " using " + e.APIVersion
+			}
+			conflicts = append(conflicts, metav1.StatusCause{Type: metav1.CauseTypeFieldManagerConflict, Message: who, Field: fieldPath(path)})
 			contested = append(contested, path)
 			delete(owned, path) // taken over, if it comes to that
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -103,8 +104,8 @@ func below(obj map[string]any, name string) map[string]any {
 }
 
 // wished reads an object the way a manifest is read: with defaults and validation. Fields that nobody knows are refused, told of or left out,
-// as the request wants it.
-func (s *Server) wished(w http.ResponseWriter, r *Request, obj map[string]any) (manifests.Object, map[string]any, error) {
+// as the request wants it. The client is warned of what is not honoured, but for what stood in the object as it was seen.
+func (s *Server) wished(w http.ResponseWriter, r *Request, seen, obj map[string]any) (manifests.Object, map[string]any, error) {
 	mode := r.Query.Get("fieldValidation")
 	if mode == "" {
 		mode = metav1.FieldValidationWarn
@@ -137,12 +138,33 @@ func (s *Server) wished(w http.ResponseWriter, r *Request, obj map[string]any) (
 	if len(d.Objects) != 1 {
 		return manifests.Object{}, nil, faulty(r, d.Faults)
 	}
-	for _, f := range d.Faults {
-		if f.Severity == manifests.Warning {
-			warn(w, strings.TrimPrefix(f.Field+": "+f.Text, ": "))
-		}
+	if texts := warnings(d.Faults); len(texts) > 0 {
+		had := known(seen)
+		warn(w, slices.DeleteFunc(texts, func(text string) bool { return slices.Contains(had, text) })...)
 	}
 	return d.Objects[0], obj, nil
+}
+
+func warnings(faults []manifests.Fault) []string {
+	var texts []string
+	for _, f := range faults {
+		if f.Severity == manifests.Warning {
+			texts = append(texts, strings.TrimPrefix(f.Field+": "+f.Text, ": "))
+		}
+	}
+	return texts
+}
+
+// known are the warnings of an object that is there.
+func known(seen map[string]any) []string {
+	if seen == nil {
+		return nil
+	}
+	d, err := decode(seen)
+	if err != nil {
+		return nil // so that it is warned once more
+	}
+	return warnings(d.Faults)
 }
 
 func decode(obj map[string]any) (manifests.Decoded, error) {

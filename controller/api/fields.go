@@ -46,7 +46,7 @@ func parseFields(r *Request) (fieldSelector, error) {
 	for _, q := range parsed.Requirements() {
 		name := q.Field
 		if !knownField(r.Resource, name) {
-			return nil, apierrors.NewBadRequest("field label not supported: " + name)
+			return nil, unknownField(r.Resource, name)
 		}
 		out = append(out, fieldRequirement{
 			value: func(o store.Object) string { return fieldValue(o, name) }, equal: !strings.Contains(string(q.Operator), "!"), want: q.Value,
@@ -57,9 +57,18 @@ func parseFields(r *Request) (fieldSelector, error) {
 
 // knownField tells the fields that can be selected by: the two of all kinds, and those that a Kubernetes API server knows of a kind.
 func knownField(r *Resource, name string) bool {
-	if name == "metadata.name" || name == "metadata.namespace" && r.Namespaced {
-		return true
+	return name == "metadata.name" || name == "metadata.namespace" && r.Namespaced || slices.Contains(ownFields(r), name)
+}
+
+func unknownField(r *Resource, name string) error {
+	if ownFields(r) == nil {
+		return apierrors.NewBadRequest(fmt.Sprintf("%q is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", name))
 	}
+	return apierrors.NewBadRequest("field label not supported: " + name)
+}
+
+// ownFields are those that a kind can be selected by beside its name.
+func ownFields(r *Resource) []string {
 	var known []string
 	switch r.Kind {
 	case "Pod":
@@ -85,7 +94,7 @@ func knownField(r *Resource, name string) bool {
 	case "Job":
 		known = []string{"status.successful"}
 	}
-	return slices.Contains(known, name)
+	return known
 }
 
 func fieldValue(obj store.Object, name string) string {

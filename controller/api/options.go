@@ -53,7 +53,7 @@ func parseListOptions(r *Request) (*listOptions, error) {
 	var err error
 	if text := r.Query.Get("labelSelector"); text != "" {
 		if o.labels, err = labels.Parse(text); err != nil {
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("unable to parse labelSelector %q: %v", text, err))
+			return nil, apierrors.NewBadRequest(err.Error())
 		}
 	}
 	if o.fields, err = parseFields(r); err != nil {

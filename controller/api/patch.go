@@ -13,6 +13,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"berth/controller/store"
@@ -102,7 +103,7 @@ func (wr *writer) patched(r *Request, it store.Item, seen map[string]any, media 
 		}
 		out, err = jsonPatch(cloneJSON(seen), ops)
 		if err != nil {
-			return nil, 0, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "patch", r.Resource.GroupResource(), r.Name, err.Error(), 0, false)
+			return nil, 0, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
 		}
 	default:
 		var p map[string]any

@@ -132,7 +132,7 @@ func TestApply(t *testing.T) {
 		a := application{manager: "me", apiVersion: "apps/v1", kind: reflect.TypeFor[appsv1.Deployment]()}
 		got, managed, err := a.apply(r, fromJSON(t, live).(map[string]any), fromJSON(t, tt.said).(map[string]any), tt.entries)
 		if tt.want == "" {
-			if err == nil || !strings.Contains(err.Error(), `conflict with "you" using apps/v1: .spec.replicas`) {
+			if err == nil || !strings.Contains(err.Error(), `conflict with "you": .spec.replicas`) {
 				t.Errorf("%s: %v", name, err)
 			}
 			continue

@@ -9,6 +9,8 @@ import (
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"berth/controller/store"
 	"berth/reconcile"
@@ -97,8 +99,8 @@ func (wr *writer) remember(key reconcile.Key, a asides) error {
 
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
-// dry is what an object would be.
-func dry(wish any, have store.Object, a asides) store.Object {
+// dry is what an object would be; changed tells that a file would say something else.
+func (wr *writer) dry(wish any, have store.Object, a asides, changed bool) store.Object {
 	obj, ok := wish.(store.Object)
 	if !ok {
 		return have
@@ -113,6 +115,9 @@ func dry(wish any, have store.Object, a asides) store.Object {
 		obj.SetResourceVersion(have.GetResourceVersion())
 		obj.SetCreationTimestamp(have.GetCreationTimestamp())
 		obj.SetGeneration(have.GetGeneration())
+		if changed {
+			obj.SetGeneration(have.GetGeneration() + 1)
+		}
 		obj.SetOwnerReferences(have.GetOwnerReferences())
 		for name, value := range have.GetAnnotations() {
 			if request.Beside(name) && (name != lastApplied || a.applied == "") {
@@ -122,6 +127,10 @@ func dry(wish any, have store.Object, a asides) store.Object {
 		if status := store.StatusOf(have); status.IsValid() {
 			store.StatusOf(obj).Set(status)
 		}
+	} else {
+		obj.SetUID(uuid.NewUUID())
+		obj.SetCreationTimestamp(metav1.NewTime(wr.opts.Clock.Now()))
+		obj.SetGeneration(1)
 	}
 	obj.SetAnnotations(notes)
 	obj.SetManagedFields(a.managed)

@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
@@ -68,18 +69,21 @@ func (wr *writer) create(w http.ResponseWriter, r *Request) error {
 
 func (wr *writer) createNamed(w http.ResponseWriter, r *Request, obj map[string]any) error {
 	aside := takeAsides(r.Resource.Kind, nil, map[string]any{}, obj)
-	if aside.managed = r.managed; aside.managed == nil {
-		aside.managed = wr.managed(r, store.Item{}, map[string]any{}, withApplied(obj, aside.applied))
-	}
-	wish, obj, err := wr.wished(w, r, obj)
+	wish, obj, err := wr.wished(w, r, nil, obj)
 	if err != nil {
 		return err
+	}
+	if aside.managed = r.managed; aside.managed == nil {
+		aside.managed = wr.managed(r, store.Item{}, map[string]any{}, withApplied(obj, aside.applied))
 	}
 	if _, taken := wr.opts.Store.Get(r.Key()); taken {
 		return apierrors.NewAlreadyExists(r.Resource.GroupResource(), r.Name)
 	}
+	if err := wr.haveNamespace(r.Namespace); err != nil {
+		return err
+	}
 	if r.bool("dryRun") {
-		return wr.answer(w, r, http.StatusCreated, dry(wish.Object, nil, aside))
+		return wr.answer(w, r, http.StatusCreated, wr.dry(wish.Object, nil, aside, true))
 	}
 	file := manifests.NewFile(wish.Key)
 	err = wr.rewrite(r, file, 0, func(data []byte) ([]byte, error) {
@@ -98,6 +102,14 @@ func (wr *writer) createNamed(w http.ResponseWriter, r *Request, obj map[string]
 		return err
 	}
 	return wr.settled(w, r, http.StatusCreated, aside)
+}
+
+// haveNamespace refuses what is not there, as Kubernetes does: a file may name any namespace, and a client that mistypes one is told.
+func (wr *writer) haveNamespace(name string) error {
+	if _, there := wr.opts.Store.Get(reconcile.Key{Kind: reconcile.KindNamespace, Name: name}); name == "" || there {
+		return nil
+	}
+	return apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, name)
 }
 
 // update puts a whole object in the place of one.
@@ -123,19 +135,19 @@ func (wr *writer) commit(w http.ResponseWriter, r *Request, it store.Item, wish 
 		return err
 	}
 	aside := takeAsides(r.Resource.Kind, it.Object, seen, wish)
-	if aside.managed = r.managed; aside.managed == nil {
-		aside.managed = wr.managed(r, it, withApplied(seen, aside.before), withApplied(wish, aside.applied))
-	}
-	wished, wish, err := wr.wished(w, r, wish)
+	wished, wish, err := wr.wished(w, r, seen, wish)
 	if err != nil {
 		return err
+	}
+	if aside.managed = r.managed; aside.managed == nil {
+		aside.managed = wr.managed(r, it, withApplied(seen, aside.before), withApplied(wish, aside.applied))
 	}
 	changed, err := differs(r, seen, wish)
 	if err != nil {
 		return err
 	}
 	if r.bool("dryRun") {
-		return wr.answer(w, r, http.StatusOK, dry(wished.Object, it.Object, aside))
+		return wr.answer(w, r, http.StatusOK, wr.dry(wished.Object, it.Object, aside, changed))
 	}
 	if changed {
 		if err := wr.change(r, it, seen, wish); err != nil {

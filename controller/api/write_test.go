@@ -108,6 +108,10 @@ func newPlace(t *testing.T) (*place, *Server) {
 	s := New(Options{Store: st})
 	s.HandleWrites(p, p)
 	p.ingest()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	if err := st.Create(reconcile.Key{Kind: reconcile.KindNamespace, Name: "default"}, ns, nil); err != nil {
+		t.Fatal(err)
+	}
 	return p, s
 }
 
@@ -162,6 +166,8 @@ func TestWrites(t *testing.T) {
 		"orphans":                {method: "DELETE", path: deployment, media: jsonType, body: `{"propagationPolicy":"Orphan"}`, code: 400, message: "Orphan is not supported"},
 		"a collection":           {method: "DELETE", path: configMaps + "?labelSelector=x=z", code: 200, old: "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, labels: {x: z}}\n", asked: "delete ConfigMap/default/b"},
 		"there already":          {method: "POST", path: configMaps, media: jsonType, body: `{"metadata":{"name":"a"}}`, code: 409, message: `configmaps "a" already exists`},
+		"no such namespace":      {method: "POST", path: "/api/v1/namespaces/none/configmaps", media: jsonType, body: `{"metadata":{"name":"n"}}`, code: 404, message: `namespaces "none" not found`},
+		"a failing JSON patch":   {method: "PATCH", path: configMaps + "/a", media: jsonPatchType, body: `[{"op":"test","path":"/data/v","value":"x"}]`, code: 422, message: "the server rejected our request due to an error in our request"},
 		"of another namespace":   {method: "POST", path: configMaps, media: jsonType, body: `{"metadata":{"name":"n","namespace":"x"}}`, code: 400, message: "does not match the namespace"},
 		"without a name":         {method: "POST", path: configMaps, media: jsonType, body: `{}`, code: 422, message: "name or generateName is required"},
 		"a read-only place":      {method: "PATCH", path: configMaps + "/a", media: mergePatchType, body: `{"data":{"v":"2"}}`, fails: manifests.ErrReadOnly, code: 403, message: "a.yaml:2"},
@@ -189,6 +195,37 @@ func TestWrites(t *testing.T) {
 				t.Errorf("asked %q, want %q", got, tt.asked)
 			}
 		})
+	}
+}
+
+// A client is warned of what it writes, not of what stood there.
+func TestWarnings(t *testing.T) {
+	_, s := newPlace(t)
+	for _, step := range []struct{ body, want string }{
+		{`{"spec":{"template":{"spec":{"nodeName":"x"}}}}`, "nodeName"},
+		{`{"metadata":{"labels":{"a":"b"}}}`, ""},
+		{`{"spec":{"template":{"spec":{"priority":7}}}}`, "priority"},
+	} {
+		code, out, header := askTo(s, "PATCH", deployment, mergePatchType, step.body)
+		got := strings.Join(header.Values("Warning"), " ")
+		if code != http.StatusOK || !strings.Contains(got, step.want) || strings.Count(got, "299") > 1 || step.want == "" && got != "" {
+			t.Errorf("%s: %d %v, warnings %q, want %q", step.body, code, out["message"], got, step.want)
+		}
+	}
+}
+
+// A dry run shows what would be, with what the server would add.
+func TestDryRun(t *testing.T) {
+	_, s := newPlace(t)
+	_, out, _ := askTo(s, "POST", configMaps+"?dryRun=All", jsonType, `{"metadata":{"name":"n"}}`)
+	if meta, _ := out["metadata"].(map[string]any); meta["uid"] == nil || meta["creationTimestamp"] == nil {
+		t.Errorf("something new: %v", out)
+	}
+	for body, want := range map[string]float64{`{"spec":{"replicas":3}}`: 2, `{}`: 1} {
+		_, out, _ = askTo(s, "PATCH", deployment+"?dryRun=All", mergePatchType, body)
+		if meta, _ := out["metadata"].(map[string]any); meta["generation"] != want {
+			t.Errorf("%s: %v, want generation %v", body, meta, want)
+		}
 	}
 }
 
