@@ -72,6 +72,8 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 		return false, c.killContainer(ctx, a)
 	case reconcile.RemoveContainer:
 		return false, c.onMachine(a.Pod, a.UID, c.opts.Containers.RemoveContainer(ctx, string(a.UID), a.Container, a.Attempt))
+	case reconcile.StopSandbox:
+		return false, c.onMachine(a.Pod, a.UID, c.opts.Pods.StopSandbox(ctx, string(a.UID)))
 	case reconcile.RemoveSandbox:
 		return false, c.onMachine(a.Pod, a.UID, c.opts.Pods.RemoveSandbox(ctx, string(a.UID)))
 	case reconcile.ForgetPod:

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"berth/e2e/harness"
 	"berth/e2e/images"
+	"berth/e2e/leak"
 )
 
 // jobOf is a Job whose pods run a container; spec and main are flow mappings without braces.
@@ -73,6 +75,61 @@ func TestIndexedJob(t *testing.T) {
 			t.Errorf("pod %s said %q, want %q", pods[0].Name, log, want)
 		}
 	}
+}
+
+// Pods that have ended keep their records and what they said, and hold nothing else of the machine.
+func TestEndedPodsHoldNothing(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	b.Write("idle.yaml", jobOf("idle", "", shell("sleep 1000")))
+	up := b.Up()
+	b.UntilReady("idle-", 1)
+	before := holdings(b)
+	main := shell("echo said > /m/x; cat /m/x") + ", volumeMounts: [{name: m, mountPath: /m}]"
+	pod := "restartPolicy: Never, volumes: [{name: m, emptyDir: {medium: Memory}}]"
+	b.Write("many.yaml", fmt.Sprintf("apiVersion: batch/v1\nkind: Job\nmetadata: {name: many}\nspec: %s\n", jobSpec("completions: 50, parallelism: 10", main, pod)))
+	check := func() {
+		t.Helper()
+		s := untilDone(b, "many")
+		b.Until("what ended pods held to be gone", func() error {
+			if more := leak.Diff(before, holdings(b)); len(more) > 0 {
+				return errors.New(leak.Text(more))
+			}
+			return nil
+		})
+		pods := s.PodsOf("many-")
+		if len(pods) != 50 {
+			t.Errorf("there are %d ended pods, want 50", len(pods))
+		}
+		for i, p := range pods {
+			if p.Reason != "Completed" {
+				t.Errorf("pod %+v", p)
+			}
+			if i%10 == 0 {
+				if log := b.Must("logs", p.Name); log != "said\n" {
+					t.Errorf("pod %s said %q", p.Name, log)
+				}
+			}
+		}
+	}
+	check()
+	up.Kill()
+	b.Up()
+	check()
+}
+
+// holdings is what the pods of this machine have of it.
+func holdings(b *harness.Berth) leak.Snapshot {
+	b.Helper()
+	all, err := leak.Take(leak.Options{})
+	if err != nil {
+		b.Fatalf("%v", err)
+	}
+	of := leak.Snapshot{}
+	for _, kind := range []leak.Kind{leak.Namespace, leak.Link, leak.Address, leak.Route, leak.Mount, leak.Cgroup} {
+		of[kind] = all[kind]
+	}
+	return of
 }
 
 // A Job whose controller is killed again and again makes each of its completions once, and none when it has finished.

@@ -54,6 +54,8 @@ func (a RemoveContainer) String() string {
 	return fmt.Sprintf("remove container %s of %s, attempt %d", a.Container, a.Pod, a.Attempt)
 }
 
+func (a StopSandbox) String() string { return "stop sandbox of " + a.Pod.String() }
+
 func (a RemoveSandbox) String() string { return "remove sandbox of " + a.Pod.String() }
 
 func (a ForgetPod) String() string { return "forget " + a.Pod.String() }

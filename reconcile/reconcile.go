@@ -171,6 +171,11 @@ type (
 		Container string
 		Attempt   uint32
 	}
+	// StopSandbox gives back what the sandbox of a Pod that has ended has of the machine. What is known of its containers stays, with their logs.
+	StopSandbox struct {
+		Pod Key
+		UID types.UID
+	}
 	// RemoveSandbox takes down everything of the pod on the machine.
 	RemoveSandbox struct {
 		Pod Key
@@ -196,6 +201,7 @@ func (StartContainer) isAction()   {}
 func (SignalContainer) isAction()  {}
 func (KillContainer) isAction()    {}
 func (RemoveContainer) isAction()  {}
+func (StopSandbox) isAction()      {}
 func (RemoveSandbox) isAction()    {}
 func (ForgetPod) isAction()        {}
 

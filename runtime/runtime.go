@@ -13,20 +13,29 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Pods makes, lists and removes sandboxes. All methods are idempotent and safe for concurrent use; calls for one UID must not overlap.
+// Pods lists pods, and reaches their files. All methods are idempotent and safe for concurrent use; calls for one UID must not overlap.
 type Pods interface {
+	Sandboxes
 	// List returns every pod the machine has, from the run directory and the kernel, whoever started it.
 	List(ctx context.Context) ([]PodStatus, error)
 	// Status returns one pod, or ErrNotFound.
 	Status(ctx context.Context, uid string) (PodStatus, error)
-	// RunSandbox makes the sandbox, or a new one (Attempt+1) when the old has lost its namespaces.
-	// The record of it is written before the first effect.
-	RunSandbox(ctx context.Context, cfg SandboxConfig) (SandboxStatus, error)
 	// UpdateFiles replaces the content of volumes of Files, each at once for whoever reads it; the pod's other volumes stay as they are.
 	// Containers go on running and find the new files under the same paths.
 	UpdateFiles(ctx context.Context, uid string, volumes []Volume) error
 	// ReadFile returns a small regular file that the pod has written into one of its emptyDirs, or ErrNotFound.
 	ReadFile(ctx context.Context, uid, volume, path string) ([]byte, error)
+}
+
+// Sandboxes makes and removes sandboxes, under the rules of Pods.
+type Sandboxes interface {
+	// RunSandbox makes the sandbox, or a new one (Attempt+1) when the old has lost its namespaces.
+	// The record of it is written before the first effect.
+	RunSandbox(ctx context.Context, cfg SandboxConfig) (SandboxStatus, error)
+	// StopSandbox gives back what the sandbox of ended containers has of the machine: namespaces, address, cgroups, mounts. The records of the
+	// pod and its containers stay, and so do logs, writable layers and emptyDirs on disk, until RemoveSandbox. A container that has not ended is
+	// an error; a sandbox that is not there, or stopped already, is none.
+	StopSandbox(ctx context.Context, uid string) error
 	// RemoveSandbox kills what still runs and removes every trace but the logs: processes, cgroups, namespaces, address, directories.
 	// Removing what is not there is not an error.
 	RemoveSandbox(ctx context.Context, uid string) error

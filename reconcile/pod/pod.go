@@ -80,7 +80,9 @@ func Plan(in Input) reconcile.Plan {
 	case in.Pod.DeletionTimestamp != nil:
 		p.remove()
 	case p.settled():
-		p.stop(ending{deadline: p.graceOver(p.verdict.since), decided: p.unreadySince(), reason: p.verdict.reason})
+		if p.stop(ending{deadline: p.graceOver(p.verdict.since), decided: p.unreadySince(), reason: p.verdict.reason}) && p.ready {
+			p.do(reconcile.StopSandbox{Pod: p.key, UID: p.pod.UID})
+		}
 	default:
 		p.run()
 	}

@@ -53,6 +53,8 @@ func live(in *pod.Input) {
 			}
 			in.Observed.Sandbox.Ready, in.Observed.Sandbox.IP, in.Observed.Sandbox.CreatedAt = true, "10.0.0.2", in.Now
 			write(in, a.Config.Volumes)
+		case reconcile.StopSandbox:
+			in.Observed.Sandbox.Ready = false
 		case reconcile.UpdateFiles:
 			write(in, a.Volumes)
 		case reconcile.StartContainer:
@@ -168,6 +170,7 @@ const (
 	sandbox = "run sandbox of Pod/shop/web"
 	start0  = "start container main of Pod/shop/web, attempt 0"
 	start1  = "start container main of Pod/shop/web, attempt 1"
+	stopped = "stop sandbox of Pod/shop/web"
 )
 
 func TestPlan(t *testing.T) {
@@ -231,6 +234,7 @@ func TestPlan(t *testing.T) {
 		},
 		"a failed init container ends a Pod that never restarts": {
 			with: func(in *pod.Input) { withInit(in); in.Pod.Spec.RestartPolicy = corev1.RestartPolicyNever }, mutate: func(in *pod.Input) { exit(in, "first", 1) },
+			want: []string{stopped},
 		},
 		"a sidecar is restarted also where nothing else is": {
 			with: func(in *pod.Input) { withInit(in); in.Pod.Spec.RestartPolicy = corev1.RestartPolicyNever },
@@ -243,12 +247,16 @@ func TestPlan(t *testing.T) {
 				exit(in, "side", 1)
 			}, want: []string{"start container side of Pod/shop/web, attempt 1"},
 		},
-		"nothing to do":                     {},
-		"it crashed for the first time":     {mutate: func(in *pod.Input) { exit(in, "main", 1) }, want: []string{start1}},
-		"it ended well and starts again":    {mutate: func(in *pod.Input) { exit(in, "main", 0) }, want: []string{start1}},
-		"on failure: it failed":             {with: policy(corev1.RestartPolicyOnFailure), mutate: func(in *pod.Input) { exit(in, "main", 1) }, want: []string{start1}},
-		"on failure: it ended well":         {with: policy(corev1.RestartPolicyOnFailure), mutate: func(in *pod.Input) { exit(in, "main", 0) }},
-		"never: it failed":                  {with: policy(corev1.RestartPolicyNever), mutate: func(in *pod.Input) { exit(in, "main", 1) }},
+		"nothing to do":                  {},
+		"it crashed for the first time":  {mutate: func(in *pod.Input) { exit(in, "main", 1) }, want: []string{start1}},
+		"it ended well and starts again": {mutate: func(in *pod.Input) { exit(in, "main", 0) }, want: []string{start1}},
+		"on failure: it failed":          {with: policy(corev1.RestartPolicyOnFailure), mutate: func(in *pod.Input) { exit(in, "main", 1) }, want: []string{start1}},
+		"on failure: it ended well":      {with: policy(corev1.RestartPolicyOnFailure), mutate: func(in *pod.Input) { exit(in, "main", 0) }, want: []string{stopped}},
+		"never: it failed":               {with: policy(corev1.RestartPolicyNever), mutate: func(in *pod.Input) { exit(in, "main", 1) }, want: []string{stopped}},
+		"its sandbox was stopped": {with: policy(corev1.RestartPolicyNever), mutate: func(in *pod.Input) {
+			exit(in, "main", 1)
+			live(in)
+		}},
 		"it crashed for the second time":    {mutate: crashedAfter(5*time.Second, 10*time.Second), after: 8 * time.Second},
 		"it ran long enough to be forgiven": {mutate: crashedAfter(11*time.Minute, 160*time.Second), want: []string{start1}},
 		"it was started for another wish": {mutate: func(in *pod.Input) {

@@ -132,11 +132,14 @@ func (p *pass) started(c *container) bool {
 
 // current tells that the newest attempt belongs to the sandbox that is there. The tag in the hash says so for what we started; the time
 // covers a machine that counts sandboxes differently.
+// The sandbox of a Pod that has come to its end may have been stopped: it is still the last one that counts.
 func (p *pass) current(c *container) bool {
-	if c.last == nil || !p.ready || !p.inRound(c) {
+	ended := p.verdict.phase != "" && p.in.Observed != nil
+	if c.last == nil || !p.ready && !ended || !p.inRound(c) {
 		return false
 	}
-	return sandboxOf(c.last.SpecHash) == p.attempt || !c.last.StartedAt.Before(p.in.Observed.Sandbox.CreatedAt)
+	last := &p.in.Observed.Sandbox
+	return sandboxOf(c.last.SpecHash) == last.Attempt || !c.last.StartedAt.Before(last.CreatedAt)
 }
 
 // keepRunning starts a container that shall run and does not, if its time has come, and ends one that is not well.

@@ -81,7 +81,7 @@ func (p *pass) isInitialized() bool {
 	if len(p.inits) == 0 || p.verdict.phase == corev1.PodSucceeded {
 		return true
 	}
-	return p.ready && p.initialized()
+	return (p.ready || p.verdict.phase != "") && p.initialized()
 }
 
 // phase sums up. A Pod whose end is decided still counts as running while something of it runs.

@@ -41,6 +41,14 @@ func state(s corev1.ContainerState) string {
 	return ""
 }
 
+// never is a change of a Pod that is not restarted.
+func never(change func(*pod.Input)) func(*pod.Input) {
+	return func(in *pod.Input) {
+		change(in)
+		in.Pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+	}
+}
+
 func TestStatus(t *testing.T) {
 	const all = "sandbox initialized ready containers scheduled"
 	tests := map[string]struct {
@@ -49,15 +57,33 @@ func TestStatus(t *testing.T) {
 		mutate func(*pod.Input)
 		want   string
 	}{
-		"a new Pod":              {base: newly, want: "Pending initialized scheduled main:ContainerCreating/"},
-		"with init containers":   {base: newly, mutate: withInit, want: "Pending scheduled first:PodInitializing/ side:PodInitializing/ second:PodInitializing/ main:PodInitializing/"},
-		"running":                {want: "Running " + all + " main:running/"},
-		"first init container":   {with: withInit, want: "Pending sandbox scheduled first:running/ side:PodInitializing/ second:PodInitializing/ main:PodInitializing/"},
-		"just crashed":           {mutate: func(in *pod.Input) { exit(in, "main", 1) }, want: "Running sandbox initialized scheduled main:Error/"},
-		"waits for a restart":    {mutate: crashedAfter(time.Second, 10*time.Second), want: "Running sandbox initialized scheduled main:CrashLoopBackOff/Error"},
-		"restarted":              {mutate: func(in *pod.Input) { exit(in, "main", 1); live(in) }, want: "Running " + all + " main:running/Error"},
-		"out of memory":          {mutate: func(in *pod.Input) { exit(in, "main", 137); last(in, "main").Reason = "OOMKilled" }, want: "Running sandbox initialized scheduled main:OOMKilled/"},
-		"ended well, for good":   {with: policy(corev1.RestartPolicyNever), mutate: func(in *pod.Input) { exit(in, "main", 0) }, want: "Succeeded sandbox initialized scheduled main:Completed/"},
+		"a new Pod":            {base: newly, want: "Pending initialized scheduled main:ContainerCreating/"},
+		"with init containers": {base: newly, mutate: withInit, want: "Pending scheduled first:PodInitializing/ side:PodInitializing/ second:PodInitializing/ main:PodInitializing/"},
+		"running":              {want: "Running " + all + " main:running/"},
+		"first init container": {with: withInit, want: "Pending sandbox scheduled first:running/ side:PodInitializing/ second:PodInitializing/ main:PodInitializing/"},
+		"just crashed":         {mutate: func(in *pod.Input) { exit(in, "main", 1) }, want: "Running sandbox initialized scheduled main:Error/"},
+		"waits for a restart":  {mutate: crashedAfter(time.Second, 10*time.Second), want: "Running sandbox initialized scheduled main:CrashLoopBackOff/Error"},
+		"restarted":            {mutate: func(in *pod.Input) { exit(in, "main", 1); live(in) }, want: "Running " + all + " main:running/Error"},
+		"out of memory":        {mutate: func(in *pod.Input) { exit(in, "main", 137); last(in, "main").Reason = "OOMKilled" }, want: "Running sandbox initialized scheduled main:OOMKilled/"},
+		"ended well, for good": {with: policy(corev1.RestartPolicyNever), mutate: func(in *pod.Input) { exit(in, "main", 0) }, want: "Succeeded sandbox initialized scheduled main:Completed/"},
+		"failed, its sandbox stopped": {with: never(withInit), mutate: func(in *pod.Input) {
+			exit(in, "first", 0)
+			live(in)
+			live(in)
+			exit(in, "second", 3)
+			exit(in, "side", 0)
+			live(in)
+		}, want: "Failed scheduled first:Completed/ side:Completed/ second:Error/ main:PodInitializing/"},
+		"failed behind its init containers, its sandbox stopped": {with: never(withInit), mutate: func(in *pod.Input) {
+			exit(in, "first", 0)
+			live(in)
+			live(in)
+			exit(in, "second", 0)
+			live(in)
+			exit(in, "main", 3)
+			exit(in, "side", 0)
+			live(in)
+		}, want: "Failed initialized scheduled first:Completed/ side:Completed/ second:Completed/ main:Error/"},
 		"failed for good":        {with: policy(corev1.RestartPolicyNever), mutate: func(in *pod.Input) { exit(in, "main", 3) }, want: "Failed sandbox initialized scheduled main:Error/"},
 		"a probe says not ready": {mutate: func(in *pod.Input) { in.Probes = map[string]pod.Probe{"main": {Started: true}} }, want: "Running sandbox initialized scheduled main:running/"},
 		"a probe says ready":     {mutate: func(in *pod.Input) { in.Probes = map[string]pod.Probe{"main": {Started: true, Ready: true}} }, want: "Running " + all + " main:running/"},

@@ -57,7 +57,7 @@ func (w *world) execute(a reconcile.Action) error {
 	case reconcile.PullImage:
 		w.pull(a)
 	case reconcile.RunSandbox, reconcile.UpdateFiles, reconcile.StartContainer, reconcile.RunHook, reconcile.SignalContainer,
-		reconcile.KillContainer, reconcile.RemoveContainer, reconcile.RemoveSandbox, reconcile.ForgetPod:
+		reconcile.KillContainer, reconcile.RemoveContainer, reconcile.StopSandbox, reconcile.RemoveSandbox, reconcile.ForgetPod:
 		return w.executeOnMachine(a)
 	default:
 		w.fail("nobody carries out %T", a)

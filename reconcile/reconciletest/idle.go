@@ -1,6 +1,7 @@
 package reconciletest
 
 import (
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -8,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"berth/reconcile"
+	"berth/runtime"
 )
 
 // checkIdle judges a moment in which nobody has anything to do: what is reported must be the truth, and every count right.
@@ -56,10 +58,17 @@ func (w *world) checkIdlePod(p *corev1.Pod) {
 		w.fail("pod %s has lost its owner and lives", describe(p))
 	}
 	w.checkWaiting(p)
+	if status, there := w.machine(p.UID); there && status.Sandbox.Ready && (p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed) && !anyRuns(&status) {
+		w.fail("pod %s has ended, and keeps its sandbox", describe(p))
+	}
 	truth := w.crewOf(p).ready()
 	if reported := reportedReady(p); reported != truth {
 		w.fail("pod %s is reported ready: %v; the truth is %v", describe(p), reported, truth)
 	}
+}
+
+func anyRuns(p *runtime.PodStatus) bool {
+	return slices.ContainsFunc(p.Containers, func(c runtime.ContainerStatus) bool { return c.State != runtime.Exited })
 }
 
 func (w *world) checkIdleSet(s *appsv1.ReplicaSet, v *revision) {

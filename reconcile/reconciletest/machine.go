@@ -120,6 +120,9 @@ func (w *world) executeOnMachine(a reconcile.Action) error {
 	case reconcile.RemoveContainer:
 		w.must(w.fake.RemoveContainer(background, string(a.UID), a.Container, a.Attempt))
 		w.enqueue(a.Pod)
+	case reconcile.StopSandbox:
+		w.must(w.fake.StopSandbox(background, string(a.UID)))
+		w.enqueue(a.Pod)
 	case reconcile.RemoveSandbox:
 		w.checkRemove(a.UID)
 		w.must(w.fake.RemoveSandbox(background, string(a.UID)))

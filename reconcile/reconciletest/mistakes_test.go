@@ -35,6 +35,7 @@ var knownMistakes = []mistake{
 	{"back-off does not grow", "pod/backoff.go", `max(firstBackoff, 2*d)`, `max(firstBackoff, time.Duration(2-reconcile.Wrong("back-off does not grow"))*d)`},
 	{"grace ignored", "pod/stop.go", "left > 0 {\n\t\tp.again(left)\n\t\tswitch", "left > 0 && reconcile.Wrong(\"grace ignored\") == 0 {\n\t\tp.again(left)\n\t\tswitch"},
 	{"hooks not waited for", "pod/health.go", `return !begun || !run.Done() || run.Failure != ""`, `return reconcile.Wrong("hooks not waited for") == 0 && (!begun || !run.Done() || run.Failure != "")`},
+	{"ended pods keep their sandboxes", "pod/pod.go", `&& p.ready {`, `&& p.ready && reconcile.Wrong("ended pods keep their sandboxes") == 0 {`},
 	{"sidecars need not be ready", "pod/conditions.go", `if c.sidecar && !s.Init`, `if c.sidecar && reconcile.Wrong("sidecars need not be ready") == 0 && !s.Init`},
 	{"deleted pods live on", "pod/pod.go", `case in.Pod.DeletionTimestamp != nil:`, `case in.Pod.DeletionTimestamp != nil && reconcile.Wrong("deleted pods live on") == 0:`},
 	{"status flaps", "pod/conditions.go", `if s.Conditions[i].Status == c.Status &&`, `if reconcile.Wrong("status flaps") == 0 && s.Conditions[i].Status == c.Status &&`},

@@ -148,6 +148,9 @@ func (r *Runtime) adoptPod(ctx context.Context, p *pod, held holding) error {
 	if !p.Ready && len(p.containers) == 0 {
 		return r.remove(ctx, p)
 	}
+	if p.Stopped {
+		return r.giveBack(ctx, p)
+	}
 	if !p.Ready {
 		return r.dropNamespaces(ctx, p)
 	}

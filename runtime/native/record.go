@@ -27,6 +27,8 @@ type sandboxRecord struct {
 	IDBase uint32
 	// Ready is written when the namespaces exist and hold the address.
 	Ready bool
+	// Stopped is written before a sandbox is given back, of which all containers have ended for good.
+	Stopped bool `json:",omitempty"`
 	// InitPID and InitTicks name the process that keeps a shared pid namespace.
 	InitPID   int    `json:",omitempty"`
 	InitTicks uint64 `json:",omitempty"`

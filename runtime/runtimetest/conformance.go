@@ -46,6 +46,7 @@ func Run(t *testing.T, factory func(t *testing.T) Machine) {
 		{"SIGTERM ends, and is told", testSignal},
 		{"a stubborn program is killed", testKill},
 		{"an ended attempt is removed", testRemoveContainer},
+		{"a stopped sandbox leaves the records", testStopSandbox},
 		{"a removed pod leaves nothing", testRemoveSandbox},
 		{"files are replaced, and their hash is kept", testUpdateFiles},
 		{"a new controller finds everything", testReopen},
@@ -264,6 +265,41 @@ func testRemoveContainer(t *testing.T, s *suite) {
 	}
 	if p := s.await(t, "container gone", func(p runtime.PodStatus) bool { return len(p.Containers) == 0 }); !p.Sandbox.Ready {
 		t.Error("the sandbox went with its container")
+	}
+}
+
+func testStopSandbox(t *testing.T, s *suite) {
+	if err := s.Pods.StopSandbox(t.Context(), s.uid); err != nil {
+		t.Errorf("StopSandbox of no pod = %v, want nil", err)
+	}
+	memory := runtime.Volume{Name: "memory", EmptyDir: &runtime.EmptyDir{Memory: true}}
+	s.sandbox(t, memory)
+	s.start(t, 0, s.Sleep)
+	if err := s.Pods.StopSandbox(t.Context(), s.uid); err == nil {
+		t.Error("StopSandbox with a running container succeeded")
+	}
+	if p, err := s.Pods.Status(t.Context(), s.uid); err != nil || !p.Sandbox.Ready || p.Containers[0].State != runtime.Running {
+		t.Errorf("after that the pod is %+v, %v", p, err)
+	}
+	if err := s.Containers.KillContainer(t.Context(), s.uid, "main"); err != nil {
+		t.Fatalf("KillContainer: %v", err)
+	}
+	before := s.await(t, "container killed", exited(0))
+	for range 2 {
+		if err := s.Pods.StopSandbox(t.Context(), s.uid); err != nil {
+			t.Fatalf("StopSandbox: %v", err)
+		}
+	}
+	stopped := func(p runtime.PodStatus) bool { return !p.Sandbox.Ready && len(p.Containers) == 1 }
+	if p := s.await(t, "sandbox stopped", stopped); p.Containers[0] != before.Containers[0] || string(p.Object) != string(before.Object) {
+		t.Errorf("it was %+v, and is %+v", before, p)
+	}
+	s.reopen(t)
+	if p, err := s.Pods.Status(t.Context(), s.uid); err != nil || !stopped(p) {
+		t.Errorf("a new controller finds %+v, %v", p, err)
+	}
+	if st := s.sandbox(t, memory); !st.Ready || st.Attempt != before.Sandbox.Attempt+1 {
+		t.Errorf("a sandbox made anew is %+v", st)
 	}
 }
 

@@ -162,6 +162,15 @@ func (f *Fake) RemoveSandbox(ctx context.Context, uid string) error {
 	return after
 }
 
+// StopSandbox implements runtime.Pods.
+func (f *Fake) StopSandbox(ctx context.Context, uid string) error {
+	after, err := f.enter(ctx, true)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.stopSandbox(uid), after)
+}
+
 // StartContainer implements runtime.Containers.
 func (f *Fake) StartContainer(ctx context.Context, uid string, cfg runtime.ContainerConfig) (runtime.ContainerStatus, error) {
 	after, err := f.enter(ctx, true)

@@ -101,6 +101,26 @@ func (m *machine) runSandbox(cfg runtime.SandboxConfig) (runtime.SandboxStatus, 
 	return p.sandbox, nil
 }
 
+func (m *machine) stopSandbox(uid string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.pods[uid]
+	if p == nil {
+		return nil
+	}
+	for _, c := range p.containers {
+		if c.status.State != runtime.Exited {
+			return fmt.Errorf("cannot stop sandbox %s: container %q has not ended", uid, c.status.Name)
+		}
+	}
+	if p.sandbox.Ready {
+		m.note("stop sandbox %s/%s", p.cfg.Namespace, p.cfg.Name)
+		p.sandbox.Ready = false
+		m.tell(uid)
+	}
+	return nil
+}
+
 func (m *machine) removeSandbox(uid string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
