@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -119,6 +120,11 @@ func (r *Runtime) recordEnd(p *pod, c *container, st client.ExitStatus) error {
 	rec.State, rec.FinishedAt = runtime.Exited, st.At
 	if rec.FinishedAt.IsZero() {
 		rec.FinishedAt = r.opts.Now()
+	}
+	// The keeper takes the time of a start when it has heard of the execve, and on a busy machine a short program has ended by then. What is earlier
+	// by more than that comes from a clock that was set back, and stays.
+	if early := rec.StartedAt.Sub(rec.FinishedAt); early > 0 && early < time.Second {
+		rec.FinishedAt = rec.StartedAt
 	}
 	rec.ExitCode, rec.Signal, rec.Reason = judge(st, ooms)
 	rec.Message = r.message(p.uid, c.at(), rec)
