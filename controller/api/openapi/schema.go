@@ -232,28 +232,18 @@ func (b *builder) item(t reflect.Type) object {
 	return s
 }
 
-var (
-	timeType      = reflect.TypeFor[metav1.Time]()
-	microTimeType = reflect.TypeFor[metav1.MicroTime]()
-	durationType  = reflect.TypeFor[metav1.Duration]()
-	quantityType  = reflect.TypeFor[resource.Quantity]()
-	eitherType    = reflect.TypeFor[intstr.IntOrString]()
-	rawType       = reflect.TypeFor[kruntime.RawExtension]()
-	fieldsType    = reflect.TypeFor[metav1.FieldsV1]()
-)
-
 // special are types that read and write their JSON themselves.
 func special(t reflect.Type) object {
 	switch t {
-	case timeType, microTimeType:
+	case reflect.TypeFor[metav1.Time](), reflect.TypeFor[metav1.MicroTime]():
 		return object{"type": "string", "format": "date-time"}
-	case durationType:
+	case reflect.TypeFor[metav1.Duration]():
 		return object{"type": "string"}
-	case quantityType:
+	case reflect.TypeFor[resource.Quantity]():
 		return object{"oneOf": []any{object{"type": "string"}, object{"type": "number"}}}
-	case eitherType:
+	case reflect.TypeFor[intstr.IntOrString]():
 		return object{"format": "int-or-string", "oneOf": []any{object{"type": "integer"}, object{"type": "string"}}}
-	case rawType, fieldsType:
+	case reflect.TypeFor[kruntime.RawExtension](), reflect.TypeFor[metav1.FieldsV1]():
 		return object{"type": "object"}
 	}
 	return nil
