@@ -13,7 +13,7 @@ import (
 
 // newPod makes a pod of the template. The executor adds its UID.
 func newPod(rs *appsv1.ReplicaSet, name string, now time.Time) *corev1.Pod {
-	t := rs.Spec.Template.DeepCopy()
+	t := &rs.Spec.Template // shared: nobody writes into an object
 	return &corev1.Pod{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: reconcile.KindPod},
 		ObjectMeta: metav1.ObjectMeta{
