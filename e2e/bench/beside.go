@@ -50,7 +50,7 @@ func answerBeside(c *net.UnixConn, address string) {
 	switch {
 	case err != nil:
 	case line == "memory\n":
-		fmt.Fprintf(c, "%f", pssOf("kube-apiserver", "etcd"))
+		fmt.Fprintf(c, "%f", besideMemory(address))
 	default:
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
@@ -64,19 +64,32 @@ func answerBeside(c *net.UnixConn, address string) {
 	}
 }
 
-// pssOf adds up what the processes of these names hold.
-func pssOf(names ...string) float64 {
-	sum := 0.0
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range dirs {
-		comm, _ := os.ReadFile(filepath.Join(dir, "comm"))
-		for _, name := range names {
-			if strings.TrimSpace(string(comm)) == name {
-				whole, _ := pssIn(dir)
-				sum += whole
+// besideMemory is what the kube-apiserver of an address and its etcd hold, in MiB. Other servers may run beside them.
+func besideMemory(address string) float64 {
+	const etcdFlag = "--etcd-servers="
+	_, port, _ := net.SplitHostPort(address)
+	sum, etcd := 0.0, ""
+	each := func(name, mark string, found func(args []string)) {
+		dirs, _ := filepath.Glob("/proc/[0-9]*")
+		for _, dir := range dirs {
+			comm, _ := os.ReadFile(filepath.Join(dir, "comm"))
+			line, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+			if mark == "" || strings.TrimSpace(string(comm)) != name || !strings.Contains(string(line), mark) {
+				continue
 			}
+			whole, _ := pssIn(dir)
+			sum += whole
+			found(strings.Split(string(line), "\x00"))
 		}
 	}
+	each("kube-apiserver", "="+port, func(args []string) {
+		for _, arg := range args {
+			if value, ok := strings.CutPrefix(arg, etcdFlag); ok {
+				etcd = value
+			}
+		}
+	})
+	each("etcd", etcd, func([]string) {})
 	return sum
 }
 
