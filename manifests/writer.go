@@ -17,6 +17,9 @@ type Writer interface {
 	// permissions and links stay. It returns an error that is ErrReadOnly where nothing can be written, and ErrConflict when somebody else
 	// has the file open for writing or changes it meanwhile. change may be called once or not at all.
 	Rewrite(ctx context.Context, file string, change func(data []byte) ([]byte, error)) error
+	// RewriteAll does the same with several files at once: all of them change, or none does and the error tells of each that cannot. The reader gets
+	// one snapshot. Only what the disk does in the very last step, the renames, may leave some changed and others not.
+	RewriteAll(ctx context.Context, files []string, change func(file string, data []byte) ([]byte, error)) error
 }
 
 // ErrReadOnly says that a source cannot be written to, ErrConflict that somebody else is writing the file.

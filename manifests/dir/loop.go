@@ -106,7 +106,7 @@ func (l *loop) wait(ctx context.Context) bool {
 	case e := <-events:
 		l.take(e, events)
 	case r := <-l.src.rewrites:
-		l.rewrite(r)
+		r.done <- l.rewrite(r)
 	case <-lost:
 		l.rescan()
 	case <-mounts:

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,57 +20,98 @@ var _ manifests.Writer = (*Source)(nil)
 
 // rewrite is a request to the loop, which owns what is known of the files.
 type rewrite struct {
-	file   string
-	change func([]byte) ([]byte, error)
+	files  []string
+	change func(file string, data []byte) ([]byte, error)
 	done   chan error
 }
 
 // Rewrite implements manifests.Writer. It waits until Run takes it.
 func (s *Source) Rewrite(ctx context.Context, file string, change func([]byte) ([]byte, error)) error {
-	r := rewrite{file: file, change: change, done: make(chan error, 1)}
+	return s.RewriteAll(ctx, []string{file}, func(_ string, data []byte) ([]byte, error) { return change(data) })
+}
+
+// RewriteAll implements manifests.Writer. It waits until Run takes it.
+func (s *Source) RewriteAll(ctx context.Context, files []string, change func(string, []byte) ([]byte, error)) error {
+	r := rewrite{files: files, change: change, done: make(chan error, 1)}
 	select {
 	case s.rewrites <- r:
 	case <-ctx.Done():
-		return fmt.Errorf("cannot write %s: %w", file, context.Cause(ctx))
+		return fmt.Errorf("cannot write %s: %w", strings.Join(files, ", "), context.Cause(ctx))
 	}
 	return <-r.done
 }
 
-// rewrite changes a file and tells of it without waiting for anything: the change has been asked for, and is whole.
-func (l *loop) rewrite(r rewrite) {
-	at, data, err := l.open(r.file)
+// rewrite changes files and tells of it without waiting for anything: the change has been asked for, and is whole.
+func (l *loop) rewrite(r rewrite) error {
+	var deeds []*deed
+	defer func() {
+		for _, d := range deeds {
+			d.drop()
+		}
+	}()
+	var errs []error
+	for _, name := range r.files {
+		d, err := l.prepare(r, name)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if d != nil {
+			deeds = append(deeds, d)
+		}
+	}
+	for _, d := range deeds {
+		if err := unchanged(d.at, d.old); err != nil { // once more, right before the deed
+			errs = append(errs, fmt.Errorf("cannot write %s: %w", d.name, err))
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	for _, d := range deeds {
+		if err := d.do(); err != nil {
+			errs = append(errs, fmt.Errorf("cannot write %s: %w", d.name, plainWriteError(err)))
+			continue
+		}
+		l.takeIn(d)
+	}
+	if len(deeds) > len(errs) {
+		l.changed, l.publishAt, l.heldSince = false, time.Time{}, time.Time{}
+		l.last = l.src.clock.Now()
+		l.emit(l.snapshot())
+	}
+	return errors.Join(errs...)
+}
+
+// prepare does everything that can fail for a reason; nil when the file says already what it shall say.
+func (l *loop) prepare(r rewrite, name string) (*deed, error) {
+	at, data, err := l.open(name)
 	if err != nil {
-		r.done <- fmt.Errorf("cannot write %s: %w", r.file, err)
-		return
+		return nil, fmt.Errorf("cannot write %s: %w", name, err)
 	}
-	now, err := r.changed(data)
-	switch {
-	case err != nil:
-		r.done <- err
-		return
-	case bytes.Equal(now, data) && (now == nil) == (data == nil):
-	case now == nil:
-		err = removeFile(at, data)
-	default:
-		l.sweep(filepath.Dir(at))
-		err = replaceFile(l.src.path, at, data, now, holdsSecret(r.file, now))
-	}
+	now, err := r.changed(name, data)
 	if err != nil {
-		r.done <- fmt.Errorf("cannot write %s: %w", r.file, err)
-		return
+		return nil, err
 	}
-	l.settled(r.file, at, now)
-	r.done <- nil
+	if bytes.Equal(now, data) && (now == nil) == (data == nil) {
+		return nil, nil //nolint:nilnil // nothing to do
+	}
+	l.sweep(filepath.Dir(at))
+	d := &deed{name: name, at: at, old: data, now: now}
+	if err := d.stage(l.src.path); err != nil {
+		d.drop()
+		return nil, fmt.Errorf("cannot write %s: %w", name, plainWriteError(err))
+	}
+	return d, nil
 }
 
 // changed asks for the new content. Whatever goes wrong there concerns one request, and not the loop that all files depend on.
-func (r *rewrite) changed(data []byte) (now []byte, err error) {
+func (r *rewrite) changed(file string, data []byte) (now []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("cannot change %s: %v", r.file, p)
+			err = fmt.Errorf("cannot change %s: %v", file, p)
 		}
 	}()
-	return r.change(data)
+	return r.change(file, data)
 }
 
 // A new content has a name of this form until it takes the place of the old one. A crash leaves it behind, and whoever writes there next
@@ -132,153 +172,25 @@ func resolve(path string) string {
 	return filepath.Join(resolve(dir), filepath.Base(path))
 }
 
-// settled takes over what has been written, and tells of it at once.
-func (l *loop) settled(name, at string, data []byte) {
-	if data == nil {
-		delete(l.files, name)
-		l.current, l.changed = nil, true
-	} else {
-		f := l.files[name]
-		if f == nil {
-			f = &file{}
-			l.files[name] = f
-		}
-		if info, err := os.Stat(at); err == nil {
-			f.stamp = stampOf(info)
-		}
-		f.hash, f.loaded = sha256.Sum256(data), true
-		f.trial, f.due, f.goneSince, f.busySince = time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		l.takeOver(f, manifests.Decode(name, data))
+// takeIn takes over what has been written.
+func (l *loop) takeIn(d *deed) {
+	delete(l.pending, d.name)
+	if d.now == nil {
+		delete(l.files, d.name)
+		l.current = nil
+		return
 	}
-	delete(l.pending, name)
-	l.changed, l.publishAt, l.heldSince = false, time.Time{}, time.Time{}
-	l.last = l.src.clock.Now()
-	l.emit(l.snapshot())
-}
-
-// replaceFile puts a new content in the place of the old one (nil: no file) by a rename. The new file is on the disk before it has the name: a
-// crash leaves one or the other, whole.
-func replaceFile(root, at string, old, now []byte, secret bool) error {
-	dir := filepath.Dir(at)
-	owner, err := ownerOf(root, at)
-	if err != nil {
-		return plainWriteError(err)
+	f := l.files[d.name]
+	if f == nil {
+		f = &file{}
+		l.files[d.name] = f
 	}
-	if err := makeFolder(dir, owner); err != nil {
-		return plainWriteError(err)
+	if info, err := os.Stat(d.at); err == nil {
+		f.stamp = stampOf(info)
 	}
-	mode := fs.FileMode(0o644)
-	if secret {
-		mode = 0o600
-	}
-	if info, err := os.Stat(at); err == nil {
-		mode = info.Mode().Perm()
-	}
-	f, err := os.CreateTemp(dir, temporary) // not after the file: its name may be as long as names can be
-	if err != nil {
-		return plainWriteError(err)
-	}
-	defer os.Remove(f.Name()) // fails once it has its name
-	_, err = f.Write(now)
-	if err == nil {
-		err = f.Chmod(mode)
-	}
-	if err == nil {
-		err = owner.give(f)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return plainWriteError(err)
-	}
-	if err := unchanged(at, old); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), at); err != nil {
-		return plainWriteError(err)
-	}
-	syncFolder(dir)
-	return nil
-}
-
-// holdsSecret tells whether a file states Secrets: a new one is for its owner alone.
-func holdsSecret(name string, data []byte) bool {
-	return slices.ContainsFunc(manifests.Decode(name, data).Objects, func(o manifests.Object) bool { return o.Key.Kind == "Secret" })
-}
-
-func removeFile(at string, old []byte) error {
-	if err := unchanged(at, old); err != nil {
-		return err
-	}
-	if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return plainWriteError(err)
-	}
-	syncFolder(filepath.Dir(at))
-	return nil
-}
-
-// unchanged looks once more, right before the deed.
-func unchanged(at string, old []byte) error {
-	data, st := readFile(at)
-	switch {
-	case errors.Is(st.err, fs.ErrNotExist) && old == nil:
-		return nil
-	case st.err != nil, st.busy, old == nil, !bytes.Equal(data, old):
-		return manifests.ErrConflict
-	}
-	return nil
-}
-
-// owner is whom a file belongs to.
-type owner struct{ uid, gid int }
-
-// ownerOf is the owner of a file, or of the directory where there is none yet: who may edit one shall be able to edit the other.
-func ownerOf(root, at string) (owner, error) {
-	info, err := os.Stat(at)
-	if err != nil {
-		info, err = os.Stat(root)
-	}
-	if err != nil {
-		return owner{}, err
-	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return owner{int(st.Uid), int(st.Gid)}, nil
-	}
-	return owner{os.Geteuid(), os.Getegid()}, nil
-}
-
-func (o owner) give(f *os.File) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) == o.uid && int(st.Gid) == o.gid {
-		return nil
-	}
-	return f.Chown(o.uid, o.gid)
-}
-
-func makeFolder(dir string, o owner) error {
-	if _, err := os.Stat(dir); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	syncFolder(filepath.Dir(dir))
-	if o.uid == os.Geteuid() {
-		return nil
-	}
-	return os.Chown(dir, o.uid, o.gid)
-}
-
-// syncFolder makes a new name outlive a power cut. What cannot be synced is written nevertheless.
-func syncFolder(dir string) {
-	if f, err := os.Open(dir); err == nil {
-		_ = f.Sync()
-		_ = f.Close()
-	}
+	f.hash, f.loaded = sha256.Sum256(d.now), true
+	f.trial, f.due, f.goneSince, f.busySince = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	l.takeOver(f, manifests.Decode(d.name, d.now))
 }
 
 // plainWriteError tells apart what is not allowed, and takes temporary names out.

@@ -142,6 +142,63 @@ func TestRewriteFails(t *testing.T) {
 	must(t, s.Rewrite(t.Context(), "a.yaml", replace(`"1"`, `"2"`)))
 }
 
+// Of several files all change at once, or none.
+func TestRewriteAll(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b", "sub/c"} {
+		mustWrite(t, filepath.Join(dir, name+".yaml"), strings.ReplaceAll(aMap, "name: a", "name: "+filepath.Base(name)))
+	}
+	s, w := writable(t, dir)
+	before := len(w.snapshots())
+	files := []string{"a.yaml", "b.yaml", "sub/c.yaml"}
+	no := errors.New("no")
+	err := s.RewriteAll(t.Context(), append(files, "../d.yaml"), func(file string, data []byte) ([]byte, error) {
+		if file == "b.yaml" {
+			return nil, no
+		}
+		return nil, nil
+	})
+	if !errors.Is(err, no) || !errors.Is(err, manifests.ErrReadOnly) || !strings.Contains(err.Error(), "../d.yaml") {
+		t.Errorf("refused: %v", err)
+	}
+	err = s.RewriteAll(t.Context(), files, func(file string, data []byte) ([]byte, error) {
+		if file == "sub/c.yaml" {
+			mustWrite(t, filepath.Join(dir, "b.yaml"), aMap+"# saved meanwhile\n")
+		}
+		return nil, nil
+	})
+	if !errors.Is(err, manifests.ErrConflict) || !strings.Contains(err.Error(), "b.yaml") {
+		t.Errorf("changed meanwhile: %v", err)
+	}
+	if string(read(t, filepath.Join(dir, "a.yaml"))) != aMap || len(w.snapshots()) != before {
+		t.Errorf("of what was refused something happened: %d snapshots", len(w.snapshots())-before)
+	}
+	must(t, s.RewriteAll(t.Context(), files, func(file string, data []byte) ([]byte, error) {
+		if file == "a.yaml" {
+			return replace(`"1"`, `"2"`)(data)
+		}
+		return nil, nil
+	}))
+	list := w.snapshots()[before:]
+	if len(list) != 1 || len(list[0].Objects) != 1 || !strings.Contains(string(read(t, filepath.Join(dir, "a.yaml"))), `"2"`) {
+		t.Errorf("%d snapshots, %v", len(list), list)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*", "*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	if os.Geteuid() != 0 {
+		return
+	}
+	mustWrite(t, filepath.Join(dir, "sub/d.yaml"), strings.ReplaceAll(aMap, "name: a", "name: d"))
+	must(t, syscall.Mount(filepath.Join(dir, "sub"), filepath.Join(dir, "sub"), "", syscall.MS_BIND, ""))
+	t.Cleanup(func() { _ = syscall.Unmount(filepath.Join(dir, "sub"), syscall.MNT_DETACH) })
+	must(t, syscall.Mount("", filepath.Join(dir, "sub"), "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY, ""))
+	err = s.RewriteAll(t.Context(), []string{"a.yaml", "sub/d.yaml"}, func(string, []byte) ([]byte, error) { return nil, nil })
+	if _, gone := os.Stat(filepath.Join(dir, "a.yaml")); gone != nil || !errors.Is(err, manifests.ErrReadOnly) {
+		t.Errorf("one that cannot be removed: %v, %v", gone, err)
+	}
+}
+
 func TestRewriteConflict(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.yaml")
