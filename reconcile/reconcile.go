@@ -43,6 +43,7 @@ const (
 	KindNamespace             = "Namespace"
 	KindServiceAccount        = "ServiceAccount"
 	KindNode                  = "Node"
+	KindPodDisruptionBudget   = "PodDisruptionBudget"
 	KindEvent                 = "Event"
 )
 

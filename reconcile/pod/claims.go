@@ -20,10 +20,13 @@ type Claim struct {
 	Holder string
 }
 
-// schedule tells whether the Pod may begin: what it claims is there. One that has begun is never held up again.
+// schedule tells whether the Pod may begin: the machine takes new ones, and what it claims is there. One that has begun is never held up again.
 func (p *pass) schedule() bool {
 	if p.begun() {
 		return true
+	}
+	if owner := metav1.GetControllerOfNoCopy(p.pod); p.in.Cordoned && (owner == nil || owner.Kind != reconcile.KindDaemonSet) {
+		return p.unschedulable("1 node(s) were unschedulable")
 	}
 	for i := range p.pod.Spec.Volumes {
 		v := &p.pod.Spec.Volumes[i]
@@ -31,14 +34,19 @@ func (p *pass) schedule() bool {
 			continue
 		}
 		if why := p.claimObstacle(v); why != "" {
-			p.unscheduled = "0/1 nodes are available: " + why + "."
-			if at := conditionAt(p.pod.Status.Conditions, corev1.PodScheduled); at < 0 || p.pod.Status.Conditions[at].Message != p.unscheduled {
-				p.note(true, "FailedScheduling", p.unscheduled)
-			}
-			return false
+			return p.unschedulable(why)
 		}
 	}
 	return true
+}
+
+// unschedulable notes why nothing of the Pod may begin.
+func (p *pass) unschedulable(why string) bool {
+	p.unscheduled = "0/1 nodes are available: " + why + "."
+	if at := conditionAt(p.pod.Status.Conditions, corev1.PodScheduled); at < 0 || p.pod.Status.Conditions[at].Message != p.unscheduled {
+		p.note(true, "FailedScheduling", p.unscheduled)
+	}
+	return false
 }
 
 // begun tells whether the machine has, or had, anything of the Pod.

@@ -37,6 +37,8 @@ type Input struct {
 	Undirected bool
 	// Unjudged means that the machine does not go by the network policies for the Pod's address yet: nothing of it may begin to run.
 	Unjudged bool
+	// Cordoned means that the machine takes no new Pods. Those that have begun go on, and those of DaemonSets do not mind.
+	Cordoned bool
 	Node     Node
 	Now      time.Time
 }
