@@ -130,6 +130,7 @@ type Controller struct {
 	asker      probe.Asker
 	prober     *probe.Prober
 	hooks      *hooks
+	evicting   sync.Mutex // held from asking the disruption budgets until a pod's end has begun
 
 	pulls   sync.WaitGroup
 	keeping sync.Mutex // held while what is known of a pod is read and written down
@@ -165,7 +166,7 @@ func New(opts Options) (*Controller, error) {
 	c.store = s
 	c.queue = queue.New(opts.Clock)
 	c.events = newEvents(opts.Clock, c.notify, s)
-	c.inhabited.count = map[string]int{}
+	c.inhabited.count, c.inhabited.ending = map[string]int{}, map[string]bool{}
 	c.diary = newDiary(opts.Clock)
 	c.observed = newObserved(opts.Pods)
 	c.memory = newMemory()
@@ -372,6 +373,8 @@ func (c *Controller) changed(ch store.Change) {
 	c.setsChanged(ch)
 	c.trafficChanged(ch)
 	c.policiesChanged(ch)
+	c.disruptionChanged(ch)
+	c.nodeChanged(ch)
 	if ch.Deleted && ch.Key.Kind == reconcile.KindReplicaSet && ch.Owner.Kind != "" {
 		c.diary.orphaned(ch.Key, ch.Owner)
 	}

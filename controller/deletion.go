@@ -1,26 +1,21 @@
 package controller
 
 import (
-	"errors"
-
 	"k8s.io/apimachinery/pkg/types"
 
 	"berth/reconcile"
 )
 
 // Delete ends an object because somebody asked for it: that is consent enough, and what its file says does not count any more. A Pod that a file
-// states is named as a Pod. grace is in seconds, nil for the Pod's own. What is gone already is no error.
+// states is named as a Pod. A namespace ends with all that is in it. grace is in seconds, nil for the Pod's own. What is gone already is no error.
 func (c *Controller) Delete(key reconcile.Key, uid types.UID, grace *int64) error {
-	if key.Kind == "Namespace" {
-		for _, it := range c.store.List("") {
-			if it.Key.Namespace == key.Name && it.Source != nil {
-				return errors.New("the namespace holds objects that files state: delete them first")
-			}
-		}
-	}
 	in := c.ingest
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if key.Kind == reconcile.KindNamespace {
+		return c.endNamespace(key, uid)
+	}
+	defer c.notify.notify()
 	wish := key
 	if key.Kind == reconcile.KindPod {
 		wish.Kind = reconcile.KindBarePod
@@ -34,7 +29,6 @@ func (c *Controller) Delete(key reconcile.Key, uid types.UID, grace *int64) erro
 	} else if key.Kind != reconcile.KindPod && (!ok || it.Source == nil) {
 		c.deleteObject(key, uid)
 	}
-	c.notify.notify()
 	return nil
 }
 

@@ -319,6 +319,138 @@ func TestKubectlRollout(t *testing.T) {
 	}
 }
 
+// A namespace goes with everything in it, out of every file that states some of it, or not at all.
+func TestKubectlDeleteNamespace(t *testing.T) {
+	w := newWriting(t)
+	inShop := func(kind, name, more string) string {
+		return fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: {name: %s, namespace: shop}\n%s", map[string]string{"Deployment": "apps/v1"}[kind]+map[bool]string{true: "v1"}[kind != "Deployment"], kind, name, more)
+	}
+	pod := fmt.Sprintf("{terminationGracePeriodSeconds: 2, containers: [{name: main, image: %q, args: [%%q]}]}", images.Ref(images.Tool))
+	web := inShop("Deployment", "web", "spec: {replicas: 2, selector: {matchLabels: {a: web}}, template: {metadata: {labels: {a: web}}, spec: "+fmt.Sprintf(pod, "web")+"}}\n")
+	kept := "# the rest\n\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: kept} # of default\n"
+	w.Write("shop/all.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\n"+web)
+	w.Write("mixed.yaml", kept+"---\n"+inShop("Service", "web", "spec: {selector: {a: web}, ports: [{port: 80, targetPort: 8080}]}\n")+"---\n"+
+		inShop("PersistentVolumeClaim", "data", "spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}\n"))
+	w.Write("pod.yaml", inShop("Pod", "slow", "spec: "+fmt.Sprintf(pod, "stubborn")+"\n"))
+	w.Up()
+	w.UntilReady("web-", 2)
+	w.UntilReady("slow", 1)
+	w.MustKubectl("create", "-n", "shop", "configmap", "made")
+
+	if out := w.MustKubectl("delete", "namespace", "shop", "--dry-run=server"); !strings.Contains(out, "deleted") {
+		t.Errorf("dry run: %s", out)
+	}
+	if r := w.Kubectl("delete", "namespace", "default"); r.Code == 0 || !strings.Contains(r.Stderr, "this namespace may not be deleted") {
+		t.Errorf("default: %+v", r)
+	}
+	readOnly := filepath.Join(w.Manifests, "shop")
+	if err := syscall.Mount(readOnly, readOnly, "", syscall.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(readOnly, syscall.MNT_DETACH) })
+	if err := syscall.Mount("", readOnly, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.Kubectl("delete", "namespace", "shop"); r.Code == 0 || !strings.Contains(r.Stderr, "shop/all.yaml") || !strings.Contains(r.Stderr, "read-only") {
+		t.Errorf("a file that cannot be written: %+v", r)
+	}
+	if err := syscall.Unmount(readOnly, syscall.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	w.UntilReady("web-", 2)
+	if out := w.MustKubectl("get", "namespace", "shop", "-o", "jsonpath={.status.phase}"); out != "Active" || !strings.Contains(w.file("mixed.yaml"), "data") {
+		t.Errorf("what was refused has made it %s:\n%s", out, w.file("mixed.yaml"))
+	}
+
+	w.MustKubectl("delete", "namespace", "shop", "--wait=false")
+	if out := w.MustKubectl("get", "namespaces"); !strings.Contains(out, "Terminating") {
+		t.Errorf("while a pod is ending:\n%s", out)
+	}
+	if r := w.Kubectl("create", "-n", "shop", "configmap", "late"); r.Code == 0 || !strings.Contains(r.Stderr, "because it is being terminated") {
+		t.Errorf("something new in it: %+v", r)
+	}
+	w.MustKubectl("wait", "namespace", "shop", "--for=delete", "--timeout=30s")
+	w.UntilStatus("nothing to run", func(s harness.Status) error {
+		if len(s.Pods)+len(s.Workloads) > 0 {
+			return fmt.Errorf("%v", s.Pods)
+		}
+		return nil
+	})
+	if diff := cmp.Diff(kept, w.file("mixed.yaml")); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	for _, name := range []string{"shop/all.yaml", "pod.yaml", "kubectl/shop.ConfigMap.made.yaml"} {
+		if _, err := os.Stat(filepath.Join(w.Manifests, name)); !os.IsNotExist(err) {
+			t.Errorf("%s is there: %v", name, err)
+		}
+	}
+	w.MustKubectl("create", "namespace", "shop")
+	w.MustKubectl("delete", "namespace", "shop", "--timeout=30s")
+}
+
+// kubectl drain empties the machine as fast as its disruption budgets allow, and the files stay as they are; after uncordon all is back.
+func TestKubectlDrain(t *testing.T) {
+	w := newWriting(t)
+	text := strings.Replace(front, "IMAGE", images.Ref(images.Tool), 1)
+	w.Write("web.yaml", text)
+	const budget = "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: web}\nspec: {minAvailable: %d, selector: {matchLabels: {app: web}}}\n"
+	w.Write("budget.yaml", fmt.Sprintf(budget, 1))
+	w.Write("agent.yaml", "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: agent}\nspec:\n  selector: {matchLabels: {a: agent}}\n  template:\n    metadata: {labels: {a: agent}}\n"+
+		fmt.Sprintf("    spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, image: %q, args: [web]}]}\n", images.Ref(images.Tool)))
+	up := w.Up()
+	pods := w.UntilReady("web-", 2)
+	agent := harness.PIDs(w.UntilReady("agent-", 1))
+	w.Until("the budget to be counted", func() error {
+		out := w.Kubectl("get", "pdb", "web", "--no-headers").Stdout
+		if got := strings.Fields(out); len(got) != 5 || strings.Join(got[:4], " ") != "web 1 N/A 1" {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+	evict := func(pod string) harness.Result {
+		return w.KubectlWithInput(fmt.Sprintf(`{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":%q,"namespace":"default"}}`, pod),
+			"create", "--raw", "/api/v1/namespaces/default/pods/"+pod+"/eviction", "-f", "-")
+	}
+	node := strings.TrimPrefix(strings.TrimSpace(w.MustKubectl("get", "nodes", "-o", "name")), "node/")
+	w.MustKubectl("cordon", node)
+	if out := w.MustKubectl("get", "nodes"); !strings.Contains(out, "Ready,SchedulingDisabled") {
+		t.Errorf("cordoned:\n%s", out)
+	}
+	if r := evict(pods[0].Name); r.Code != 0 {
+		t.Fatalf("the first of two: %+v", r)
+	}
+	if r := evict(pods[1].Name); r.Code == 0 || !strings.Contains(r.Stderr, "would violate the pod's disruption budget") {
+		t.Fatalf("the second of two: %+v", r)
+	}
+	w.UntilPod("web-", "wait for the machine", func(p harness.Pod) error {
+		if !strings.Contains(p.Message, "unschedulable") {
+			return fmt.Errorf("%+v", p)
+		}
+		return nil
+	})
+	if r := w.Kubectl("drain", node, "--ignore-daemonsets", "--timeout=3s"); r.Code == 0 || !strings.Contains(r.Stderr, "disruption budget") {
+		t.Errorf("a drain that the budget does not allow: %+v", r)
+	}
+	w.Write("budget.yaml", fmt.Sprintf(budget, 0))
+	w.MustKubectl("drain", node, "--ignore-daemonsets", "--timeout=30s")
+	up.Kill()
+	w.Up()
+	w.For(time.Second, "the machine to stay empty", func() error {
+		if now, err := w.Look(); err != nil || len(harness.PIDs(now.Pods)) != 1 {
+			return fmt.Errorf("%v, %v", now.Pods, err)
+		}
+		return nil
+	})
+	if diff := cmp.Diff(text, w.file("web.yaml")); diff != "" {
+		t.Errorf("a drain wrote (-want +got)\n%s", diff)
+	}
+	w.MustKubectl("uncordon", node)
+	w.UntilReady("web-", 2)
+	if diff := cmp.Diff(agent, harness.PIDs(w.UntilReady("agent-", 1))); diff != "" {
+		t.Errorf("the DaemonSet's pod (-want +got)\n%s", diff)
+	}
+}
+
 // Somebody else's file is not ours to write.
 func TestKubectlRefused(t *testing.T) {
 	w := newWriting(t)

@@ -71,7 +71,7 @@ func (wr *writer) deleteItem(w http.ResponseWriter, r *Request, it store.Item, o
 	if err := wr.remove(r, it, o); err != nil {
 		return err
 	}
-	if now, ok := wr.opts.Store.Get(it.Key); ok && it.Key.Kind == reconcile.KindPod && now.Object.GetUID() == it.Object.GetUID() {
+	if now, ok := wr.opts.Store.Get(it.Key); ok && (it.Key.Kind == reconcile.KindPod || it.Key.Kind == reconcile.KindNamespace) && now.Object.GetUID() == it.Object.GetUID() {
 		return wr.answer(w, r, http.StatusOK, now.Object) // it is ending
 	}
 	return wr.Respond(w, r, http.StatusOK, &metav1.Status{
@@ -93,6 +93,9 @@ func (wr *writer) remove(r *Request, it store.Item, o *metav1.DeleteOptions) err
 		if err := precondition(r, it.Object, meta); err != nil {
 			return err
 		}
+	}
+	if it.Key.Kind == reconcile.KindNamespace {
+		return wr.removeNamespace(r, it, len(o.DryRun) > 0)
 	}
 	if len(o.DryRun) > 0 {
 		return nil
@@ -148,29 +151,4 @@ func (wr *writer) deleteCollection(w http.ResponseWriter, r *Request) error {
 		return err
 	}
 	return wr.Respond(w, r, http.StatusOK, out)
-}
-
-// evict ends a Pod the way a drain does.
-func (wr *writer) evict(w http.ResponseWriter, r *Request) error {
-	obj, err := wr.object(r)
-	if err != nil {
-		return err
-	}
-	it, err := wr.Object(r)
-	if err != nil {
-		return err
-	}
-	o := &metav1.DeleteOptions{}
-	if given, ok := obj["deleteOptions"].(map[string]any); ok {
-		if n, ok := given["gracePeriodSeconds"].(int64); ok {
-			o.GracePeriodSeconds = &n
-		}
-	}
-	if r.bool("dryRun") {
-		o.DryRun = []string{metav1.DryRunAll}
-	}
-	if err := wr.remove(r, it, o); err != nil {
-		return err
-	}
-	return wr.Respond(w, r, http.StatusCreated, &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess, Code: http.StatusCreated})
 }

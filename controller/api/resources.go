@@ -187,7 +187,9 @@ func restrict(r *Resource) {
 		r.Verbs = []string{"get", "list"}
 	case "SelfSubjectReview", "SelfSubjectAccessReview", "SelfSubjectRulesReview":
 		r.Verbs = []string{"create"}
-	case "Node", "Event":
+	case "Node":
+		r.Verbs = []string{"get", "list", "patch", "update", "watch"}
+	case "Event":
 		r.Verbs = readVerbs
 	case "Namespace": // nobody ends all of them at once
 		r.Verbs = slices.DeleteFunc(slices.Clone(allVerbs), func(v string) bool { return v == "deletecollection" })

@@ -22,8 +22,11 @@ import (
 
 // Control is what writing needs of the controller beside files and the store.
 type Control interface {
-	// Delete ends an object whose end somebody has asked for, whatever its file says meanwhile. grace is nil for a Pod's own.
+	// Delete ends an object whose end somebody has asked for, whatever its file says meanwhile; a namespace with all that is in it. grace is nil
+	// for a Pod's own.
 	Delete(key reconcile.Key, uid types.UID, grace *int64) error
+	// Evict calls end, which begins the end of a Pod, if the disruption budgets allow it; else it returns a *disruption.Refusal.
+	Evict(pod reconcile.Key, dry bool, end func() error) error
 	// Restart, Pause, Resume and Rollback are asked of a rollout.
 	Restart(key reconcile.Key) error
 	Pause(key reconcile.Key) error
@@ -80,6 +83,9 @@ func (wr *writer) createNamed(w http.ResponseWriter, r *Request, obj map[string]
 		return apierrors.NewAlreadyExists(r.Resource.GroupResource(), r.Name)
 	}
 	if err := wr.haveNamespace(r.Namespace); err != nil {
+		return err
+	}
+	if err := wr.refuseEnding(r); err != nil {
 		return err
 	}
 	if r.bool("dryRun") {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -62,12 +64,17 @@ func (wr *writer) stated(it store.Item) (store.Source, bool) {
 	return *it.Source, true
 }
 
-// changeMade changes the labels and annotations of what no file states; the rest belongs to who made it.
+// changeMade changes the labels and annotations of what no file states, and whether the node takes new pods; the rest belongs to who made it.
 func (wr *writer) changeMade(r *Request, it store.Item, seen, wish map[string]any) error {
 	meta := below(wish, "metadata")
 	labels, notes := stringMap(meta["labels"]), stringMap(meta["annotations"])
+	cordoned, _ := below(wish, "spec")["unschedulable"].(bool)
 	a, b := edit.Clean(seen), edit.Clean(wish)
 	for _, m := range []map[string]any{a, b} {
+		if it.Key.Kind == reconcile.KindNode {
+			delete(below(m, "spec"), "unschedulable")
+			delete(below(m, "spec"), "taints") // follow from it
+		}
 		for _, name := range []string{"labels", "annotations", "finalizers"} {
 			delete(below(m, "metadata"), name)
 		}
@@ -95,6 +102,9 @@ func (wr *writer) changeMade(r *Request, it store.Item, seen, wish map[string]an
 		}
 		obj.SetLabels(labels)
 		obj.SetAnnotations(notes)
+		if n, ok := obj.(*corev1.Node); ok {
+			cordon(n, cordoned, metav1.NewTime(wr.opts.Clock.Now()))
+		}
 		now.Object = obj
 		return now, nil
 	})
@@ -118,15 +128,26 @@ func (wr *writer) rewrite(r *Request, file string, line int, change func([]byte)
 	if wr.files == nil {
 		return apierrors.NewForbidden(r.Resource.GroupResource(), r.Name, fmt.Errorf("%s is read-only: change it at its source", place))
 	}
-	err := wr.files.Rewrite(r.Context(), file, change)
+	return unwritten(r, place, wr.files.Rewrite(r.Context(), file, change))
+}
+
+// unwritten is the answer to what went wrong with a change of files; place is the one, "" when the error says which.
+func unwritten(r *Request, place string, err error) error {
 	var known apierrors.APIStatus
 	switch {
 	case err == nil, errors.As(err, &known):
 		return err
 	case errors.Is(err, manifests.ErrReadOnly):
-		return apierrors.NewForbidden(r.Resource.GroupResource(), r.Name, fmt.Errorf("%s: %w", place, err))
+		if place != "" {
+			err = fmt.Errorf("%s: %w", place, err)
+		}
+		return apierrors.NewForbidden(r.Resource.GroupResource(), r.Name, err)
 	case errors.Is(err, manifests.ErrConflict), errors.Is(err, edit.ErrNotThere):
-		return apierrors.NewConflict(r.Resource.GroupResource(), r.Name, fmt.Errorf("%s has been modified; please apply your changes to the latest version and try again", file))
+		what := "a file"
+		if place != "" {
+			what, _, _ = strings.Cut(place, ":")
+		}
+		return apierrors.NewConflict(r.Resource.GroupResource(), r.Name, fmt.Errorf("%s has been modified; please apply your changes to the latest version and try again", what))
 	}
 	return invalid(r, err)
 }

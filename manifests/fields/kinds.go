@@ -39,7 +39,7 @@ func kinds() []Row {
 		runs("TestIngressFollowsServiceAndSecret", "networking/v1.Ingress"),
 		runs("TestIngressRules/a class of another", "networking/v1.IngressClass"),
 		none("traffic between pods is not filtered yet", "networking/v1.NetworkPolicy"),
-		none("nothing evicts pods here", "policy/v1.PodDisruptionBudget"),
+		runs("TestDisruptionBudget", "policy/v1.PodDisruptionBudget"),
 		none("nothing is scaled by measure yet", "autoscaling/v1.HorizontalPodAutoscaler", "autoscaling/v2.HorizontalPodAutoscaler"),
 
 		none(noRoles, "rbac/v1.Role", "rbac/v1.RoleBinding", "rbac/v1.ClusterRole", "rbac/v1.ClusterRoleBinding"),

@@ -32,5 +32,9 @@ func sets() []Row {
 			honoured("TestMissingPodIsMade", "replicas template selector"),
 			honoured("reconcile/replicaset.TestPlan", "minReadySeconds"),
 		),
+		of("policy/v1.PodDisruptionBudgetSpec",
+			honoured("reconcile/disruption.TestStatus", "minAvailable maxUnavailable selector"),
+			honoured("TestRefuse", "unhealthyPodEvictionPolicy"),
+		),
 	)
 }

@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -10,20 +9,23 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"berth/controller/store"
 	"berth/reconcile"
+	"berth/reconcile/request"
 )
 
-// What nobody states and clients of the Kubernetes API expect all the same: the namespaces that objects are in, with a ServiceAccount each, and the one node.
+// A namespace is there because objects are in it, or because somebody states it. Each has a ServiceAccount.
 
 // keyNamespaces names the work of keeping namespaces: all of them, by one worker at a time.
 var keyNamespaces = reconcile.Key{Kind: "Namespaces"}
 
-// inhabited counts the objects in each namespace that keep it.
+// inhabited counts the objects in each namespace that keep it, and knows the namespaces that are ending.
 type inhabited struct {
-	mu    sync.Mutex
-	count map[string]int
+	mu     sync.Mutex
+	count  map[string]int
+	ending map[string]bool
 }
 
 // namespacesChanged counts, and makes the namespaces due when one has got its first object or lost its last.
@@ -52,7 +54,7 @@ func (c *Controller) namespacesChanged(ch store.Change) {
 		n++
 	}
 	c.inhabited.count[ch.Key.Namespace] = n
-	if n == 0 || n == 1 {
+	if n == 0 || n == 1 || c.inhabited.ending[ch.Key.Namespace] {
 		c.queue.Add(keyNamespaces)
 	}
 }
@@ -62,8 +64,13 @@ func (c *Controller) countNamespaces() {
 	c.inhabited.mu.Lock()
 	defer c.inhabited.mu.Unlock()
 	for _, it := range c.store.List("") {
-		if it.Key.Namespace != "" && (it.Key.Kind != reconcile.KindServiceAccount || it.Key.Name != defaultAccount) {
+		if it.Key.Namespace != "" && it.Key.Kind != reconcile.KindEvent && it.Key != accountKey(it.Key.Namespace) {
 			c.inhabited.count[it.Key.Namespace]++
+		}
+	}
+	for _, it := range c.store.List(reconcile.KindNamespace) {
+		if it.Object.GetDeletionTimestamp() != nil {
+			c.inhabited.ending[it.Key.Name] = true
 		}
 	}
 }
@@ -89,20 +96,103 @@ func (c *Controller) keepNamespaces() error {
 		}
 	}
 	c.inhabited.mu.Unlock()
+	var errs []error
 	for _, it := range c.store.List(reconcile.KindNamespace) {
 		switch {
+		case it.Object.GetDeletionTimestamp() != nil && !c.emptied(it.Key.Name):
+			delete(wanted, it.Key.Name)
+			errs = append(errs, c.keepNamespace(it.Key.Name))
+		case it.Object.GetDeletionTimestamp() != nil: // it is made anew if it is wanted
+			c.forgetNamespace(it)
 		case it.Source != nil || wanted[it.Key.Name] || asked(it.Object):
 			wanted[it.Key.Name] = true
 		default:
-			c.store.Delete(accountKey(it.Key.Name), "")
-			c.store.Delete(it.Key, it.Object.GetUID())
+			c.forgetNamespace(it)
 		}
 	}
-	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		errs = append(errs, c.keepNamespace(name), c.keepAccount(name))
 	}
 	return errors.Join(errs...)
+}
+
+// endNamespace begins the end of a namespace, and ends all that is in it: what no file states any more and what files never state. Pods have their own
+// grace; until they are gone the namespace is Terminating. What a file goes on stating in it keeps it, as a new one of that name. The caller holds the
+// ingest's lock.
+func (c *Controller) endNamespace(key reconcile.Key, uid types.UID) error {
+	in, now := c.ingest, metav1.NewTime(c.opts.Clock.Now())
+	c.inhabited.mu.Lock()
+	c.inhabited.ending[key.Name] = true
+	c.inhabited.mu.Unlock()
+	err := c.store.Update(key, func(it store.Item) (store.Item, error) {
+		ns, ok := it.Object.(*corev1.Namespace)
+		if !ok || uid != "" && ns.UID != uid || ns.DeletionTimestamp != nil {
+			return it, nil
+		}
+		n := *ns
+		n.DeletionTimestamp, n.Annotations = &now, request.With(ns.Annotations, annotationMade, "true")
+		return store.Item{Object: active(&n)}, nil
+	})
+	if err != nil {
+		return ignoreGone(err)
+	}
+	for _, it := range c.store.List("") {
+		switch {
+		case it.Key.Namespace != key.Name || in.wishes[it.Key] || metav1.GetControllerOfNoCopy(it.Object) != nil:
+		case it.Source != nil:
+			in.remove(it.Key, "its namespace was deleted")
+		case it.Key.Kind != reconcile.KindPod && it.Key.Kind != reconcile.KindEvent: // a Pod goes with its wish
+			c.deleteObject(it.Key, it.Object.GetUID())
+		}
+	}
+	in.arm()
+	c.queue.Add(keyNamespaces)
+	c.notify.notify()
+	return nil
+}
+
+// emptied tells whether nothing is left in a namespace but what files state and what follows from that.
+func (c *Controller) emptied(name string) bool {
+	for _, it := range c.store.List("") {
+		if it.Key.Namespace != name || it.Key.Kind == reconcile.KindEvent || it.Key == accountKey(name) {
+			continue
+		}
+		if it.Object.GetDeletionTimestamp() != nil || !c.followsFile(it) {
+			return false
+		}
+	}
+	return true
+}
+
+// followsFile tells whether a file states an object, or what it was made for.
+func (c *Controller) followsFile(it store.Item) bool {
+	for it.Source == nil {
+		key := it.Key
+		if owner := metav1.GetControllerOfNoCopy(it.Object); owner != nil {
+			key, _ = c.store.ByUID(owner.UID)
+		} else if key.Kind == reconcile.KindPod {
+			key.Kind = reconcile.KindBarePod
+		}
+		next, ok := c.store.Get(key)
+		if !ok || key == it.Key {
+			return false
+		}
+		it = next
+	}
+	return true
+}
+
+func (c *Controller) forgetNamespace(ns store.Item) {
+	c.store.Delete(accountKey(ns.Key.Name), "")
+	for _, it := range c.store.List(reconcile.KindEvent) {
+		if it.Key.Namespace == ns.Key.Name && ns.Object.GetDeletionTimestamp() != nil {
+			c.store.Delete(it.Key, "")
+		}
+	}
+	c.store.Delete(ns.Key, ns.Object.GetUID())
+	c.inhabited.mu.Lock()
+	delete(c.inhabited.ending, ns.Key.Name)
+	c.inhabited.mu.Unlock()
 }
 
 // asked tells of a namespace that somebody has made through the API: it stays until somebody removes it.
@@ -146,7 +236,10 @@ func active(ns *corev1.Namespace) *corev1.Namespace {
 		}
 		n.Labels[corev1.LabelMetadataName] = n.Name
 	}
-	if n.Status.Phase == "" {
+	switch {
+	case n.DeletionTimestamp != nil:
+		n.Status.Phase = corev1.NamespaceTerminating
+	case n.Status.Phase == "":
 		n.Status.Phase = corev1.NamespaceActive
 	}
 	if len(n.Spec.Finalizers) == 0 {
@@ -172,47 +265,4 @@ func ignoreTaken(err error) error {
 		return nil
 	}
 	return err
-}
-
-// ShowNode makes the Node object say how this machine is at this moment. Without Options.NodeStatus there is none.
-func (c *Controller) ShowNode(ctx context.Context) error {
-	if c.opts.NodeStatus == nil {
-		return nil
-	}
-	key := reconcile.Key{Kind: reconcile.KindNode, Name: c.opts.Node.Name}
-	status := c.opts.NodeStatus(ctx)
-	fresh := &corev1.Node{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: reconcile.KindNode},
-		ObjectMeta: metav1.ObjectMeta{Name: c.opts.Node.Name, Labels: map[string]string{
-			corev1.LabelHostname: c.opts.Node.Name, corev1.LabelOSStable: status.NodeInfo.OperatingSystem, corev1.LabelArchStable: status.NodeInfo.Architecture,
-		}},
-		Status: status,
-	}
-	if _, ok := c.store.Get(key); !ok {
-		return ignoreTaken(c.store.Create(key, fresh, nil))
-	}
-	return ignoreGone(c.store.Update(key, func(it store.Item) (store.Item, error) {
-		old, ok := it.Object.(*corev1.Node)
-		if !ok {
-			return it, nil
-		}
-		n := *old
-		n.Status = status
-		for i := range n.Status.Conditions {
-			since(&n.Status.Conditions[i], old.Status.Conditions)
-		}
-		if !apiequality.Semantic.DeepEqual(&n, old) {
-			it.Object = &n
-		}
-		return it, nil
-	}))
-}
-
-// since keeps when a condition came to be what it is.
-func since(now *corev1.NodeCondition, before []corev1.NodeCondition) {
-	for i := range before {
-		if before[i].Type == now.Type && before[i].Status == now.Status {
-			now.LastTransitionTime = before[i].LastTransitionTime
-		}
-	}
 }
