@@ -422,11 +422,13 @@ func TestKubectlDrain(t *testing.T) {
 	if r := evict(pods[1].Name); r.Code == 0 || !strings.Contains(r.Stderr, "would violate the pod's disruption budget") {
 		t.Fatalf("the second of two: %+v", r)
 	}
-	w.UntilPod("web-", "wait for the machine", func(p harness.Pod) error {
-		if !strings.Contains(p.Message, "unschedulable") {
-			return fmt.Errorf("%+v", p)
+	w.UntilStatus("the successor to wait for the machine", func(s harness.Status) error {
+		for _, p := range s.Pods {
+			if strings.Contains(p.Message, "unschedulable") {
+				return nil
+			}
 		}
-		return nil
+		return fmt.Errorf("%v", s.Pods)
 	})
 	if r := w.Kubectl("drain", node, "--ignore-daemonsets", "--timeout=3s"); r.Code == 0 || !strings.Contains(r.Stderr, "disruption budget") {
 		t.Errorf("a drain that the budget does not allow: %+v", r)
