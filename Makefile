@@ -7,7 +7,7 @@ SIM ?= 60s
 CORPUS ?= testdata/corpus
 LDFLAGS := -s -w -X berth/cmd/berth/internal/cli.version=$(VERSION)
 LINT := $(GO) tool -modfile=.tools/go.mod golangci-lint
-PURE := ./cmd/... ./controller/... ./manifests/... ./reconcile/... ./e2e/layers/... ./e2e/registry/... ./runtime/runtimetest/...
+PURE := ./cmd/... ./controller/... ./manifests/... ./reconcile/... ./e2e/layers/... ./e2e/registry/... ./e2e/load/... ./e2e/kubectlsuite/... ./e2e/kubectlcompare/... ./runtime/runtimetest/...
 # Each of PURE that has tests, with all that they link.
 TESTED = $(GO) list -test -f '{{.ImportPath}} {{join .Deps " "}} ' $(PURE) | sed -n 's/^\([^ ]*\)\.test /\1 /p'
 # `make unit` vets everything, in more ways than `go test` does.
