@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -144,17 +143,10 @@ func (d *download) whole(t *testing.T, n int, what string) {
 	}
 }
 
-// loaded sends 200 requests a second on new connections while something happens, and some time longer.
+// loaded sends 200 requests a second on new connections while something happens, and some more.
 func loaded(t *testing.T, port int, happens func()) load.Result {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	result := make(chan load.Result)
-	go func() { result <- load.Run(ctx, load.Config{Addr: fmt.Sprintf("127.0.0.1:%d", port), Rate: 200}) }()
-	time.Sleep(100 * time.Millisecond)
-	happens()
-	time.Sleep(200 * time.Millisecond)
-	cancel()
-	return <-result
+	return load.During(t.Context(), happens, load.Config{Addr: fmt.Sprintf("127.0.0.1:%d", port), Rate: 200})[0]
 }
 
 // A published port outlives every process of berth. The controller killed, and everything upgraded: nothing is lost, not even a download under

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -20,29 +19,16 @@ func drained(text string, late time.Duration) string {
 
 // steadily sends requests in two ways, each request on a connection of its own and over connections that are kept, while something happens. Not one
 // may fail.
-func steadily(t *testing.T, addr string, rate int, happens func()) {
+func steadily(t *testing.T, addr string, rate int, happens func()) []load.Result {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	kinds := map[string]int{"a connection for each": 0, "kept connections": 20}
-	results := make(chan func(), len(kinds))
-	for name, n := range kinds {
-		go func() {
-			r := load.Run(ctx, load.Config{Addr: addr, Rate: rate, Connections: n})
-			results <- func() {
-				t.Logf("%s: intended %d, sent %d, answered %d, failed %v, slowest %v", name, r.Intended, r.Sent, r.Answered, r.Failed, r.Slowest)
-				if len(r.Failed) > 0 {
-					t.Errorf("%s: %v; first: %s", name, r.Failed, r.FirstFailure)
-				}
-			}
-		}()
+	results := load.During(t.Context(), happens, load.Config{Addr: addr, Rate: rate}, load.Config{Addr: addr, Rate: rate, Connections: 20})
+	for i, name := range []string{"a connection for each", "kept connections"} {
+		t.Logf("%s: %s", name, results[i])
+		if results[i].Failures() > 0 {
+			t.Errorf("%s: %s", name, results[i])
+		}
 	}
-	time.Sleep(200 * time.Millisecond)
-	happens()
-	time.Sleep(300 * time.Millisecond)
-	cancel()
-	for range kinds {
-		(<-results)()
-	}
+	return results
 }
 
 // updated waits until a Deployment has n pods of the newest revision and no others.

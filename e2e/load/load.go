@@ -59,18 +59,68 @@ type run struct {
 	sent  atomic.Int64
 
 	mu     sync.Mutex
+	ended  int
+	more   sync.Cond // told of each request that has ended
 	times  []time.Duration
 	failed map[string]int
 	first  string
 }
 
 // Run sends until ctx ends, waits for the answers that are due, and tells what became of them.
-func Run(ctx context.Context, cfg Config) Result {
+func Run(ctx context.Context, cfg Config) Result { return newRun(cfg).send(ctx) }
+
+// around is how many requests of each load During sees end before and after what happens.
+const around = 30
+
+// During sends the loads while something happens, and before and after it until some requests of each have ended, however that was.
+func During(ctx context.Context, happens func(), loads ...Config) []Result {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make([]Result, len(loads))
+	runs := make([]*run, len(loads))
+	var group sync.WaitGroup
+	for i, cfg := range loads {
+		runs[i] = newRun(cfg)
+		group.Go(func() { results[i] = runs[i].send(ctx) })
+	}
+	some := func() {
+		for _, r := range runs {
+			r.await(ctx, around)
+		}
+	}
+	some()
+	happens()
+	some()
+	cancel()
+	group.Wait()
+	return results
+}
+
+func newRun(cfg Config) *run {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 10 * time.Second
 	}
 	cfg.Rate = bounded(cfg.Rate)
 	r := &run{cfg: cfg, start: time.Now(), failed: map[string]int{}}
+	r.more.L = &r.mu
+	return r
+}
+
+// await waits until n more requests have ended, or ctx has.
+func (r *run) await(ctx context.Context, n int) {
+	defer context.AfterFunc(ctx, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.more.Broadcast()
+	})()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for goal := r.ended + n; r.ended < goal && ctx.Err() == nil; {
+		r.more.Wait()
+	}
+}
+
+func (r *run) send(ctx context.Context) Result {
 	var group sync.WaitGroup
 	work := r.each(&group)
 	intended := r.pace(ctx, work)
@@ -140,6 +190,8 @@ func (r *run) ask(c *connection, due time.Time) {
 	took := time.Since(due)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.ended++
+	r.more.Broadcast()
 	if err == nil {
 		r.times = append(r.times, took)
 		return

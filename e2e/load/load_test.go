@@ -25,6 +25,24 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// What happens has requests before, while and after it; one that loses them all ends too.
+func TestDuring(t *testing.T) {
+	var asked atomic.Int64
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	defer srv.Close()
+	var before int64
+	addr := srv.Listener.Addr().String()
+	results := During(t.Context(), func() { before = asked.Load() }, Config{Addr: addr, Rate: 400}, Config{Addr: addr, Rate: 400, Connections: 5}, Config{Addr: "127.0.0.1:1", Rate: 400})
+	if after := asked.Load() - before; before < 2*around || after < 2*around {
+		t.Errorf("%d requests before and %d after, want %d", before, after, 2*around)
+	}
+	for i, r := range results {
+		if lost := i == 2; r.Sent < 2*around || r.Failures() > 0 != lost {
+			t.Error(r)
+		}
+	}
+}
+
 // Every way of losing a request is seen: a server that closes without a reply, with another status, late, or is not there.
 func TestLossIsSeen(t *testing.T) {
 	handlers := map[string]http.HandlerFunc{
