@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"berth/e2e/harness"
 	"berth/e2e/images"
@@ -105,11 +104,18 @@ func watchPods(t *testing.T, b *harness.Berth) {
 		}
 		return nil
 	})
-	gone := b.KubectlCommand("wait", "--for=delete", "pod/later", "--timeout=30s")
+	gone := b.KubectlCommand("wait", "--for=delete", "pod/later", "--timeout=30s", "-v=6")
+	var said harness.Buffer
+	gone.Stderr = &said
 	if err := gone.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(100 * time.Millisecond) // it looks once before it watches; either way it must end
+	b.Until("the watch of kubectl wait", func() error {
+		if !strings.Contains(said.String(), "watch=true") {
+			return fmt.Errorf("it says: %s", said.String())
+		}
+		return nil
+	})
 	b.Delete("later.yaml")
 	if err := gone.Wait(); err != nil {
 		t.Errorf("kubectl wait --for=delete: %v", err)
