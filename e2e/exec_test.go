@@ -11,19 +11,39 @@ import (
 	"berth/e2e/images"
 )
 
-// exec runs a program in a container: its streams, its exit code, its user and its limits.
-func TestExec(t *testing.T) {
+// besides runs a pod called p with a container called side beside its main one.
+func besides(t *testing.T, side string) (*harness.Berth, harness.Pod) {
+	t.Helper()
 	b := harness.New(t)
 	b.Load(images.Tool)
-	b.Write("p.yaml", manifest{name: "p", replicas: -1, main: run("sleep"), more: []string{"{name: side, " + run("sleep") + "}"}}.String())
+	b.Write("p.yaml", manifest{name: "p", replicas: -1, main: run("sleep"), more: []string{"{name: side, " + side + "}"}}.String())
 	b.Up()
-	p := b.UntilPod("p", "to run", running)
-	tests := map[string]struct {
-		args       []string
-		in         string
-		code       int
-		out, errUp string
-	}{
+	return b, b.UntilPod("p", "to run", running)
+}
+
+// execution is what a command is given and what has to come of it.
+type execution struct {
+	args []string
+	in   string
+	code int // -1: any but 0
+	out  string
+	says string // on standard error, among other things
+}
+
+func (e execution) check(t *testing.T, r harness.Result) {
+	t.Helper()
+	if e.code >= 0 && r.Code != e.code || e.code < 0 && r.Code == 0 {
+		t.Errorf("exit code %d, want %d; %s", r.Code, e.code, r.Stderr)
+	}
+	if r.Stdout != e.out || !strings.Contains(r.Stderr, e.says) {
+		t.Errorf("stdout %q, stderr %q", r.Stdout, r.Stderr)
+	}
+}
+
+// exec runs a program in a container: its streams, its exit code, its user and its limits.
+func TestExec(t *testing.T) {
+	b, p := besides(t, run("sleep"))
+	tests := map[string]execution{
 		"output":            {[]string{"exec", "p", "--", "echo", "hello"}, "", 0, "hello\n", ""},
 		"exit code":         {[]string{"exec", "p", "--", "sh", "-c", "exit 42"}, "", 42, "", ""},
 		"two streams":       {[]string{"exec", "p", "--", "sh", "-c", "echo a; echo b >&2"}, "", 0, "a\n", "b\n"},
@@ -36,13 +56,7 @@ func TestExec(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := b.CLIWithInput(tc.in, tc.args...)
-			if tc.code >= 0 && r.Code != tc.code || tc.code < 0 && r.Code == 0 {
-				t.Errorf("exit code %d, want %d; %s", r.Code, tc.code, r.Stderr)
-			}
-			if r.Stdout != tc.out || !strings.Contains(r.Stderr, tc.errUp) {
-				t.Errorf("stdout %q, stderr %q", r.Stdout, r.Stderr)
-			}
+			tc.check(t, b.CLIWithInput(tc.in, tc.args...))
 		})
 	}
 	all := b.Must("exec", "p", "--", "/bin/tool", "burst", "50000")

@@ -21,17 +21,8 @@ import (
 
 // kubectl exec: streams, exit codes, containers, terminals; and what was started ends with who has started it.
 func TestKubectlExec(t *testing.T) {
-	b := harness.New(t)
-	b.Load(images.Tool)
-	b.Write("p.yaml", manifest{name: "p", replicas: -1, main: run("sleep"), more: []string{"{name: side, " + shell("echo here; exec sleep 1000") + "}"}}.String())
-	b.Up()
-	p := b.UntilPod("p", "to run", running)
-	tests := map[string]struct {
-		args       []string
-		in         string
-		code       int
-		out, errUp string
-	}{
+	b, p := besides(t, shell("echo here; exec sleep 1000"))
+	tests := map[string]execution{
 		"output":            {[]string{"exec", "p", "-c", "main", "--", "echo", "hello"}, "", 0, "hello\n", ""},
 		"exit code":         {[]string{"exec", "p", "-c", "main", "--", "sh", "-c", "exit 7"}, "", 7, "", "command terminated with exit code 7"},
 		"two streams":       {[]string{"exec", "p", "-c", "main", "--", "sh", "-c", "echo a; echo b >&2"}, "", 0, "a\n", "b\n"},
@@ -47,10 +38,7 @@ func TestKubectlExec(t *testing.T) {
 		for name, tc := range tests {
 			t.Run(name+" websockets "+websockets, func(t *testing.T) {
 				t.Setenv("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets)
-				r := b.KubectlWithInput(tc.in, tc.args...)
-				if r.Code != tc.code || r.Stdout != tc.out || !strings.Contains(r.Stderr, tc.errUp) {
-					t.Errorf("exit code %d, want %d; stdout %q, stderr %q", r.Code, tc.code, r.Stdout, r.Stderr)
-				}
+				tc.check(t, b.KubectlWithInput(tc.in, tc.args...))
 			})
 		}
 		t.Run("10 MB both ways websockets "+websockets, func(t *testing.T) {
@@ -95,17 +83,8 @@ func execOnTerminal(t *testing.T, b *harness.Berth) {
 	term.Type("stty size; tty\r")
 	term.Await("30 100\r\n/dev/pts/0")
 	term.Resize(132, 43)
-	err := harness.Poll(harness.Patience, func() error {
-		term.Type("stty size\r")
-		time.Sleep(100 * time.Millisecond)
-		if !strings.Contains(term.Seen(), "43 132") {
-			return fmt.Errorf("%s", term.Seen())
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
-	}
+	term.Type("until [ \"$(stty size)\" = '43 132' ]; do sleep 0.02; done; echo resized\r") // when kubectl has passed it on
+	term.Await("\nresized")
 	term.Type("echo sleeping; sleep 1000\r")
 	term.Await("\nsleeping")
 	term.Type("\x03") // ends the sleep, not the shell
