@@ -22,7 +22,7 @@ func dropForwarded(t *testing.T) {
 			t.Fatalf("%v: %v: %s", line, err, out)
 		}
 	}
-	command("iptables", "-P", "FORWARD", "DROP")
+	command(installed(t, "iptables"), "-P", "FORWARD", "DROP")
 	t.Cleanup(func() { command("nft", "delete", "table", "ip", "filter") })
 }
 

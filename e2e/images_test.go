@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -9,6 +11,19 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
+
+// installed finds a program that `make deps` installs. A machine that was brought its images has had nothing installed: there the scene is left out.
+func installed(t *testing.T, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil && os.Getenv(images.CacheVar) != "" {
+		t.Skipf("this machine has no %s", program)
+	}
+	if err != nil {
+		t.Fatalf("%v: make deps installs it", err)
+	}
+	return path
+}
 
 // variant is the test program's image with another digest.
 func variant(t *testing.T, tag string) v1.Image {

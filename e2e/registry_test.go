@@ -235,10 +235,7 @@ func TestMirror(t *testing.T) {
 
 // Debian's own registry serves as well as the one in this process.
 func TestDebianRegistry(t *testing.T) {
-	program, err := exec.LookPath("docker-registry")
-	if err != nil {
-		t.Skip("docker-registry is not installed (make deps installs it)")
-	}
+	program := installed(t, "docker-registry")
 	dir := t.TempDir()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -20,8 +21,11 @@ func TestClockWatch(t *testing.T) {
 	}()
 	step := unix.Timex{Modes: unix.ADJ_SETOFFSET | unix.ADJ_NANO}
 	step.Time.Usec = 1 // nanoseconds, with ADJ_NANO
-	if _, err := unix.Adjtimex(&step); err != nil {
-		t.Skipf("cannot set the clock: %v", err)
+	switch _, err := unix.Adjtimex(&step); {
+	case errors.Is(err, unix.EPERM):
+		t.Skip("whoever made this container does not let it set the clock")
+	case err != nil:
+		t.Fatal(err)
 	}
 	select {
 	case err := <-woken:
