@@ -12,6 +12,6 @@ import (
 func TestMain(m *testing.M) {
 	os.Exit(isolate.Tests(harness.Build, m.Run, isolate.Order{
 		First: []string{"TestKilledAtAnyMoment", "TestFields", "TestJobsAndTime", "TestLifeFields", "TestCrashingRolloutGoesBack"},
-		Alone: []string{"TestZeroLoss", "TestZeroLossOnAHostPort", "TestIngressLosesNothing"},
+		Alone: []string{"TestZeroLoss", "TestZeroLossOnAHostPort", "TestIngressLosesNothing", "TestKilledUnderLoad"},
 	}))
 }
