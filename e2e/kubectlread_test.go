@@ -25,10 +25,10 @@ func TestKubectlReads(t *testing.T) {
 		args []string
 		want string // a regular expression
 	}{
-		"get":                {[]string{"get", "deployments"}, `NAME +READY +UP-TO-DATE +AVAILABLE +AGE\nweb +2/2 +2 +2 +\d+s\n`},
-		"get pod":            {[]string{"get", "pod", "p"}, `NAME +READY +STATUS +RESTARTS +AGE\np +1/1 +Running +0 +\d+s\n`},
+		"get":                {[]string{"get", "deployments"}, `NAME +READY +UP-TO-DATE +AVAILABLE +AGE\nweb +2/2 +2 +2 +[0-9dhms]+\n`},
+		"get pod":            {[]string{"get", "pod", "p"}, `NAME +READY +STATUS +RESTARTS +AGE\np +1/1 +Running +0 +[0-9dhms]+\n`},
 		"get a crashing pod": {[]string{"get", "pod", "crash"}, `crash +0/1 +(CrashLoopBackOff|Error) +\d+`},
-		"get wide":           {[]string{"get", "pod", "p", "-o", "wide"}, `IP +NODE +NOMINATED NODE +READINESS GATES\np +1/1 +Running +0 +\d+s +` + p.IP + ` +\S+ +<none> +<none>`},
+		"get wide":           {[]string{"get", "pod", "p", "-o", "wide"}, `IP +NODE +NOMINATED NODE +READINESS GATES\np +1/1 +Running +0 +[0-9dhms]+ +` + p.IP + ` +\S+ +<none> +<none>`},
 		"get short names":    {[]string{"get", "po,deploy,cm", "-A"}, `(?s)pod/p .*deployment.apps/web .*shop +configmap/one +1 `},
 		"get all":            {[]string{"get", "all"}, `(?s)pod/web-.*deployment.apps/web.*replicaset.apps/web-`},
 		"get yaml":           {[]string{"get", "pod", "p", "-o", "yaml"}, `(?s)^apiVersion: v1\nkind: Pod\n.*\n  uid: ` + p.UID + `\n.*podIP: ` + p.IP},
@@ -38,7 +38,7 @@ func TestKubectlReads(t *testing.T) {
 		"get by field":       {[]string{"get", "pods", "--field-selector", "status.phase=Running,metadata.name!=p", "-o", "name"}, `pod/` + web[0].Name + `\npod/` + web[1].Name},
 		"get in parts":       {[]string{"get", "pods", "-l", "app=web", "--chunk-size=1", "-o", "name"}, `^pod/` + web[0].Name + `\npod/` + web[1].Name + `\n$`},
 		"get namespaces":     {[]string{"get", "ns"}, `(?s)default +Active .*shop +Active`},
-		"get nodes":          {[]string{"get", "nodes", "-o", "wide"}, ` +Ready +<none> +\d+s +v1\.36`},
+		"get nodes":          {[]string{"get", "nodes", "-o", "wide"}, ` +Ready +<none> +[0-9dhms]+ +v1\.36`},
 		"get raw":            {[]string{"get", "--raw", "/readyz"}, `^ok$`},
 		"sort":               {[]string{"get", "pods", "--sort-by=.metadata.name", "-o", "name"}, `(?s)pod/crash.*pod/p.*pod/web`},
 		"describe pod":       {[]string{"describe", "pod", "p"}, `(?s)Name: +p\n.*IP: +` + p.IP + `\n.*State: +Running.*A: +b.*Ready +True`},
