@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,16 +46,24 @@ func BenchmarkServices(b *testing.B) {
 	}
 }
 
-// BenchmarkThroughput sends over a bare veth pair, from pod to pod, and from pod to pod by way of a Service, in turn: compare within one run.
+// BenchmarkThroughput sends over a bare veth pair, from pod to pod, from pod to pod by way of a Service, and where both pods are restricted, in turn:
+// compare within one run.
 func BenchmarkThroughput(b *testing.B) {
 	n := mustOpen(b, newConfig(b))
 	defer func() { _ = n.Remove(b.Context()) }()
 	a, addrA := pod(b, n, "pod-a")
-	c, _ := pod(b, n, "pod-c")
+	c, addrC := pod(b, n, "pod-c")
 	left, right := newNetns(b), newNetns(b)
 	bare(b, left, right)
 	toA := sink(b, a, addrA)
 	n.mustServe(b, netip.AddrPort{}, service(n, 20, 80, toA))
+	judged := runtime.Policies{Peers: []runtime.PolicyPeers{{Name: "peers-1", Pods: []netip.Addr{addrA, addrC}}}}
+	for name, pod := range map[string]netip.Addr{"ingress-1": addrA, "egress-1": addrC} {
+		d, _, _ := strings.Cut(name, "-")
+		judged.Groups = append(judged.Groups, runtime.PolicyGroup{
+			Name: name, Direction: runtime.Direction(d), Pods: []netip.Addr{pod}, Rules: []runtime.PolicyRule{{Peers: "peers-1"}},
+		})
+	}
 	for _, path := range []struct {
 		name string
 		from *os.File
@@ -63,8 +72,13 @@ func BenchmarkThroughput(b *testing.B) {
 		{"bare", left, sink(b, right, netip.MustParseAddr("198.18.0.2"))},
 		{"pod", c, toA},
 		{"service", c, place(n.serviceCIDR, 20).String() + ":80"},
+		{"policies", c, toA},
 	} {
 		b.Run(path.name, func(b *testing.B) {
+			if path.name == "policies" {
+				n.mustJudge(b, judged)
+				defer n.mustJudge(b, runtime.Policies{})
+			}
 			var conn net.Conn
 			in(b, path.from, func() (err error) {
 				conn, err = net.Dial("tcp4", path.to)

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -349,5 +350,75 @@ func TestPoliciesSurvive(t *testing.T) {
 		if got, err := ask(t, b, at, silence); err == nil {
 			t.Errorf("after a damage: got %q", got)
 		}
+	}
+}
+
+// manyPolicies restrict 300 pods both ways, 100 of them, each by its own set of 30 peers. One pod has moved to another address, one policy is for
+// another range of ports.
+func manyPolicies(moved, ports int) (p runtime.Policies) {
+	addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, byte(i / 250), byte(i % 250)}) }
+	const policies, pods, peers = 100, 300, 30
+	at := func(i int) netip.Addr {
+		if i == 7 {
+			i = pods + moved
+		}
+		return addr(i)
+	}
+	for i := range policies {
+		set := runtime.PolicyPeers{Name: fmt.Sprint("peers-", i)}
+		for j := range peers {
+			set.Pods = append(set.Pods, at((i*3+j)%pods))
+		}
+		p.Peers = append(p.Peers, set)
+	}
+	for _, d := range []runtime.Direction{runtime.Incoming, runtime.Outgoing} {
+		for i := range policies {
+			g := runtime.PolicyGroup{Name: fmt.Sprint(d, "-", i), Direction: d, Rules: []runtime.PolicyRule{
+				{Peers: p.Peers[i].Name, Ports: []runtime.PortRange{{Protocol: runtime.TCP, First: 80, Last: 90}}},
+			}}
+			if i == 0 {
+				g.Name += fmt.Sprint("-", ports)
+				g.Rules[0].Ports[0].Last += uint16(ports)
+			}
+			for j := range pods / policies {
+				g.Pods = append(g.Pods, at(i*3+j))
+			}
+			p.Groups = append(p.Groups, g)
+		}
+	}
+	return p
+}
+
+// The kernel answers each message of a batch: there is room for all answers.
+func TestManyPolicies(t *testing.T) {
+	n := open(t)
+	n.mustJudge(t, manyPolicies(0, 0))
+	if got := len(chainsOf(t, n)); got != 202 {
+		t.Errorf("%d chains", got)
+	}
+	n.mustJudge(t, manyPolicies(1, 1))
+	n.mustJudge(t, runtime.Policies{})
+}
+
+// BenchmarkPolicies is what it costs to judge otherwise: when one pod goes and another comes, and when one policy changes.
+func BenchmarkPolicies(b *testing.B) {
+	for name, change := range map[string]func(n int) runtime.Policies{
+		"pod":    func(n int) runtime.Policies { return manyPolicies(n, 0) },
+		"policy": func(n int) runtime.Policies { return manyPolicies(0, n) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			n := mustOpen(b, newConfig(b))
+			defer func() { _ = n.Remove(b.Context()) }()
+			start := time.Now()
+			n.mustJudge(b, manyPolicies(0, 0))
+			b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "ms-for-all")
+			var turns []runtime.Policies
+			for i := range 500 {
+				turns = append(turns, change(i+1))
+			}
+			for i := 0; b.Loop(); i++ {
+				n.mustJudge(b, turns[i%len(turns)])
+			}
+		})
 	}
 }

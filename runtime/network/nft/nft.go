@@ -58,6 +58,10 @@ var ErrNoBridge = errors.New("the kernel has no nftables for bridges (CONFIG_NF_
 // sendBuffer holds the largest batch: 1,000 Services of 10 backends are 0.8 MB, as much again are deletions.
 const sendBuffer = 8 << 20
 
+// receiveBuffer holds the kernel's answers to the messages of a batch, which it writes before any is read: each takes about 1 KiB. A chain with its
+// rules or a set with its elements is some four messages.
+const receiveBuffer = 64 << 20
+
 // Filter writes the tables of one instance. It is safe for concurrent use.
 type Filter struct {
 	rules   Rules
@@ -185,5 +189,5 @@ func (f *Filter) setUp(conn *netlink.Conn) error {
 			}
 		}
 	})
-	return errors.Join(err, conn.SetWriteBuffer(sendBuffer))
+	return errors.Join(err, conn.SetWriteBuffer(sendBuffer), conn.SetReadBuffer(receiveBuffer))
 }
