@@ -140,12 +140,13 @@ func (c *Controller) judge(ctx context.Context) (after time.Duration, err error)
 		table.Judged = nil // by nothing: a pod that begins to run when there are some waits for the table that has them
 	}
 	p.mu.Lock()
-	moved := p.planned == nil || !reflect.DeepEqual(p.planned.Policies, table.Policies)
+	first := p.planned == nil
+	moved := first || !reflect.DeepEqual(p.planned.Policies, table.Policies)
 	p.planned = &table
 	same := p.known && !p.stale && reflect.DeepEqual(p.applied, table.Policies)
 	p.stale = false
 	p.mu.Unlock()
-	if moved && c.publishes() {
+	if first && len(in.Policies) > 0 || moved && c.publishes() { // the table of the traffic waits for the first
 		c.queue.AddAfter(keyTraffic, c.traffic.ask())
 	}
 	if !same && c.opts.Judge != nil {

@@ -143,7 +143,7 @@ func (c *Controller) direct(ctx context.Context) (after time.Duration, err error
 		return time.Second, nil
 	}
 	if c.unplanned() {
-		return trafficPause, nil // it is due
+		return time.Second, nil // the plan makes it due
 	}
 	c.allocate()
 	t := c.traffic
