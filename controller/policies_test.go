@@ -19,13 +19,13 @@ import (
 	"berth/runtime"
 )
 
-// guard is a NetworkPolicy for the pods of web(name …): only pods labelled as friends may connect.
-func guard(name string) manifests.Object {
-	return object(manifests.Key{Kind: "NetworkPolicy", Group: "networking.k8s.io", Namespace: "shop", Name: name}, &networkingv1.NetworkPolicy{
+// guard is a NetworkPolicy for the pods of web("web" …): only pods labelled as friends may connect.
+func guard() manifests.Object {
+	return object(manifests.Key{Kind: "NetworkPolicy", Group: "networking.k8s.io", Namespace: "shop", Name: "web"}, &networkingv1.NetworkPolicy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
 		Spec: networkingv1.NetworkPolicySpec{
-			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": name}},
+			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
 			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
 			Ingress: []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{
 				{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "friend"}}, NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": "red"}}},
@@ -35,7 +35,7 @@ func guard(name string) manifests.Object {
 }
 
 func namespace(name string, labels map[string]string) manifests.Object {
-	return object(manifests.Key{Kind: "Namespace", Name: name}, &corev1.Namespace{
+	return object(manifests.Key{Kind: "Namespace", Name: "web"}, &corev1.Namespace{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
 	})
 }
@@ -80,7 +80,7 @@ func TestPoliciesFollowPods(t *testing.T) {
 	inWorld(t, func(w *world) {
 		red := namespace("shop", map[string]string{"team": "red"})
 		w.start()
-		w.write(guard("web"), red, web("web", "web:1", 2), web("friend", "web:1", 1))
+		w.write(guard(), red, web("web", "web:1", 2), web("friend", "web:1", 1))
 		check := func(when string, webs int, friends []netip.Addr) {
 			t.Helper()
 			w.settle()
@@ -90,9 +90,9 @@ func TestPoliciesFollowPods(t *testing.T) {
 			}
 		}
 		check("at first", 2, w.addresses("friend-"))
-		w.write(guard("web"), red, web("web", "web:1", 4), web("friend", "web:1", 1))
+		w.write(guard(), red, web("web", "web:1", 4), web("friend", "web:1", 1))
 		check("scaled", 4, w.addresses("friend-"))
-		w.write(guard("web"), namespace("shop", nil), web("web", "web:1", 4), web("friend", "web:1", 1))
+		w.write(guard(), namespace("shop", nil), web("web", "web:1", 4), web("friend", "web:1", 1))
 		check("without the label", 4, nil)
 		w.write(web("web", "web:1", 4), web("friend", "web:1", 1), namespace("shop", nil))
 		w.pass(DefaultPruneDelay)
@@ -132,7 +132,7 @@ func TestNothingRunsBeforeItsPolicies(t *testing.T) {
 		}
 		w.start()
 		machine := func(d *appsv1.Deployment) { d.Spec.Template.Spec.HostNetwork = true }
-		w.write(guard("web"), web("web", "web:1", 2), web("host", "web:1", 1, machine))
+		w.write(guard(), web("web", "web:1", 2), web("host", "web:1", 1, machine))
 		w.pass(5 * time.Second)
 		w.wantRunning(1) // in the machine's network
 		if n := len(w.addresses("web-")); n != 2 {
@@ -148,7 +148,7 @@ func TestNothingRunsBeforeItsPolicies(t *testing.T) {
 		w.settle()
 		w.wantRunning(3)
 		check()
-		w.write(guard("web"), web("web", "web:2", 3), web("host", "web:1", 1, machine))
+		w.write(guard(), web("web", "web:2", 3), web("host", "web:1", 1, machine))
 		w.settle()
 		w.wantRunning(4)
 		check()
@@ -183,7 +183,7 @@ func TestPoliciesAtPublishedPorts(t *testing.T) {
 			}
 		}
 		check("without a policy", 0)
-		w.write(red, published, guard("web"), web("web", "web:1", 2), web("friend", "web:1", 1))
+		w.write(red, published, guard(), web("web", "web:1", 2), web("friend", "web:1", 1))
 		check("with a policy", 2)
 		first := true
 		w.fake.OnRoute(func(tr runtime.Traffic) error {
@@ -204,7 +204,7 @@ func TestPoliciesAtPublishedPorts(t *testing.T) {
 func TestPoliciesOutliveTheController(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
-		w.write(guard("web"), web("web", "web:1", 3))
+		w.write(guard(), web("web", "web:1", 3))
 		w.settle()
 		w.fake.OnPolicies(func(p runtime.Policies) error {
 			if is, _ := restricted(p); len(is) != 3 {
@@ -218,7 +218,7 @@ func TestPoliciesOutliveTheController(t *testing.T) {
 		w.opts = func(o *Options) { o.Source = late{w.source} }
 		w.restart()
 		w.pass(5 * time.Second)
-		w.write(guard("web"), web("web", "web:1", 3))
+		w.write(guard(), web("web", "web:1", 3))
 		w.settle()
 		if is, _ := restricted(w.fake.Policies()); len(is) != 3 {
 			t.Errorf("restricted are only %v", is)

@@ -76,6 +76,7 @@ func TestDeclaredVolumes(t *testing.T) {
 func TestDeclaredVolumesAreNotSwapped(t *testing.T) {
 	for name, forget := range map[string]func(t *testing.T, w *world){
 		"down": func(t *testing.T, w *world) {
+			t.Helper()
 			if err := w.c.Down(w.t.Context(), nil); err != nil {
 				t.Fatal(err)
 			}
@@ -84,6 +85,7 @@ func TestDeclaredVolumesAreNotSwapped(t *testing.T) {
 			w.start()
 		},
 		"lost": func(t *testing.T, w *world) {
+			t.Helper()
 			w.fake = w.fake.Reopen()
 			w.end()
 			if err := os.RemoveAll(filepath.Join(w.dir, "objects")); err != nil {

@@ -202,10 +202,9 @@ func (c *Controller) unready(pods []*corev1.Pod) string {
 		if ready(p) || p.DeletionTimestamp != nil || p.Status.Phase != corev1.PodRunning {
 			continue
 		}
-		all := c.Events(0)
-		for i := len(all) - 1; i >= 0; i-- {
-			if all[i].Object == reconcile.KeyOf(p) && all[i].Reason == "Unhealthy" {
-				return fmt.Sprintf("pod %s is not ready: %s", p.Name, all[i].Message)
+		for _, e := range slices.Backward(c.Events(0)) {
+			if e.Object == reconcile.KeyOf(p) && e.Reason == "Unhealthy" {
+				return fmt.Sprintf("pod %s is not ready: %s", p.Name, e.Message)
 			}
 		}
 	}

@@ -152,7 +152,7 @@ func TestIngress(t *testing.T) {
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 	fmt.Fprintf(conn, "GET /echo HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 	in := bufio.NewReader(conn)
-	if r, err := http.ReadResponse(in, nil); err != nil || r.StatusCode != http.StatusSwitchingProtocols {
+	if r, err := http.ReadResponse(in, nil); err != nil || r.StatusCode != http.StatusSwitchingProtocols { //nolint:bodyclose // an upgrade has none
 		t.Fatalf("no upgrade: %v, %v", r, err)
 	}
 	echoes := func(line string) {

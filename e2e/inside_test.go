@@ -76,6 +76,7 @@ func noise(n int) string {
 }
 
 func execOnTerminal(t *testing.T, b *harness.Berth) {
+	t.Helper()
 	// It reads lines as the terminal gives them: an editing shell would ask the terminal things, and eat what is typed meanwhile.
 	script := `trap 'echo interrupted' INT; echo ready; while read -r x; do eval "$x"; done`
 	term := b.OnTerminal(b.KubectlCommand("exec", "-it", "p", "-c", "main", "--", "sh", "-c", script), 100, 30)
@@ -97,6 +98,7 @@ func execOnTerminal(t *testing.T, b *harness.Berth) {
 
 // execKilled ends clients of all kinds in the middle of everything: nothing of what they have started stays.
 func execKilled(t *testing.T, b *harness.Berth) {
+	t.Helper()
 	for _, websockets := range []string{"true", "false"} {
 		t.Setenv("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets)
 		cmd := b.KubectlCommand("exec", "-i", "p", "-c", "main", "--", "sh", "-c", "sleep 4242 & echo begun; sleep 4343")
@@ -198,6 +200,7 @@ func TestKubectlLogs(t *testing.T) {
 
 // followers follow a container to its end, many at a time, and end with it although it starts again.
 func followers(t *testing.T, b *harness.Berth) {
+	t.Helper()
 	b.Write("f.yaml", pod("f", shell("tool burst 2000; while ! test -e /tmp/go; do usleep 10000; done; echo the end; exit 1")).String())
 	b.UntilPod("f", "to run", running)
 	const n = 20

@@ -95,12 +95,14 @@ func TestKubeAccess(t *testing.T) {
 		})
 	}
 	t.Run("without a certificate", func(t *testing.T) {
-		if _, err := k.with(&tls.Config{RootCAs: k.authority}).Get(k.server + pods); err == nil {
+		if answer, err := k.with(&tls.Config{RootCAs: k.authority}).Get(k.server + pods); err == nil {
+			_ = answer.Body.Close()
 			t.Error("answered")
 		}
 	})
 	t.Run("TLS 1.2", func(t *testing.T) {
-		if _, err := k.with(&tls.Config{RootCAs: k.authority, MaxVersion: tls.VersionTLS12}).Get(k.server + pods); err == nil {
+		if answer, err := k.with(&tls.Config{RootCAs: k.authority, MaxVersion: tls.VersionTLS12}).Get(k.server + pods); err == nil {
+			_ = answer.Body.Close()
 			t.Error("answered")
 		}
 	})
@@ -121,6 +123,7 @@ func json9(r *http.Request) { r.Header.Set("Content-Type", "application/json") }
 
 // otherUser tries the socket and the files of the run directory as nobody.
 func otherUser(t *testing.T, b *harness.Berth) {
+	t.Helper()
 	for _, name := range []string{"kubeconfig", "kube.pem", "kube.sock"} {
 		st, err := os.Stat(filepath.Join(b.Run, name))
 		if err != nil || st.Mode().Perm() != 0o600 {
@@ -136,6 +139,7 @@ func otherUser(t *testing.T, b *harness.Berth) {
 
 // onlyLoopback looks at the TCP ports that a process listens on.
 func onlyLoopback(t *testing.T, pid int, port string) {
+	t.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", pid))
 	if err != nil {
 		t.Fatal(err)

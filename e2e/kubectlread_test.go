@@ -84,6 +84,7 @@ func TestKubectlReads(t *testing.T) {
 
 // watchPods sees with kubectl what a change of a file does.
 func watchPods(t *testing.T, b *harness.Berth) {
+	t.Helper()
 	cmd := b.KubectlCommand("get", "pods", "-l", "app in (p,later)", "-w", "--no-headers")
 	var seen harness.Buffer
 	cmd.Stdout, cmd.Stderr = &seen, &seen

@@ -46,6 +46,7 @@ type writing struct {
 }
 
 func newWriting(t *testing.T) writing {
+	t.Helper()
 	b := harness.New(t)
 	b.Load(images.Tool)
 	return writing{b, t}
@@ -61,17 +62,17 @@ func (w writing) file(name string) string {
 	return string(data)
 }
 
-// becomes wants a file to have changed in one place.
-func (w writing) becomes(name, before, old, now string) string {
+// becomes wants web.yaml to have changed in one place.
+func (w writing) becomes(before, old, now string) string {
 	w.t.Helper()
 	if strings.Count(before, old) != 1 {
 		w.t.Fatalf("%q stands %d times in\n%s", old, strings.Count(before, old), before)
 	}
 	want := strings.Replace(before, old, now, 1)
-	if diff := cmp.Diff(want, w.file(name)); diff != "" {
-		w.t.Errorf("%s (-want +got)\n%s", name, diff)
+	if diff := cmp.Diff(want, w.file("web.yaml")); diff != "" {
+		w.t.Errorf("web.yaml (-want +got)\n%s", diff)
 	}
-	return w.file(name)
+	return w.file("web.yaml")
 }
 
 // Each verb of kubectl that writes changes the smallest part of the file, and what runs follows.
@@ -83,11 +84,11 @@ func TestKubectlWrites(t *testing.T) {
 	w.UntilReady("web-", 2)
 
 	w.MustKubectl("scale", "deployment/web", "--replicas=3")
-	text = w.becomes("web.yaml", text, "replicas: 2 #", "replicas: 3 #")
+	text = w.becomes(text, "replicas: 2 #", "replicas: 3 #")
 	w.UntilReady("web-", 3)
 
 	w.MustKubectl("set", "env", "deployment/web", "COLOUR=blue")
-	text = w.becomes("web.yaml", text, "'red'", "'blue'")
+	text = w.becomes(text, "'red'", "'blue'")
 	w.MustKubectl("rollout", "status", "deployment/web", "--timeout=60s")
 	for _, p := range w.UntilReady("web-", 3) {
 		for name, pid := range harness.PIDs([]harness.Pod{p}) {
@@ -98,11 +99,11 @@ func TestKubectlWrites(t *testing.T) {
 	}
 
 	w.MustKubectl("label", "deployment/web", "tier=front")
-	text = w.becomes("web.yaml", text, "labels: {app: web} # for", "labels: {app: web, tier: front} # for")
+	text = w.becomes(text, "labels: {app: web} # for", "labels: {app: web, tier: front} # for")
 	w.MustKubectl("label", "deployment/web", "tier-")
-	text = w.becomes("web.yaml", text, "{app: web, tier: front} # for", "{app: web} # for")
+	text = w.becomes(text, "{app: web, tier: front} # for", "{app: web} # for")
 	w.MustKubectl("annotate", "deployment/web", "owner=me and you")
-	text = w.becomes("web.yaml", text, "# for people\n", "# for people\n  annotations:\n    owner: me and you\n")
+	text = w.becomes(text, "# for people\n", "# for people\n  annotations:\n    owner: me and you\n")
 	for i, args := range [][]string{
 		{"--type=json", "-p", `[{"op":"replace","path":"/spec/replicas","value":1}]`},
 		{"--type=merge", "-p", `{"spec":{"replicas":2}}`},
@@ -110,7 +111,7 @@ func TestKubectlWrites(t *testing.T) {
 	} {
 		was, is := []int{3, 1, 2}[i], []int{1, 2, 1}[i]
 		w.MustKubectl(append([]string{"patch", "deployment", "web"}, args...)...)
-		text = w.becomes("web.yaml", text, fmt.Sprintf("replicas: %d #", was), fmt.Sprintf("replicas: %d #", is))
+		text = w.becomes(text, fmt.Sprintf("replicas: %d #", was), fmt.Sprintf("replicas: %d #", is))
 	}
 	w.UntilReady("web-", 1)
 
@@ -119,7 +120,7 @@ func TestKubectlWrites(t *testing.T) {
 	if out, err := edit.CombinedOutput(); err != nil {
 		t.Errorf("kubectl edit: %v\n%s", err, out)
 	}
-	text = w.becomes("web.yaml", text, "'blue'", "'green'")
+	text = w.becomes(text, "'blue'", "'green'")
 
 	if out := w.MustKubectl("scale", "deployment/web", "--replicas=4", "--dry-run=server"); !strings.Contains(out, "scaled") {
 		t.Errorf("dry run: %s", out)
@@ -236,23 +237,23 @@ func TestKubectlServerSideApply(t *testing.T) {
 	if r := apply(fmt.Sprintf(mine, 1), "--field-manager=me"); r.Code != 0 {
 		t.Fatalf("%+v", r)
 	}
-	text = w.becomes("web.yaml", strings.Replace(text, "replicas: 2 #", "replicas: 1 #", 1), "# of the sign\n", "# of the sign\n          - name: SIZE\n            value: big\n")
+	text = w.becomes(strings.Replace(text, "replicas: 2 #", "replicas: 1 #", 1), "# of the sign\n", "# of the sign\n          - name: SIZE\n            value: big\n")
 	if r := apply(fmt.Sprintf(mine, 2), "--field-manager=you"); r.Code == 0 || !strings.Contains(r.Stderr, `conflict with "me"`) || !strings.Contains(r.Stderr, ".spec.replicas") {
 		t.Errorf("a conflict: %+v", r)
 	}
 	if r := apply(fmt.Sprintf(mine, 2), "--field-manager=you", "--force-conflicts"); r.Code != 0 {
 		t.Errorf("by force: %+v", r)
 	}
-	text = w.becomes("web.yaml", text, "replicas: 1 #", "replicas: 2 #")
+	text = w.becomes(text, "replicas: 1 #", "replicas: 2 #")
 	if r := apply(strings.Replace(fmt.Sprintf(mine, 2), "env: [{name: SIZE, value: big}]", "env: []", 1), "--field-manager=you"); r.Code != 0 {
 		t.Errorf("one field less: %+v", r)
 	}
-	text = w.becomes("web.yaml", text, "# of the sign", "# of the sign") // the other manager still says it
+	text = w.becomes(text, "# of the sign", "# of the sign") // the other manager still says it
 	none := "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: {containers: [{name: main}]}}}\n"
 	if r := apply(none, "--field-manager=me"); r.Code != 0 {
 		t.Errorf("nothing any more: %+v", r)
 	}
-	w.becomes("web.yaml", text, "          - name: SIZE\n            value: big\n", "")
+	w.becomes(text, "          - name: SIZE\n            value: big\n", "")
 	if r := apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: new}\ndata: {a: b}\n"); r.Code != 0 {
 		t.Errorf("a new one: %+v", r)
 	}

@@ -110,7 +110,7 @@ type download struct {
 // slowly begins to take a page of n lines, 10 ms apart, and returns when the first one is there.
 func slowly(t *testing.T, port, n int) *download {
 	t.Helper()
-	r, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/slow?lines=%d", port, n))
+	r, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/slow?lines=%d", port, n)) //nolint:bodyclose // its reader closes it
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func (h held) lost() (n int) {
 		}
 		var answer *http.Response
 		if err == nil {
-			answer, err = http.ReadResponse(c.Reader, nil)
+			answer, err = http.ReadResponse(c.Reader, nil) //nolint:bodyclose // the connection stays, and is read to the next answer
 		}
 		if err == nil {
 			_, err = io.Copy(io.Discard, answer.Body)

@@ -102,7 +102,7 @@ func (s *Server) Resource(group, version, name string) (*Resource, bool) {
 // ServeHTTP answers one request of a user who has been let in: see Serve.
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	w.Header().Set("Cache-Control", "no-cache, private")
-	if err := s.serve(w, hr); err != nil {
+	if err := s.serve(w, hr); err != nil { //nolint:contextcheck // the request carries it
 		s.fail(w, hr, err)
 	}
 }

@@ -229,6 +229,17 @@ func fieldPath(path string) string {
 	return b.String()
 }
 
+// keep drops what is not there any more, and what somebody else has changed.
+func (s fieldSet) keep(want, changed fieldSet) {
+	for path := range s {
+		_, there := want[path]
+		_, taken := changed[path]
+		if !there || taken && path[len(path)-1] != '.' {
+			delete(s, path)
+		}
+	}
+}
+
 // updated says who has which fields after an update of a manager: what it changed is its own.
 func updated(r *Request, t reflect.Type, now metav1.Time, seen, wish map[string]any, entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
 	manager := r.Query.Get("fieldManager")
@@ -258,14 +269,7 @@ func updated(r *Request, t reflect.Type, now metav1.Time, seen, wish map[string]
 			}
 			continue
 		}
-		for path := range owned {
-			if _, there := want[path]; !there {
-				delete(owned, path)
-			}
-			if _, taken := changed[path]; taken && path[len(path)-1] != '.' {
-				delete(owned, path)
-			}
-		}
+		owned.keep(want, changed)
 		if len(owned) > 0 {
 			e.FieldsV1 = owned.encode()
 			out = append(out, e)

@@ -56,6 +56,7 @@ func crowd(tb testing.TB, n int) (*Server, *httptest.Server) {
 }
 
 func fetch(tb testing.TB, c *http.Client, url, accept string) {
+	tb.Helper()
 	r, err := http.NewRequestWithContext(tb.Context(), http.MethodGet, url, nil)
 	if err != nil {
 		tb.Fatal(err)
@@ -105,7 +106,7 @@ func BenchmarkWatchers(b *testing.B) {
 	var seen sync.WaitGroup
 	for range 100 {
 		r, _ := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/api/v1/pods?watch=1&resourceVersion=%d", srv.URL, s.Store().Version()), nil)
-		resp, err := srv.Client().Do(r)
+		resp, err := srv.Client().Do(r) //nolint:bodyclose // its reader closes it
 		if err != nil {
 			b.Fatal(err)
 		}

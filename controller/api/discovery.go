@@ -89,8 +89,10 @@ func (s *Server) discover(w http.ResponseWriter, hr *http.Request, parts []strin
 			return s.writeAggregated(w, hr, f, parts[0] == "api")
 		}
 		if parts[0] == "api" {
-			out = &metav1.APIVersions{TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"},
-				ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{{ClientCIDR: "0.0.0.0/0", ServerAddress: hr.Host}}}
+			out = &metav1.APIVersions{
+				TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"},
+				ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{{ClientCIDR: "0.0.0.0/0", ServerAddress: hr.Host}},
+			}
 		} else {
 			list := &metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}}
 			for _, name := range s.registry.groups() {

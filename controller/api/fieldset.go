@@ -183,14 +183,16 @@ func (s fieldSet) encode() *metav1.FieldsV1 {
 	if err != nil {
 		data = []byte("{}") // maps of strings always marshal
 	}
-	return &metav1.FieldsV1{Raw: data}
+	fields := &metav1.FieldsV1{}
+	fields.SetRawBytes(data)
+	return fields
 }
 
 // ownedBy reads the fields of an entry, without values.
 func ownedBy(e *metav1.ManagedFieldsEntry) fieldSet {
 	set := fieldSet{}
 	var tree map[string]any
-	if e.FieldsV1 == nil || json.Unmarshal(e.FieldsV1.Raw, &tree) != nil {
+	if e.FieldsV1 == nil || json.Unmarshal(e.FieldsV1.GetRawBytes(), &tree) != nil {
 		return set
 	}
 	var walk func(path string, tree map[string]any)

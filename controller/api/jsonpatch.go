@@ -37,7 +37,7 @@ func jsonPatch(doc any, ops []operation) (any, error) {
 	return doc, nil
 }
 
-func (op *operation) apply(doc any) (any, error) {
+func (op *operation) apply(doc any) (any, error) { //nolint:gocognit // one case per operation of RFC 6902
 	path, err := pointer(op.Path)
 	if err != nil {
 		return nil, err

@@ -76,8 +76,10 @@ func (s *Server) piecesOf(r *Request, f form, meta metav1.ListMeta) *pieces {
 			ColumnDefinitions []metav1.TableColumnDefinition `json:"columnDefinitions"`
 		}{tableKind, meta, table.Columns(r.Resource.Kind)}}
 	case "PartialObjectMetadata", "PartialObjectMetadataList":
-		return &pieces{items: "items", item: func(obj store.Object) (any, error) { return partial(obj, f.version), nil },
-			head: listHead("PartialObjectMetadataList", "meta.k8s.io/"+f.version, meta)}
+		return &pieces{
+			items: "items", item: func(obj store.Object) (any, error) { return partial(obj, f.version), nil },
+			head: listHead("PartialObjectMetadataList", "meta.k8s.io/"+f.version, meta),
+		}
 	}
 	return ownPieces(r.Resource, meta)
 }

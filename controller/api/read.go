@@ -73,6 +73,16 @@ func (s *Server) list(w http.ResponseWriter, r *Request) error {
 	return s.respondList(w, r, f, objects, meta)
 }
 
+// count is how many of the items a list asks for.
+func (o *listOptions) count(items []store.Item) (n int64) {
+	for i := range items {
+		if o.matches(items[i].Object) {
+			n++
+		}
+	}
+	return n
+}
+
 // listed finds what a list asks for: the objects, and what the list says of itself.
 func (s *Server) listed(r *Request, o *listOptions) ([]store.Object, metav1.ListMeta, error) {
 	items, version := s.opts.Store.ListAt(r.Resource.Kind)
@@ -105,13 +115,7 @@ func (s *Server) listed(r *Request, o *listOptions) ([]store.Object, metav1.List
 		if o.limit > 0 && int64(len(objects)) == o.limit {
 			meta.Continue = token{Version: version, After: placeOf(&items[i-1])}.String()
 			if o.labels.Empty() && len(o.fields) == 0 {
-				left := int64(0)
-				for ; i < len(items); i++ {
-					if o.matches(items[i].Object) {
-						left++
-					}
-				}
-				meta.RemainingItemCount = &left
+				meta.RemainingItemCount = new(o.count(items[i:]))
 			}
 			break
 		}

@@ -71,7 +71,7 @@ var (
 )
 
 // resources are all that is served, in the order of discovery.
-func resources() []Resource {
+func resources() []Resource { //nolint:funlen // a table
 	var all []Resource
 	group, version := "", "v1"
 	add := func(namespaced bool, name, singular, kind string, short, categories []string, subs ...Subresource) {

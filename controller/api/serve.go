@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,11 +51,11 @@ func Listen(runDir string, now time.Time) (net.Listener, error) {
 	}
 	addr, ok := l.Addr().(*net.TCPAddr)
 	if !ok {
-		l.Close()
+		_ = l.Close()
 		return nil, fmt.Errorf("cannot listen on %s", l.Addr())
 	}
 	if c, err = makeCredentials(runDir, now, addr.Port); err != nil {
-		l.Close()
+		_ = l.Close()
 		return nil, err
 	}
 	return c.listener(l), nil
@@ -154,7 +155,7 @@ func identify(hr *http.Request) (User, error) {
 			return User{}, apierrors.NewUnauthorized("Unauthorized")
 		}
 		subject := hr.TLS.VerifiedChains[0][0].Subject
-		return User{Name: subject.CommonName, Groups: append(subject.Organization[:len(subject.Organization):len(subject.Organization)], "system:authenticated")}, nil
+		return User{Name: subject.CommonName, Groups: append(slices.Clip(subject.Organization), "system:authenticated")}, nil
 	}
 	held, _ := hr.Context().Value(connKey{}).(net.Conn)
 	if b, ok := held.(*boundedConn); ok {

@@ -36,7 +36,7 @@ func newEvent(e *corev1.Event) *eventsv1.Event {
 func (s *Server) components() {
 	var all []store.Object
 	for _, name := range []string{"controller-manager", "scheduler"} {
-		all = append(all, &corev1.ComponentStatus{ //nolint:staticcheck // deprecated, and still asked for
+		all = append(all, &corev1.ComponentStatus{ // deprecated, and still asked for
 			ObjectMeta: metav1.ObjectMeta{Name: name},
 			Conditions: []corev1.ComponentCondition{{Type: corev1.ComponentHealthy, Status: corev1.ConditionTrue, Message: "ok"}},
 		})

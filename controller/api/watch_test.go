@@ -55,7 +55,7 @@ func (s *serving) watch(n int, query string) []string {
 func (s *serving) begin(ctx context.Context, query string) (<-chan string, error) {
 	hr := httptest.NewRequest("GET", s.url+"/api/v1/configmaps?watch=1&"+query, nil).WithContext(ctx)
 	hr.RequestURI = ""
-	resp, err := httpClient(s.t).Do(hr)
+	resp, err := httpClient(s.t).Do(hr) //nolint:bodyclose // its reader closes it
 	if err != nil {
 		return nil, err
 	}

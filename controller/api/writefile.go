@@ -155,7 +155,7 @@ func unwritten(r *Request, place string, err error) error {
 // precondition compares what an object says of the version it is about.
 func precondition(r *Request, have store.Object, meta map[string]any) error {
 	if uid, _ := meta["uid"].(string); uid != "" && uid != string(have.GetUID()) {
-		return apierrors.NewConflict(r.Resource.GroupResource(), r.Name, fmt.Errorf("Precondition failed: UID in precondition: %s, UID in object meta: %s", uid, have.GetUID()))
+		return apierrors.NewConflict(r.Resource.GroupResource(), r.Name, fmt.Errorf("Precondition failed: UID in precondition: %s, UID in object meta: %s", uid, have.GetUID())) //nolint:staticcheck // as Kubernetes words it
 	}
 	if v, _ := meta["resourceVersion"].(string); v != "" && v != have.GetResourceVersion() {
 		return apierrors.NewConflict(r.Resource.GroupResource(), r.Name, errors.New("the object has been modified; please apply your changes to the latest version and try again"))

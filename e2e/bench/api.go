@@ -277,7 +277,7 @@ func (s *apiServer) describe(r *harness.Runner) {
 }
 
 // watchers counts from the moment in which a change is sent until each has read it.
-func (s *apiServer) watchers(r *harness.Runner) {
+func (s *apiServer) watchers(r *harness.Runner) { //nolint:gocognit // one measurement, from its beginning to its end
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var list struct {
@@ -337,7 +337,7 @@ func (s *apiServer) watchers(r *harness.Runner) {
 	s.note("100 watchers")
 	cancel()
 	go func() {
-		for range news { //nolint:revive // who is late is not waited for
+		for range news { // who is late is not waited for
 		}
 	}()
 	ended.Wait()

@@ -96,8 +96,10 @@ func prepare(o options) error {
 		variable, pkg string
 		parts         []string
 	}{
-		{namesVar, "runtime/proxy/dns", []string{"dns"}}, {nativeVar, "runtime/native", []string{"start"}},
-		{controllerVar, "controller", []string{"planners", "files"}}, {dirVar, "manifests/dir", []string{"files"}},
+		{namesVar, "runtime/proxy/dns", []string{"dns"}},
+		{nativeVar, "runtime/native", []string{"start"}},
+		{controllerVar, "controller", []string{"planners", "files"}},
+		{dirVar, "manifests/dir", []string{"files"}},
 	} {
 		if !slices.ContainsFunc(t.parts, o.wants) {
 			continue

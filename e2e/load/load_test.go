@@ -100,7 +100,7 @@ func TestAnnouncedCloseIsNoLoss(t *testing.T) {
 }
 
 func hijack(w http.ResponseWriter) net.Conn {
-	conn, _, err := w.(http.Hijacker).Hijack() //nolint:errcheck // HTTP/1 only
+	conn, _, err := w.(http.Hijacker).Hijack() // HTTP/1 only
 	if err != nil {
 		panic(err)
 	}

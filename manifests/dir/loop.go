@@ -106,7 +106,7 @@ func (l *loop) wait(ctx context.Context) bool {
 	case e := <-events:
 		l.take(e, events)
 	case r := <-l.src.rewrites:
-		r.done <- l.rewrite(r)
+		r.done <- l.rewrite(r) //nolint:contextcheck // decoding and validating wait for nobody
 	case <-lost:
 		l.rescan()
 	case <-mounts:

@@ -98,9 +98,9 @@ func table(x, y []string) (out []match) {
 	for i := range best {
 		best[i] = make([]int, len(y)+1)
 	}
-	for i := len(x) - 1; i >= 0; i-- {
-		for j := len(y) - 1; j >= 0; j-- {
-			if x[i] == y[j] {
+	for i, a := range slices.Backward(x) {
+		for j, b := range slices.Backward(y) {
+			if a == b {
 				best[i][j] = best[i+1][j+1] + 1
 			} else {
 				best[i][j] = max(best[i+1][j], best[i][j+1])

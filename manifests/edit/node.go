@@ -1,6 +1,10 @@
 package edit
 
-import "berth/manifests"
+import (
+	"slices"
+
+	"berth/manifests"
+)
 
 // kind is what a node is in the text.
 type kind int
@@ -51,8 +55,8 @@ func (p pair) merges() bool {
 
 // find is the index of the pair that counts for a key: the last one. -1 when there is none.
 func (n *node) find(name string) int {
-	for i := len(n.pairs) - 1; i >= 0; i-- {
-		if p := n.pairs[i]; !p.merges() && p.key.kind == scalar && p.key.name() == name {
+	for i, p := range slices.Backward(n.pairs) {
+		if !p.merges() && p.key.kind == scalar && p.key.name() == name {
 			return i
 		}
 	}

@@ -115,7 +115,7 @@ func (c *change) setItem(n *node, i int, v any) error {
 		c.splice(old.start, old.end, c.anchored(old)+c.inline(old, n, v))
 	case !old.written():
 		c.splice(it.dash+1, it.dash+1, " "+c.item(v, n.indent+2, old, n))
-	case isFull(v) && !(old.flow && old.kind != scalar):
+	case isFull(v) && (!old.flow || old.kind == scalar):
 		c.splice(old.start, old.end, c.block(v, c.column(old.start), old))
 	default:
 		c.splice(old.start, old.end, c.anchored(old)+c.inline(old, n, v))

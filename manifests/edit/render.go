@@ -322,7 +322,7 @@ func isPlain(s string, flow bool) bool {
 	if s[0] == '-' && (len(s) == 1 || s[1] == ' ' || strings.HasPrefix(s, "---")) || strings.IndexByte("~!&*?|>%@`'\"#,[]{}= :<", s[0]) >= 0 || strings.HasPrefix(s, "...") {
 		return false
 	}
-	return !strings.Contains(s, ": ") && !strings.Contains(s, " #") && !(flow && strings.ContainsAny(s, ",[]{}:?"))
+	return !strings.Contains(s, ": ") && !strings.Contains(s, " #") && (!flow || !strings.ContainsAny(s, ",[]{}:?"))
 }
 
 // canBeLiteral reports whether a text can stand as a literal block.

@@ -9,7 +9,7 @@ import (
 // scalar finds the end of a scalar.
 func (b *builder) scalar(n *node, y *yaml.Node, indent int) error {
 	n.value = y.Value
-	end := -1
+	var end int
 	switch {
 	case n.body >= b.end, y.Value == "" && n.body > n.start && !strings.ContainsRune(`"'|>`, rune(b.at(n.body))): // an anchor or tag alone
 		n.body = n.end
@@ -69,7 +69,7 @@ func (b *builder) single(i int) int {
 }
 
 // plain is the end of a scalar without quotes, which may go on over several lines.
-func (b *builder) plain(i, indent int, flow bool) int {
+func (b *builder) plain(i, indent int, flow bool) int { //nolint:gocognit // one rule of YAML, with its exceptions
 	end := i
 	for i < b.end {
 		for i < b.end {

@@ -1,7 +1,7 @@
 package fields
 
 // network is who is reached where.
-func network() []Row {
+func network() []Row { //nolint:funlen // a table
 	const (
 		oneAddress = "there are only IPv4 addresses"
 		oneNode    = "all pods are on this machine"

@@ -102,8 +102,11 @@ func TestNetworkPolicyTable(t *testing.T) {
 		"namespaces": {"shop", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: red}}}]}]}`, nil, want{
 			conn(shopWeb, shopDB, "tcp", 80): false, conn(otherWeb, shopDB, "tcp", 80): true,
 		}},
-		"a namespace by its name": {"shop", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: other}}}]}]}`,
-			func(in *Input) { in.Namespaces = nil }, want{conn(shopWeb, shopDB, "tcp", 80): false, conn(otherWeb, shopDB, "tcp", 80): true}},
+		"a namespace by its name": {
+			"shop", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: other}}}]}]}`,
+			func(in *Input) { in.Namespaces = nil },
+			want{conn(shopWeb, shopDB, "tcp", 80): false, conn(otherWeb, shopDB, "tcp", 80): true},
+		},
 		"pods of namespaces": {"shop", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: web}}}]}]}`, nil, want{
 			conn(shopWeb, shopDB, "tcp", 80): true, conn(otherWeb, shopDB, "tcp", 80): true, conn(shopDB, shopWeb, "tcp", 80): false,
 		}},
@@ -147,7 +150,7 @@ func TestNetworkPolicyTable(t *testing.T) {
 		"names by any namespace": {"shop", `{podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {}}], ports: [{port: dns, protocol: UDP}]}]}`, nil, want{
 			conn(shopWeb, dns, "udp", 53): true, conn(shopWeb, outside, "udp", 53): false,
 		}},
-		"a pod in the machine's network": {"shop", `podSelector: {}`, func(in *Input) { in.Pods[1].Pod.Spec.HostNetwork = true }, want{conn(outside, shopDB, "tcp", 80): true, conn(outside, shopWeb, "tcp", 80): false}},
+		"a pod in the machine's network": {"shop", `podSelector: {}`, func(in *Input) { in.Pods[1].Spec.HostNetwork = true }, want{conn(outside, shopDB, "tcp", 80): true, conn(outside, shopWeb, "tcp", 80): false}},
 		"a pod without an address":       {"shop", `podSelector: {}`, func(in *Input) { in.Pods[1].Address = netip.Addr{} }, want{conn(outside, shopDB, "tcp", 80): true}},
 	}
 	for name, tt := range tests {

@@ -72,7 +72,7 @@ func (o *output) stream(name string) *stream {
 
 // copyTo hands what was read to everybody who is attached.
 func (s *stream) copyTo(p []byte) {
-	for i := len(s.taps) - 1; i >= 0; i-- { // a tap that breaks takes itself out
+	for i := len(s.taps) - 1; i >= 0; i-- { //nolint:modernize // a tap that breaks takes itself out of the list
 		s.taps[i].take(p)
 	}
 }
@@ -191,7 +191,7 @@ func (o *output) endTaps() {
 		return
 	}
 	for _, s := range o.streams {
-		for i := len(s.taps) - 1; i >= 0; i-- {
+		for i := len(s.taps) - 1; i >= 0; i-- { //nolint:modernize // a tap that ends takes itself out of the list
 			if t := s.taps[i]; len(t.rest) > 0 {
 				t.last = true
 			} else {

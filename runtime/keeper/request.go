@@ -18,7 +18,7 @@ type request struct {
 	files  []int // closed at the end
 }
 
-func (r *request) serve() {
+func (r *request) serve() { //nolint:funlen // one case per message
 	r.k.upgrading.RLock()
 	defer r.k.upgrading.RUnlock()
 	defer func() { closeAll(r.files) }()

@@ -77,7 +77,7 @@ func (a *attached) run(ctx context.Context, cfg runtime.AttachConfig) error {
 	defer close(stop)
 	input, err := a.openInput(ctx, cfg, stop)
 	if err == nil && input != nil {
-		go a.feed(context.WithoutCancel(ctx), input, cfg.Stdin, stop)
+		go a.feed(context.WithoutCancel(ctx), input, cfg.Stdin)
 	}
 	letGo := func() {
 		_ = out.Close() // pipes: nothing can be lost
@@ -142,7 +142,7 @@ func (a *attached) openInput(ctx context.Context, cfg runtime.AttachConfig, stop
 }
 
 // feed hands the client's input on. It ends with its reader, which is the caller's: nobody can wait for a read from a terminal.
-func (a *attached) feed(ctx context.Context, input *os.File, stdin io.Reader, stop <-chan struct{}) {
+func (a *attached) feed(ctx context.Context, input *os.File, stdin io.Reader) {
 	if stdin == nil || !a.rec.Config.Stdin {
 		return
 	}

@@ -72,7 +72,7 @@ func (n *Network) explainAll(cuts []nft.Cut, chains map[string]bool) []string {
 func (n *Network) probePaths(ctx context.Context) (cuts []nft.Cut, err error) {
 	addr, err := n.pool.Allocate(testUID)
 	if err != nil {
-		return nil, nil //nolint:nilerr // every address is a pod's: it will be tested another time
+		return nil, nil // every address is a pod's: it will be tested another time
 	}
 	defer n.pool.Release(testUID)
 	netns, err := newNamespace()

@@ -67,6 +67,7 @@ func TestPolicies(t *testing.T) {
 }
 
 func testPolicies(t *testing.T) {
+	t.Helper()
 	next := outside(t)
 	n := open(t)
 	a, addrA := pod(t, n, "pod-a") // may be reached by b at one port, and by some of the outside; may reach itself

@@ -89,6 +89,7 @@ func TestServices(t *testing.T) {
 }
 
 func testServices(t *testing.T) {
+	t.Helper()
 	next := outside(t)
 	n := open(t)
 	a, addrA := pod(t, n, "pod-a")

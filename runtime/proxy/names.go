@@ -104,13 +104,13 @@ func (n *names) listenAt(ctx context.Context, server *dns.Server) (err error) {
 	}
 	listener, err := tcp.Listener()
 	if err != nil {
-		packets.Close()
+		_ = packets.Close()
 		return err
 	}
 	streams, ok := listener.(*net.TCPListener)
 	if !ok {
-		packets.Close()
-		listener.Close()
+		_ = packets.Close()
+		_ = listener.Close()
 		return errors.New("not a TCP socket")
 	}
 	serving, stop := context.WithCancel(ctx)
@@ -120,8 +120,8 @@ func (n *names) listenAt(ctx context.Context, server *dns.Server) (err error) {
 	n.stop = func() {
 		stop()
 		served.Wait()
-		packets.Close()
-		streams.Close()
+		_ = packets.Close()
+		_ = streams.Close()
 		udp.Close(ctx)
 		tcp.Close(ctx)
 	}

@@ -391,7 +391,7 @@ func TestSources(t *testing.T) {
 		}
 		defer c.Close()
 		if in {
-			if got, err := ask(c, "x"); err != nil || got[:1] != "u" {
+			if got, err := ask(c); err != nil || got[:1] != "u" {
 				t.Errorf("%s by UDP: %q, %v", client, got, err)
 			}
 			continue

@@ -25,6 +25,7 @@ func BenchmarkRelay(b *testing.B) {
 }
 
 func served(b *testing.B, f func(net.Conn)) string {
+	b.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -43,6 +44,7 @@ func served(b *testing.B, f func(net.Conn)) string {
 }
 
 func sinkAt(b *testing.B) string {
+	b.Helper()
 	return served(b, func(c net.Conn) {
 		buf := make([]byte, 256<<10)
 		for {
@@ -54,6 +56,7 @@ func sinkAt(b *testing.B) string {
 }
 
 func echoAt(b *testing.B) string {
+	b.Helper()
 	return served(b, func(c net.Conn) {
 		buf := make([]byte, 4096)
 		for {
@@ -68,6 +71,7 @@ func echoAt(b *testing.B) string {
 
 // relayedTo is the address of a port that leads to another.
 func relayedTo(b *testing.B, to string) string {
+	b.Helper()
 	free, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -87,6 +91,7 @@ func relayedTo(b *testing.B, to string) string {
 }
 
 func dialed(b *testing.B, at string) net.Conn {
+	b.Helper()
 	c, err := net.Dial("tcp4", at)
 	if err != nil {
 		b.Fatal(err)
@@ -96,6 +101,7 @@ func dialed(b *testing.B, at string) net.Conn {
 
 // much sends pieces of 256 KiB.
 func much(b *testing.B, at string, streams int) {
+	b.Helper()
 	b.SetBytes(256 << 10)
 	var conns []net.Conn
 	for range streams {
@@ -123,6 +129,7 @@ func much(b *testing.B, at string, streams int) {
 
 // little sends a byte and waits for it.
 func little(b *testing.B, at string) {
+	b.Helper()
 	c := dialed(b, at)
 	defer c.Close()
 	one := []byte{1}

@@ -97,6 +97,7 @@ func (m *machine) haveVolumes(cfg runtime.SandboxConfig) error {
 }
 
 func testVolumes(t *testing.T, s *suite) {
+	t.Helper()
 	v := runtime.StoredVolume{ID: "conformance-1", Label: []byte("first")}
 	cfg := runtime.SandboxConfig{
 		UID: s.uid, Namespace: "default", Name: "web", Hostname: "web", Object: []byte("{}"),

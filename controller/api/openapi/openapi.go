@@ -6,6 +6,7 @@ package openapi
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -64,7 +65,7 @@ func (r *Resource) describe(paths object) {
 	if len(collection) > 0 {
 		paths[base+"/"+r.Name] = collection
 	}
-	scope = append(scope[:len(scope):len(scope)], parameter("path", "name", "string", "name of the "+r.GVK.Kind))
+	scope = append(slices.Clip(scope), parameter("path", "name", "string", "name of the "+r.GVK.Kind))
 	if single := r.operations(scope, "get", "update", "patch", "delete"); len(single) > 0 {
 		paths[base+"/"+r.Name+"/{name}"] = single
 	}
@@ -73,7 +74,7 @@ func (r *Resource) describe(paths object) {
 func (r *Resource) operations(scope []any, verbs ...string) object {
 	item := object{}
 	for _, verb := range verbs {
-		if contains(r.Verbs, verb) {
+		if slices.Contains(r.Verbs, verb) {
 			item[methodOf(verb)] = r.operation(verb)
 		}
 	}
@@ -81,15 +82,6 @@ func (r *Resource) operations(scope []any, verbs ...string) object {
 		item["parameters"] = scope
 	}
 	return item
-}
-
-func contains(list []string, s string) bool {
-	for _, have := range list {
-		if have == s {
-			return true
-		}
-	}
-	return false
 }
 
 func methodOf(verb string) string {

@@ -65,7 +65,7 @@ func schemaName(t reflect.Type) string {
 type documented interface{ SwaggerDoc() map[string]string }
 
 func texts(t reflect.Type) map[string]string {
-	if d, ok := reflect.Zero(t).Interface().(documented); ok {
+	if d, ok := reflect.TypeAssert[documented](reflect.Zero(t)); ok {
 		return d.SwaggerDoc()
 	}
 	return nil
@@ -158,7 +158,7 @@ func (b *builder) property(owner reflect.Type, name string, f *reflect.StructFie
 	if d, ok := defaults[place]; ok {
 		p["default"] = d
 	}
-	switch f.Type.Kind() {
+	switch f.Type.Kind() { //nolint:exhaustive // the others have no parts
 	case reflect.Slice:
 		if f.Type.Elem().Kind() != reflect.Uint8 {
 			mergeList(p, place, strategy, key)

@@ -41,7 +41,7 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, pod *corev1.Po
 		return h.opts.Forwarder.Forward(ctx, string(pod.UID), "tcp", port)
 	}, name: pod.Name}
 	if _, err := serveSPDY(ctx, raw, gone, func(s *spdystream.Stream) { f.accept(ctx, s) }); err != nil {
-		return nil //nolint:nilerr // the request has been answered already: nobody to tell
+		return nil // the request has been answered already: nobody to tell
 	}
 	<-ctx.Done()
 	_ = raw.Close() // ends every stream
@@ -123,7 +123,7 @@ func (f *forwarding) connect(ctx context.Context, p *pair, port uint16) {
 		err = carry(ctx, p.data, conn)
 	}
 	if err != nil && ctx.Err() == nil {
-		fmt.Fprintf(p.fault, "error forwarding port %d to pod %s: %v", port, f.name, err)
+		_, _ = fmt.Fprintf(p.fault, "error forwarding port %d to pod %s: %v", port, f.name, err)
 		_ = p.data.Reset() // tells that this was not an ordinary end
 	}
 	_ = p.data.Close()

@@ -152,7 +152,7 @@ func serveSPDY(ctx context.Context, raw net.Conn, gone func(), accept func(*spdy
 	})
 	go func() {
 		defer gone()
-		t := time.NewTicker(pingEvery)
+		t := time.NewTicker(pingEvery) //nolint:forbidigo // a connection of the real world, whose tests have a client of the real world
 		defer t.Stop()
 		waiting := make(chan struct{}, maxPings)
 		for {
@@ -180,7 +180,7 @@ func serveSPDY(ctx context.Context, raw net.Conn, gone func(), accept func(*spdy
 
 // await collects the streams of these types.
 func await(ctx context.Context, arrived <-chan *spdystream.Stream, types []string) (map[string]*spdystream.Stream, error) {
-	expired := time.NewTimer(streamsTime)
+	expired := time.NewTimer(streamsTime) //nolint:forbidigo // a connection of the real world, whose tests have a client of the real world
 	defer expired.Stop()
 	got := map[string]*spdystream.Stream{}
 	for len(got) < len(types) {
@@ -258,7 +258,7 @@ func (k *spdySession) finish(s *metav1.Status) {
 		_, _ = status.Write(text)
 	}
 	_ = status.Close()
-	t := time.NewTimer(lingerTime)
+	t := time.NewTimer(lingerTime) //nolint:forbidigo // a connection of the real world, whose tests have a client of the real world
 	defer t.Stop()
 	select {
 	case <-k.conn.CloseChan():

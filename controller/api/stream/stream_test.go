@@ -137,7 +137,7 @@ type told struct {
 func dialWS(t *testing.T, url string, protocols ...string) *websocket.Conn {
 	t.Helper()
 	d := websocket.Dialer{Subprotocols: protocols}
-	conn, resp, err := d.Dial("ws"+strings.TrimPrefix(url, "http"), nil)
+	conn, resp, err := d.Dial("ws"+strings.TrimPrefix(url, "http"), nil) //nolint:bodyclose // an upgrade has none
 	if err != nil {
 		t.Fatalf("cannot dial: %v, %+v", err, resp)
 	}
@@ -150,8 +150,7 @@ func receive(t *testing.T, conn *websocket.Conn) told {
 	var got told
 	for {
 		_, p, err := conn.ReadMessage()
-		var closed *websocket.CloseError
-		if errors.As(err, &closed) {
+		if closed, ok := errors.AsType[*websocket.CloseError](err); ok {
 			got.closed = closed.Code
 			return got
 		}

@@ -83,7 +83,7 @@ func openWebSocket(ctx context.Context, w http.ResponseWriter, r *http.Request, 
 		s.sizes = k.sizes.c
 	}
 	_ = k.write(channelStdout, nil) // tells that it is open; the next write finds what is wrong
-	go k.read()
+	go k.read()                     //nolint:contextcheck // it ends with the connection
 	return s, nil
 }
 
@@ -179,7 +179,7 @@ func (k *channels) feed(r io.Reader) {
 }
 
 func (k *channels) alive(ctx context.Context) {
-	t := time.NewTicker(aliveEvery)
+	t := time.NewTicker(aliveEvery) //nolint:forbidigo // a connection of the real world, whose tests have a client of the real world
 	defer t.Stop()
 	for {
 		if err := k.conn.WriteControl(websocket.PongMessage, nil, deadline(controlTime)); err != nil {

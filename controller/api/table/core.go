@@ -28,7 +28,7 @@ func (t at) core(obj Object) []any {
 		return t.node(o)
 	case *corev1.Event:
 		return t.event(o)
-	case *corev1.ComponentStatus: //nolint:staticcheck // deprecated, and still asked for
+	case *corev1.ComponentStatus: // deprecated, and still asked for
 		return component(o)
 	}
 	return []any{obj.GetName(), t.age(obj)}
@@ -42,7 +42,7 @@ func labelsOf(l map[string]string) string {
 	return orNone(strings.Join(sorted(list), ","))
 }
 
-func component(o *corev1.ComponentStatus) []any { //nolint:staticcheck // as above
+func component(o *corev1.ComponentStatus) []any {
 	for _, c := range o.Conditions {
 		if c.Type == corev1.ComponentHealthy {
 			status := "Unhealthy"

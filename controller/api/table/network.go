@@ -57,7 +57,7 @@ func sorted(list []string) []string {
 	return slices.Compact(list)
 }
 
-func (t at) endpoints(o *corev1.Endpoints) []any { //nolint:staticcheck // deprecated, and still served
+func (t at) endpoints(o *corev1.Endpoints) []any { // deprecated, and still served
 	var list []string
 	for _, s := range o.Subsets {
 		if len(s.Ports) == 0 {

@@ -143,7 +143,7 @@ func (t at) since(m metav1.Time) string {
 func (t at) age(obj Object) string { return t.since(obj.GetCreationTimestamp()) }
 
 // cells dispatches by type: one case per kind that has more to show than its age.
-func (t at) cells(obj Object) []any {
+func (t at) cells(obj Object) []any { //nolint:funlen // one case per kind
 	switch o := obj.(type) {
 	case *appsv1.Deployment:
 		return t.deployment(o)
@@ -163,7 +163,7 @@ func (t at) cells(obj Object) []any {
 		return t.cronJob(o)
 	case *corev1.Service:
 		return t.service(o)
-	case *corev1.Endpoints: //nolint:staticcheck // deprecated, and still served
+	case *corev1.Endpoints: // deprecated, and still served
 		return t.endpoints(o)
 	case *discoveryv1.EndpointSlice:
 		return t.endpointSlice(o)

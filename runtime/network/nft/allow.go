@@ -56,7 +56,7 @@ func (f *Filter) openings(cut Cut) [][]expr.Any {
 		port := []byte{byte(cut.Path.To.Port() >> 8), byte(cut.Path.To.Port())}
 		var both [][]expr.Any
 		for _, protocol := range []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
-			to := append(transport(expr.CmpOpEq, protocol), payload(expr.PayloadBaseTransportHeader, offsetPort, 2, metaReg),
+			to := append(transport(protocol), payload(expr.PayloadBaseTransportHeader, offsetPort, 2, metaReg),
 				&expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: port})
 			both = append(both, join(from, to, pass))
 		}

@@ -95,7 +95,7 @@ func within(offset uint32, op expr.CmpOp, p netip.Prefix) []expr.Any {
 
 // dns matches packets to port 53. Some clouds have their resolver at the address of their metadata.
 func dns(protocol byte) []expr.Any {
-	return append(transport(expr.CmpOpEq, protocol),
+	return append(transport(protocol),
 		payload(expr.PayloadBaseTransportHeader, offsetPort, 2, metaReg), &expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: []byte{0, 53}})
 }
 
@@ -122,14 +122,14 @@ func ctBits(key expr.CtKey, bits uint32, want bool) []expr.Any {
 
 func icmpRedirect() []expr.Any {
 	const redirect = 5 // ICMP_REDIRECT
-	return append(transport(expr.CmpOpEq, unix.IPPROTO_ICMP),
+	return append(transport(unix.IPPROTO_ICMP),
 		payload(expr.PayloadBaseTransportHeader, 0, 1, metaReg), &expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: []byte{redirect}})
 }
 
-func transport(op expr.CmpOp, protocol byte) []expr.Any {
+func transport(protocol byte) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: metaReg},
-		&expr.Cmp{Op: op, Register: metaReg, Data: []byte{protocol}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: []byte{protocol}},
 	}
 }
 

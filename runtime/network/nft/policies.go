@@ -242,7 +242,7 @@ func whatOf(r runtime.PolicyRule) [][]expr.Any {
 		if !ok {
 			continue
 		}
-		match := transport(expr.CmpOpEq, number)
+		match := transport(number)
 		if p.First > 0 || p.Last < 1<<16-1 {
 			match = append(match, payload(expr.PayloadBaseTransportHeader, offsetPort, 2, metaReg),
 				&expr.Cmp{Op: expr.CmpOpGte, Register: metaReg, Data: portBytes(p.First)}, &expr.Cmp{Op: expr.CmpOpLte, Register: metaReg, Data: portBytes(p.Last)})

@@ -102,7 +102,7 @@ func addProbes(c *nftables.Conn, t *nftables.Table, from netip.Addr, paths []Pat
 		counters[i] = c.AddChain(&nftables.Chain{Name: fmt.Sprint("path-", i), Table: t})
 		c.AddRule(&nftables.Rule{Table: t, Chain: counters[i], Exprs: drop()})
 		to := within(offsetDestination, expr.CmpOpEq, netip.PrefixFrom(p.To.Addr(), 32))
-		port := append(transport(expr.CmpOpEq, unix.IPPROTO_UDP), payload(expr.PayloadBaseTransportHeader, offsetPort, 2, metaReg),
+		port := append(transport(unix.IPPROTO_UDP), payload(expr.PayloadBaseTransportHeader, offsetPort, 2, metaReg),
 			&expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: []byte{byte(p.To.Port() >> 8), byte(p.To.Port())}})
 		c.AddRule(&nftables.Rule{Table: t, Chain: hook, Exprs: join(source, to, port, goTo(counters[i].Name))})
 	}

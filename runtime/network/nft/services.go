@@ -137,7 +137,7 @@ func (w writer) hooks(r Rules) {
 	refuse := w.c.AddChain(&nftables.Chain{Name: "refuse", Table: w.t})
 	// What belongs to no connection any more is no reason to end one.
 	w.rule(refuse, state(expr.CtStateBitINVALID, true), drop())
-	w.rule(refuse, transport(expr.CmpOpEq, unix.IPPROTO_TCP), []expr.Any{&expr.Counter{}, &expr.Reject{Type: unix.NFT_REJECT_TCP_RST}})
+	w.rule(refuse, transport(unix.IPPROTO_TCP), []expr.Any{&expr.Counter{}, &expr.Reject{Type: unix.NFT_REJECT_TCP_RST}})
 	const portUnreachable = 3
 	w.rule(refuse, []expr.Any{&expr.Counter{}, &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: portUnreachable}})
 	for name, hook := range map[string]*nftables.ChainHook{

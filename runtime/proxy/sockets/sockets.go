@@ -142,7 +142,7 @@ func (k *Socket) UDPConn() (*net.UDPConn, error) {
 	}
 	udp, ok := conn.(*net.UDPConn)
 	if !ok {
-		conn.Close()
+		_ = conn.Close()
 		return nil, errors.New("not a UDP socket")
 	}
 	return udp, nil

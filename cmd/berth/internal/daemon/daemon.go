@@ -112,7 +112,7 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 	if err != nil {
 		return nil, err
 	}
-	d.API = d.newAPI()
+	d.API = d.newAPI() //nolint:contextcheck // it is made here, and asked with the contexts of requests
 	d.streams = d.newStreams()
 	return d, nil
 }
