@@ -23,6 +23,8 @@ type Pods interface {
 	// UpdateFiles replaces the content of volumes of Files, each at once for whoever reads it; the pod's other volumes stay as they are.
 	// Containers go on running and find the new files under the same paths.
 	UpdateFiles(ctx context.Context, uid string, volumes []Volume) error
+	// SetObject replaces the object that the sandbox carries (SandboxConfig.Object), also for the next controller.
+	SetObject(ctx context.Context, uid string, object []byte) error
 	// ReadFile returns a small regular file that the pod has written into one of its emptyDirs, or ErrNotFound.
 	ReadFile(ctx context.Context, uid, volume, path string) ([]byte, error)
 }
@@ -216,6 +218,9 @@ type ContainerConfig struct {
 	Env            []string // NAME=VALUE, in order; added to the image's
 	WorkingDir     string
 	TTY, Stdin     bool
+	// Target is a running container of the pod whose processes this one sees and may reach; "" for none. Where all containers share one pid namespace
+	// anyway it says nothing. A target that does not run is a *StartError.
+	Target string
 	// StdinOnce ends the standard input with that of the first client that attaches, and for good. Not together with TTY.
 	StdinOnce bool
 	Mounts    []Mount

@@ -93,8 +93,17 @@ func (k *keeper) startContainer(r *request, m *wire.Start) (_ startedContainer, 
 	for _, e := range ends {
 		s.slots[e.slot] = int32(e.fd)
 	}
+	pidns := box.fill(&s.slots)
+	if m.Target != "" {
+		beside, fail := k.pidnsOf(m.Target)
+		if fail != nil {
+			return startedContainer{}, fail
+		}
+		defer syscall.Close(beside)
+		pidns = beside
+	}
 	b := &birth{
-		flags: uintptr(m.Flags | m.Namespaces), cgroup: m.CgroupDir, pidns: box.fill(&s.slots), opening: k.opening, program: prog, executes: true,
+		flags: uintptr(m.Flags | m.Namespaces), cgroup: m.CgroupDir, pidns: pidns, opening: k.opening, program: prog, executes: true,
 		tty: m.TTY, timeout: timeout(m.Timeout),
 	}
 	if m.Namespaces != 0 {
@@ -117,6 +126,21 @@ func (k *keeper) startContainer(r *request, m *wire.Start) (_ startedContainer, 
 	return startedContainer{c, wire.Started{PID: made.pid, Ticks: made.ticks, At: now.UnixNano()}}, nil
 }
 
+// pidnsOf opens the pid namespace of a running container.
+func (k *keeper) pidnsOf(id string) (int, *wire.Failure) {
+	gone := &wire.Failure{Code: wire.CodeNotFound, Text: "process of container " + id}
+	c := k.find(id)
+	if c == nil {
+		return -1, gone
+	}
+	pidfd, pidns, err := c.process.target()
+	if err != nil {
+		return -1, gone
+	}
+	syscall.Close(pidfd)
+	return pidns, nil
+}
+
 func (k *keeper) checkStart(m *wire.Start, prog program.Program) *wire.Failure {
 	switch {
 	case !validID(m.ID):
@@ -131,6 +155,8 @@ func (k *keeper) checkStart(m *wire.Start, prog program.Program) *wire.Failure {
 		return invalid("id " + quote(m.Sandbox) + " is not one")
 	case uintptr(m.Namespaces)&^bornFlags != 0:
 		return invalid("a container cannot bring such namespaces along")
+	case m.Target != "" && uintptr(m.Flags|m.Namespaces)&cloneNewPID != 0:
+		return invalid("a container cannot have a pid namespace of its own and another's")
 	case m.Attach && (m.TTY || uintptr(m.Namespaces)&cloneNewNet == 0):
 		return invalid("there is no network to attach, or the gate is the terminal's")
 	}

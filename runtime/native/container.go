@@ -59,12 +59,32 @@ func (r *Runtime) startContainer(ctx context.Context, p *pod, cfg runtime.Contai
 		return st, err
 	}
 	defer s.close()
+	if s.target, err = r.targetOf(p, cfg.Target); err != nil {
+		return st, err
+	}
 	if unborn {
 		if err := r.bear(ctx, p, s); err != nil {
 			return st, err
 		}
 	}
 	return r.start(ctx, p, s)
+}
+
+// targetOf is the keeper's name of a running container, "" for none.
+func (r *Runtime) targetOf(p *pod, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	if v := r.client().Info().Version; v < client.VersionTarget {
+		return "", createError("join the processes of container "+name, fmt.Errorf("the keeper is of an earlier version: %w", runtime.ErrNotSupported))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := p.newest(name)
+	if c == nil || c.State != runtime.Running {
+		return "", createError("join the processes of container "+name, errors.New("it does not run"))
+	}
+	return c.keeperID(p.uid), nil
 }
 
 // start is one start of a container under way.
@@ -74,6 +94,7 @@ type start struct {
 	image   runtime.Image
 	in      programInput
 	group   *cgroup.Group
+	target  string // the keeper's name of the container whose pid namespace it joins; "" for none
 	// layers are those of the pod's volumes that are images, by volume.
 	layers map[string][]string
 	files  []*os.File
@@ -231,7 +252,11 @@ func (r *Runtime) startRequest(ctx context.Context, uid string, s *start) client
 	if sandboxFlags(s.sandbox.Config) != 0 {
 		req.Sandbox = uid
 	}
-	if !s.sandbox.Config.HostPID && !s.sandbox.Config.SharePID {
+	switch {
+	case s.sandbox.Config.HostPID || s.sandbox.Config.SharePID:
+	case s.target != "":
+		req.Target = s.target
+	default:
 		req.Flags |= unix.CLONE_NEWPID
 	}
 	for _, f := range s.files {

@@ -147,6 +147,21 @@ func (r *Runtime) makeFiles(ctx context.Context, cfg runtime.SandboxConfig, rec 
 	return r.writeEtc(cfg, rec)
 }
 
+// SetObject implements runtime.Pods.
+func (r *Runtime) SetObject(_ context.Context, uid string, object []byte) error {
+	p := r.pod(uid)
+	if p == nil {
+		return fmt.Errorf("cannot keep the object of a pod: %w", notFound("pod %s", uid))
+	}
+	p.op.Lock()
+	defer p.op.Unlock()
+	r.mu.Lock()
+	rec := p.sandboxRecord
+	r.mu.Unlock()
+	rec.Config.Object = object
+	return r.record(p, rec)
+}
+
 // record writes the sandbox's record and makes the pod visible.
 func (r *Runtime) record(p *pod, rec sandboxRecord) error {
 	if err := writeRecord(r.dirs.sandbox(p.uid), rec); err != nil {

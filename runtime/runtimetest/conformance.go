@@ -359,13 +359,19 @@ func testReopen(t *testing.T, s *suite) {
 	s.start(t, 0, s.Exit(7))
 	s.await(t, "container ended", exited(0))
 	pid := s.start(t, 1, s.Sleep).PID
+	if err := s.Pods.SetObject(t.Context(), s.uid, []byte(`{"kind":"Pod","more":1}`)); err != nil {
+		t.Fatalf("SetObject: %v", err)
+	}
+	if err := s.Pods.SetObject(t.Context(), "nobody", nil); !errors.Is(err, runtime.ErrNotFound) {
+		t.Errorf("SetObject of nobody: %v", err)
+	}
 	s.reopen(t)
 	list, err := s.Pods.List(t.Context())
 	if err != nil || len(list) != 1 {
 		t.Fatalf("List after reopen = %+v, %v", list, err)
 	}
 	p := list[0]
-	if p.UID != s.uid || p.Sandbox.IP != ip || string(p.Object) != `{"kind":"Pod"}` || len(p.Containers) != 2 {
+	if p.UID != s.uid || p.Sandbox.IP != ip || string(p.Object) != `{"kind":"Pod","more":1}` || len(p.Containers) != 2 {
 		t.Fatalf("the pod after reopen is %+v", p)
 	}
 	if c := p.Containers[0]; c.ExitCode != 7 || c.State != runtime.Exited {

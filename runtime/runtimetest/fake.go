@@ -142,6 +142,22 @@ func (f *Fake) Status(ctx context.Context, uid string) (runtime.PodStatus, error
 	return p.status(), nil
 }
 
+// SetObject implements runtime.Pods.
+func (f *Fake) SetObject(ctx context.Context, uid string, object []byte) error {
+	after, err := f.enter(ctx, true)
+	if err != nil {
+		return err
+	}
+	f.machine.mu.Lock()
+	defer f.machine.mu.Unlock()
+	p := f.pods[uid]
+	if p == nil {
+		return fmt.Errorf("pod %s: %w", uid, runtime.ErrNotFound)
+	}
+	p.cfg.Object = object
+	return after
+}
+
 // RunSandbox implements runtime.Pods.
 func (f *Fake) RunSandbox(ctx context.Context, cfg runtime.SandboxConfig) (runtime.SandboxStatus, error) {
 	after, err := f.enter(ctx, true)

@@ -87,6 +87,9 @@ type StartRequest struct {
 	// Attach, with CLONE_NEWNET among Namespaces, is called while the program runs, with the new network namespace. The program does not
 	// get past its reading of SlotGate before Attach has returned nil, and ends there otherwise. Not together with TTY.
 	Attach func(netns *os.File) error
+	// Target is a running container whose pid namespace the new one shares; Flags must not ask for another. "" for none. It is not found when that
+	// container has ended. The keeper must speak version 4.
+	Target string
 }
 
 // VersionNamespaces is the version of the protocol from which StartRequest has Namespaces.
@@ -94,6 +97,9 @@ const VersionNamespaces = 2
 
 // VersionAttach is the version of the protocol from which there are Attach, CloseInput and Log.Stdin.
 const VersionAttach = 3
+
+// VersionTarget is the version of the protocol from which there is StartRequest.Target.
+const VersionTarget = 4
 
 // Started is a container whose program has been executed.
 type Started struct {

@@ -155,6 +155,8 @@ type Start struct {
 	Namespaces uint64
 	// Attach (from version 2) sends Born when the network namespace stands, and leaves it to the client to open the gate.
 	Attach bool
+	// Target (from version 4) is a running container in whose pid namespace this one is born; "" for none.
+	Target string
 }
 
 // Fields implements Message.
@@ -170,6 +172,7 @@ func (m *Start) Fields(c *Coder) {
 	c.I64(&m.Timeout)
 	c.U64(&m.Namespaces)
 	c.Bool(&m.Attach)
+	c.String(&m.Target)
 }
 
 // Started is the reply to Start and Exec.

@@ -25,7 +25,7 @@ import (
 
 // Version of the protocol; a keeper and a client of this version also speak MinVersion.
 const (
-	Version    = 3 // 2: Start may make the sandbox too. 3: the proxy and its sockets, Attach, CloseInput, Log.Stdin
+	Version    = 4 // 2: Start may make the sandbox too. 3: the proxy and its sockets, Attach, CloseInput, Log.Stdin. 4: Start.Target
 	MinVersion = 1
 )
 
