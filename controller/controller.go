@@ -130,6 +130,7 @@ type Controller struct {
 	asker      probe.Asker
 	prober     *probe.Prober
 	hooks      *hooks
+	labelling  sync.Mutex // held while what a sandbox carries is changed
 	evicting   sync.Mutex // held from asking the disruption budgets until a pod's end has begun
 
 	pulls   sync.WaitGroup

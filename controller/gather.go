@@ -146,6 +146,9 @@ func imagesOf(spec *corev1.PodSpec) []string {
 			refs = append(refs, list[i].Image)
 		}
 	}
+	for i := range spec.EphemeralContainers {
+		refs = append(refs, spec.EphemeralContainers[i].Image)
+	}
 	for i := range spec.Volumes {
 		if v := spec.Volumes[i].Image; v != nil {
 			refs = append(refs, v.Reference)

@@ -454,6 +454,59 @@ func TestKubectlDrain(t *testing.T) {
 	}
 }
 
+// kubectl debug looks into a pod that runs: beside its processes, with its network, and without a word in its file.
+func TestKubectlDebug(t *testing.T) {
+	w := newWriting(t)
+	w.Load(images.Busybox)
+	text := strings.Replace(front, "IMAGE", images.Ref(images.Tool), 1)
+	w.Write("web.yaml", text)
+	up := w.Up()
+	pods := w.UntilReady("web-", 2)
+	pids := harness.PIDs(pods)
+	name := pods[0].Name
+	busybox := "--image=" + images.Ref(images.Busybox)
+	r := w.KubectlWithInput("grep -c web /proc/1/cmdline; cat /proc/net/tcp /proc/net/tcp6 | grep -q :1F90 && echo reached\nexit 3\n",
+		"debug", "-i", "--quiet", "pod/"+name, busybox, "--target=main", "--container=look", "--", "sh")
+	if !strings.Contains(r.Stdout, "1\n") || !strings.Contains(r.Stdout, "reached") {
+		t.Fatalf("looking around: %+v", r)
+	}
+	w.Until("its end to be told", func() error {
+		out := w.Kubectl("get", "pod", name, "-o", "jsonpath={.status.ephemeralContainerStatuses[*].state.terminated.exitCode}").Stdout
+		if out != "3" {
+			return fmt.Errorf("%q", out)
+		}
+		return nil
+	})
+	w.MustKubectl("debug", "pod/"+name, busybox, "--target=main", "--container=stays", "--", "sleep", "1000")
+	running := func() error {
+		out := w.Kubectl("get", "pod", name, "-o", `jsonpath={.status.ephemeralContainerStatuses[?(@.name=="stays")].state.running.startedAt}`).Stdout
+		if out == "" {
+			return fmt.Errorf("it does not run")
+		}
+		return nil
+	}
+	w.Until("the second one to run", running)
+	up.Kill()
+	w.Up()
+	w.Until("the second one to be found again", running)
+	if out := w.MustKubectl("exec", name, "-c", "stays", "--", "sh", "-c", "ls -d /proc/1 && echo inside"); !strings.Contains(out, "inside") {
+		t.Errorf("exec: %s", out)
+	}
+	if diff := cmp.Diff(pids, harness.PIDs(w.UntilReady("web-", 2))); diff != "" {
+		t.Errorf("the pods (-want +got)\n%s", diff)
+	}
+	w.MustKubectl("delete", "pod", name, "--timeout=30s")
+	if diff := cmp.Diff(text, w.file("web.yaml")); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+
+	w.UntilReady("web-", 2)
+	other := w.UntilReady("web-", 2)[0].Name
+	w.MustKubectl("debug", "pod/"+other, busybox, "--copy-to=copy", "--container=look", "--share-processes", "--attach=false", "--", "sleep", "1000")
+	w.UntilReady("copy", 1)
+	w.MustKubectl("delete", "pod", "copy", "--grace-period=1", "--timeout=30s")
+}
+
 // Somebody else's file is not ours to write.
 func TestKubectlRefused(t *testing.T) {
 	w := newWriting(t)

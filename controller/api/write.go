@@ -2,11 +2,13 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"reflect"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -27,6 +29,8 @@ type Control interface {
 	Delete(key reconcile.Key, uid types.UID, grace *int64) error
 	// Evict calls end, which begins the end of a Pod, if the disruption budgets allow it; else it returns a *disruption.Refusal.
 	Evict(pod reconcile.Key, dry bool, end func() error) error
+	// SetEphemeral gives a Pod, of the resource version of wish, the ephemeral containers of wish; changed tells that it is of another one by now.
+	SetEphemeral(ctx context.Context, wish *corev1.Pod) (changed bool, err error)
 	// Restart, Pause, Resume and Rollback are asked of a rollout.
 	Restart(key reconcile.Key) error
 	Pause(key reconcile.Key) error
@@ -48,6 +52,9 @@ func (s *Server) HandleWrites(files manifests.Writer, control Control) {
 	s.Handle("update", "*", "scale", checked(wr.updateScale))
 	s.Handle("patch", "*", "scale", checked(wr.patchScale))
 	s.Handle("create", "pods", "eviction", checked(wr.evict))
+	s.Handle("get", "pods", "ephemeralcontainers", s.get)
+	s.Handle("update", "pods", "ephemeralcontainers", checked(wr.updateEphemeral))
+	s.Handle("patch", "pods", "ephemeralcontainers", checked(wr.patchEphemeral))
 }
 
 type writer struct {

@@ -47,6 +47,9 @@ func References(spec *corev1.PodSpec) []Reference {
 			f.container(&list[i])
 		}
 	}
+	for i := range spec.EphemeralContainers {
+		f.container((*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
 	for i := range spec.Volumes {
 		f.volume(&spec.Volumes[i].VolumeSource)
 	}

@@ -123,7 +123,7 @@ func (p *pass) trueSince(kind corev1.PodConditionType) time.Time {
 		since = p.in.Observed.Sandbox.CreatedAt
 	}
 	if kind == corev1.PodReady || kind == corev1.ContainersReady {
-		for _, c := range p.all() {
+		for _, c := range p.every {
 			if at, known := p.readySince(c); !known {
 				return p.in.Now
 			} else if at.After(since) {

@@ -47,7 +47,7 @@ func (p *pass) check() error {
 func (p *pass) sandbox() runtime.SandboxConfig {
 	spec := &p.pod.Spec
 	cfg := runtime.SandboxConfig{
-		UID: string(p.pod.UID), Namespace: p.pod.Namespace, Name: p.pod.Name, Hostname: p.hostname(), FQDN: p.fqdn(), Object: p.label(),
+		UID: string(p.pod.UID), Namespace: p.pod.Namespace, Name: p.pod.Name, Hostname: p.hostname(), FQDN: p.fqdn(), Object: Label(p.pod),
 		HostNetwork: spec.HostNetwork, HostPID: spec.HostPID, HostIPC: spec.HostIPC,
 		SharePID:      isTrue(spec.ShareProcessNamespace),
 		ShareMemory:   len(spec.Containers)+len(spec.InitContainers) > 1,
@@ -70,18 +70,6 @@ func (p *pass) sandbox() runtime.SandboxConfig {
 		}
 	}
 	return cfg
-}
-
-// label is the Pod as the machine carries it, for whoever takes it over. Its status is made of facts again.
-func (p *pass) label() []byte {
-	bare := *p.pod
-	bare.Status = corev1.PodStatus{}
-	bare.ManagedFields = nil
-	data, err := json.Marshal(&bare)
-	if err != nil {
-		return nil // a Pod always marshals
-	}
-	return data
 }
 
 // hostname is as long as the kernel takes it.
@@ -150,6 +138,9 @@ func (p *pass) containerConfig(c *container) (runtime.ContainerConfig, error) {
 	if image := p.in.Images[c.spec.Image].Image; image != nil {
 		cfg.ImageID = image.ID
 	}
+	if c.ephemeral != nil {
+		cfg.Target = c.ephemeral.TargetContainerName
+	}
 	return cfg, nil
 }
 
@@ -167,8 +158,11 @@ func expanded(words []string, value func(string) (string, bool)) []string {
 // field names a container in messages, as validation does.
 func (p *pass) field(c *container) string {
 	list, kind := p.mains, "containers"
-	if c.init {
+	switch {
+	case c.init:
 		list, kind = p.inits, "initContainers"
+	case c.ephemeral != nil:
+		list, kind = p.extras, "ephemeralContainers"
 	}
 	for i := range list {
 		if list[i] == c {

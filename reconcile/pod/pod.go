@@ -3,6 +3,7 @@
 package pod
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -100,6 +101,7 @@ type pass struct {
 
 	inits, mains []*container // parts of every
 	every        []*container // in the order in which they start
+	extras       []*container // ephemeral ones, which nothing waits for
 	// attempt is that of the sandbox that containers started now will run in; ready tells that it is there.
 	attempt uint32
 	ready   bool
@@ -124,6 +126,7 @@ type pass struct {
 type container struct {
 	spec          *corev1.Container
 	init, sidecar bool
+	ephemeral     *corev1.EphemeralContainer
 	last, former  *runtime.ContainerStatus // the newest attempt, and the one before it
 	refused       *reconcile.StartFailure  // the next attempt could not even be made
 	waiting       *corev1.ContainerStateWaiting
@@ -159,6 +162,7 @@ func newPass(in Input) *pass {
 		p.look(c)
 	}
 	p.inits, p.mains = p.every[:inits], p.every[inits:]
+	p.findExtras()
 	p.findRound()
 	return p
 }
@@ -194,8 +198,13 @@ func (p *pass) look(c *container) {
 func (c *container) running() bool { return c.last != nil && c.last.State != runtime.Exited }
 func (c *container) exited() bool  { return c.last != nil && c.last.State == runtime.Exited }
 
-// all returns the containers in the order in which they start. Nobody changes the list.
-func (p *pass) all() []*container { return p.every }
+// all returns the containers in the order in which they start, ephemeral ones last. Nobody changes the list.
+func (p *pass) all() []*container {
+	if len(p.extras) == 0 {
+		return p.every
+	}
+	return slices.Concat(p.every, p.extras)
+}
 
 // do adds a step.
 func (p *pass) do(actions ...reconcile.Action) { p.actions = append(p.actions, actions...) }

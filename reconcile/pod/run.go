@@ -31,6 +31,7 @@ func (p *pass) run() {
 	if !p.ensureSandbox() {
 		return
 	}
+	p.startExtras()
 	if !p.startOver() || !p.initialize() {
 		return
 	}

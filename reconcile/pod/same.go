@@ -14,7 +14,8 @@ func sameStatus(a, b *corev1.PodStatus) bool {
 		sameTime(a.StartTime, b.StartTime) &&
 		sameEach(a.Conditions, b.Conditions, sameCondition) &&
 		sameEach(a.InitContainerStatuses, b.InitContainerStatuses, sameContainer) &&
-		sameEach(a.ContainerStatuses, b.ContainerStatuses, sameContainer)
+		sameEach(a.ContainerStatuses, b.ContainerStatuses, sameContainer) &&
+		sameEach(a.EphemeralContainerStatuses, b.EphemeralContainerStatuses, sameContainer)
 }
 
 // sameEach is slices.EqualFunc for elements too large to be copied for each comparison.

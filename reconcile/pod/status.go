@@ -44,6 +44,7 @@ func (p *pass) status() corev1.PodStatus {
 	if len(s.ContainerStatuses) > 1 {
 		slices.SortStableFunc(s.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return cmp.Compare(a.Name, b.Name) })
 	}
+	s.EphemeralContainerStatuses = p.containerStatuses(p.extras, reasonCreating)
 	s.Phase = p.phase(initialized)
 	s.Reason, s.Message = "", ""
 	if p.verdict.phase != "" {
@@ -161,7 +162,7 @@ func (p *pass) containerStatus(s *corev1.ContainerStatus, c *container, waitingF
 }
 
 func (p *pass) containerReady(c *container) bool {
-	if c.init && !c.sidecar || p.verdict.phase != "" {
+	if c.init && !c.sidecar || p.verdict.phase != "" || c.ephemeral != nil {
 		return false
 	}
 	probe, probed := p.in.Probes[c.spec.Name]
@@ -190,8 +191,11 @@ func (p *pass) containerID(s *runtime.ContainerStatus) string {
 
 func (p *pass) formerStatus(c *container) *corev1.ContainerStatus {
 	list := p.pod.Status.ContainerStatuses
-	if c.init {
+	switch {
+	case c.init:
 		list = p.pod.Status.InitContainerStatuses
+	case c.ephemeral != nil:
+		list = p.pod.Status.EphemeralContainerStatuses
 	}
 	for i := range list {
 		if list[i].Name == c.spec.Name {
