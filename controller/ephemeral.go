@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -25,11 +26,11 @@ func (c *Controller) SetEphemeral(ctx context.Context, wish *corev1.Pod) (change
 	}
 	if o, err := c.observed.get(ctx, string(now.UID)); err != nil {
 		return false, fmt.Errorf("cannot look at pod %s/%s: %w", now.Namespace, now.Name, err)
-	} else if o != nil { // else it is carried by the sandbox that is made later
+	} else if o != nil { // else they are written down when they are started
 		labelled := *now
 		labelled.Spec.EphemeralContainers = wish.Spec.EphemeralContainers
-		if err := c.opts.Pods.SetObject(ctx, string(now.UID), pod.Label(&labelled)); err != nil {
-			return false, fmt.Errorf("cannot keep the ephemeral containers of pod %s/%s: %w", now.Namespace, now.Name, err)
+		if err := c.carry(ctx, &labelled); err != nil {
+			return false, err
 		}
 	}
 	return false, c.store.Update(key, func(it store.Item) (store.Item, error) {
@@ -42,4 +43,27 @@ func (c *Controller) SetEphemeral(ctx context.Context, wish *corev1.Pod) (change
 		it.Object = &n
 		return it, nil
 	})
+}
+
+// carry makes the sandbox of a Pod carry it as it is now.
+func (c *Controller) carry(ctx context.Context, p *corev1.Pod) error {
+	if err := c.opts.Pods.SetObject(ctx, string(p.UID), pod.Label(p)); err != nil {
+		return fmt.Errorf("cannot keep the ephemeral containers of pod %s/%s: %w", p.Namespace, p.Name, err)
+	}
+	return nil
+}
+
+// carryEphemeral sees to it that an ephemeral container is known to the next controller before it is started: its Pod may have got it while the sandbox was
+// being made.
+func (c *Controller) carryEphemeral(ctx context.Context, a reconcile.StartContainer) error {
+	p, ok := store.Get[*corev1.Pod](c.store, a.Pod)
+	if !ok || p.UID != a.UID || !slices.ContainsFunc(p.Spec.EphemeralContainers, func(e corev1.EphemeralContainer) bool { return e.Name == a.Config.Name }) {
+		return nil
+	}
+	c.labelling.Lock()
+	defer c.labelling.Unlock()
+	if p, ok = store.Get[*corev1.Pod](c.store, a.Pod); !ok || p.UID != a.UID {
+		return nil
+	}
+	return c.carry(ctx, p)
 }

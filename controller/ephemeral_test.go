@@ -67,3 +67,31 @@ func TestEphemeralContainer(t *testing.T) {
 		w.wantRunning(1)
 	})
 }
+
+// One that a pod got while its sandbox was being made is written down before it is started.
+func TestEphemeralContainerOfANewSandbox(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.write(barePod("one", "app:1"))
+		w.start()
+		w.settle()
+		key := reconcile.Key{Kind: reconcile.KindPod, Namespace: "shop", Name: "one"}
+		err := w.c.store.Update(key, func(it store.Item) (store.Item, error) { // the sandbox was made of the pod before
+			p := it.Object.(*corev1.Pod).DeepCopy()
+			p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
+				Name: "look", Image: "tools:1", ImagePullPolicy: corev1.PullIfNotPresent,
+			}}}
+			it.Object = p
+			return it, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.pass(time.Second)
+		w.restart()
+		w.pass(time.Second)
+		p, _ := store.Get[*corev1.Pod](w.c.store, key)
+		if s := p.Status.EphemeralContainerStatuses; len(s) != 1 || s[0].State.Running == nil {
+			t.Errorf("after a restart it is %+v", s)
+		}
+	})
+}

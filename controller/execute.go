@@ -254,6 +254,9 @@ func (c *Controller) runSandbox(ctx context.Context, a reconcile.RunSandbox) (ag
 
 // startContainer starts a container. A start that failed is an outcome: it is remembered, and the planner decides when to try again.
 func (c *Controller) startContainer(ctx context.Context, a reconcile.StartContainer) (again bool, err error) {
+	if err := c.carryEphemeral(ctx, a); err != nil {
+		return false, err
+	}
 	_, err = c.opts.Containers.StartContainer(ctx, string(a.UID), a.Config)
 	c.observed.mark(string(a.UID))
 	switch {
