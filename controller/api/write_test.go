@@ -1,14 +1,11 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,7 +21,6 @@ import (
 	"berth/controller/store"
 	"berth/manifests"
 	"berth/reconcile"
-	"berth/reconcile/disruption"
 )
 
 // place is a directory in memory whose files are in the store as soon as they are written.
@@ -344,178 +340,6 @@ func TestWritesAtOnce(t *testing.T) {
 	group.Wait()
 	if n := strings.Count(p.files["a.yaml"], "-"); n != 20+3 { // of the separator
 		t.Errorf("%d of 20 changes are there (%d were refused):\n%s", n-3, refused.Load(), p.files["a.yaml"])
-	}
-}
-
-// A namespace goes from the files with all that is in it, or stays as it is.
-func TestDeleteNamespace(t *testing.T) {
-	inShop := func(name string) string {
-		return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " + name + ", namespace: shop}\n"
-	}
-	const space, other = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n"
-	anchored := "kind: List\napiVersion: v1\nitems:\n- &x {apiVersion: v1, kind: ConfigMap, metadata: {name: l, namespace: shop}}\n- {<<: *x, metadata: {name: k}}\n"
-	const all, before = "/api/v1/namespaces/shop", "delete Namespace//shop"
-	tests := map[string]struct {
-		files, want map[string]string
-		path        string
-		code        int
-		message     string
-		asked       string
-		fails       error
-	}{
-		"everything": {
-			files: map[string]string{"shop.yaml": space + "---\n" + inShop("a"), "mixed.yaml": inShop("b") + "---\n" + other, "twice.yaml": inShop("a")},
-			want:  map[string]string{"mixed.yaml": other}, code: 200, asked: before,
-		},
-		"one that nobody states": {files: map[string]string{"b.yaml": inShop("b")}, want: map[string]string{}, code: 200, asked: before},
-		"a dry run":              {files: map[string]string{"b.yaml": inShop("b")}, path: all + "?dryRun=All", code: 200},
-		"a read-only source":     {files: map[string]string{"b.yaml": inShop("b")}, fails: manifests.ErrReadOnly, code: 403, message: "cannot write b.yaml"},
-		"one that needs it":      {files: map[string]string{"b.yaml": inShop("b"), "l.yaml": anchored}, code: 409, message: "l.yaml"},
-		"the default one":        {path: "/api/v1/namespaces/default", code: 403, message: "may not be deleted"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			p, s := newPlace(t)
-			p.files, p.fails = maps.Clone(tt.files), tt.fails
-			p.ingest()
-			for _, name := range []string{"shop", "default"} {
-				_ = p.store.Create(reconcile.Key{Kind: reconcile.KindNamespace, Name: name}, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, nil) // unless a file states it
-			}
-			code, out, _ := askTo(s, "DELETE", cmp.Or(tt.path, all), "", "")
-			if message, _ := out["message"].(string); code != tt.code || !strings.Contains(message, tt.message) {
-				t.Errorf("got %d %v, want %d %s", code, out, tt.code, tt.message)
-			}
-			if tt.want == nil {
-				tt.want = tt.files
-			}
-			if diff := gocmp.Diff(tt.want, p.files); diff != "" {
-				t.Errorf("files (-want +got)\n%s", diff)
-			}
-			if got := strings.Join(slices.Compact(p.asked), ", "); got != tt.asked { // once more for what two files state
-				t.Errorf("asked %q, want %q", got, tt.asked)
-			}
-		})
-	}
-	p, s := newPlace(t)
-	now := metav1.Now()
-	_ = p.store.Create(reconcile.Key{Kind: reconcile.KindNamespace, Name: "shop"}, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", DeletionTimestamp: &now}}, nil)
-	if code, out, _ := askTo(s, "POST", all+"/configmaps", jsonType, `{"metadata":{"name":"n"}}`); code != 403 || !strings.Contains(fmt.Sprint(out["message"]), "being terminated") {
-		t.Errorf("something new in it: %d %v", code, out)
-	}
-}
-
-func TestEvict(t *testing.T) {
-	made := func(p *place) {
-		for _, obj := range []store.Object{
-			&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p", UID: "1"}}, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node", UID: "2"}},
-		} {
-			if err := p.store.Create(reconcile.KeyOf(obj), obj, nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	const eviction, node = "/api/v1/namespaces/default/pods/p/eviction", "/api/v1/nodes/node"
-	tests := map[string]struct {
-		method, path, media, body string
-		refuses                   error
-		code                      int
-		message, asked            string
-	}{
-		"allowed":        {body: `{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"p","namespace":"default"}}`, code: 201, asked: "evict Pod/default/p dry=false, delete Pod/default/p"},
-		"a dry run":      {body: `{"deleteOptions":{"dryRun":["All"]}}`, code: 201, asked: "evict Pod/default/p dry=true"},
-		"of another UID": {body: `{"deleteOptions":{"preconditions":{"uid":"x"}}}`, code: 409, message: "Precondition failed", asked: "evict Pod/default/p dry=false"},
-		"of another":     {body: `{"metadata":{"name":"q"}}`, code: 400, message: "does not match"},
-		"none there":     {path: "/api/v1/namespaces/default/pods/q/eviction", body: `{}`, code: 404},
-		"refused":        {body: `{}`, refuses: &disruption.Refusal{Budget: "b", Reason: "The budget b needs 2."}, code: 429, message: "would violate the pod's disruption budget"},
-		"two budgets":    {body: `{}`, refuses: &disruption.Refusal{Reason: "more than one", Unsupported: true}, code: 500, message: "more than one"},
-		"cordon":         {method: "PATCH", path: node, media: strategicType, body: `{"spec":{"unschedulable":true}}`, code: 200},
-		"another field":  {method: "PATCH", path: node, media: mergePatchType, body: `{"spec":{"podCIDR":"10.0.0.0/8"}}`, code: 403, message: "no file states it"},
-		"no node":        {method: "DELETE", path: node, code: 405},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			p, s := newPlace(t)
-			p.refuses = tt.refuses
-			made(p)
-			code, out, _ := askTo(s, cmp.Or(tt.method, "POST"), cmp.Or(tt.path, eviction), cmp.Or(tt.media, jsonType), tt.body)
-			if message, _ := out["message"].(string); code != tt.code || !strings.Contains(message, tt.message) {
-				t.Errorf("got %d %v, want %d %s", code, out, tt.code, tt.message)
-			}
-			if got := strings.Join(p.asked, ", "); got != tt.asked {
-				t.Errorf("asked %q, want %q", got, tt.asked)
-			}
-			n, _ := store.Get[*corev1.Node](p.store, reconcile.Key{Kind: reconcile.KindNode, Name: "node"})
-			if is := n.Spec.Unschedulable && len(n.Spec.Taints) == 1; is != (name == "cordon") {
-				t.Errorf("the node is %+v", n.Spec)
-			}
-			if name != "cordon" {
-				return
-			}
-			if code, out, _ := askTo(s, "PATCH", node, strategicType, `{"spec":{"unschedulable":null}}`); code != 200 {
-				t.Errorf("uncordon: %d %v", code, out)
-			}
-			if n, _ := store.Get[*corev1.Node](p.store, reconcile.Key{Kind: reconcile.KindNode, Name: "node"}); n.Spec.Unschedulable || len(n.Spec.Taints) > 0 {
-				t.Errorf("the node is %+v", n.Spec)
-			}
-		})
-	}
-}
-
-// Ephemeral containers are added to a Pod; nothing of it changes by that way, and none of them goes again.
-func TestEphemeralContainers(t *testing.T) {
-	const path = "/api/v1/namespaces/default/pods/p/ephemeralcontainers"
-	const look = `{"name":"look","image":"i","targetContainerName":"c"}`
-	tests := map[string]struct {
-		method, media, body string
-		code                int
-		message             string
-		names               string // in the end; "had" is there before
-	}{
-		"one more":            {body: `{"spec":{"ephemeralContainers":[` + look + `]}}`, code: 200, names: "had look"},
-		"a JSON patch":        {media: jsonPatchType, body: `[{"op":"add","path":"/spec/ephemeralContainers/-","value":` + look + `}]`, code: 200, names: "had look"},
-		"a dry run":           {body: `{"spec":{"ephemeralContainers":[` + look + `]}}`, code: 200, names: "had"},
-		"other fields":        {body: `{"metadata":{"labels":{"x":"y"}},"spec":{"nodeName":"x","ephemeralContainers":[` + look + `]}}`, code: 200, names: "had look"},
-		"one away":            {media: mergePatchType, body: `{"spec":{"ephemeralContainers":[]}}`, code: 422, message: "may not be removed", names: "had"},
-		"one changed":         {body: `{"spec":{"ephemeralContainers":[{"name":"had","image":"other"}]}}`, code: 422, message: "may not be changed", names: "had"},
-		"a name that is used": {body: `{"spec":{"ephemeralContainers":[{"name":"c","image":"i"}]}}`, code: 422, message: "Duplicate value", names: "had"},
-		"ports":               {body: `{"spec":{"ephemeralContainers":[{"name":"look","image":"i","ports":[{"containerPort":80}]}]}}`, code: 422, message: "ports", names: "had"},
-		"beside nobody":       {body: `{"spec":{"ephemeralContainers":[{"name":"look","image":"i","targetContainerName":"z"}]}}`, code: 422, message: "targetContainerName", names: "had"},
-		"another version":     {body: `{"metadata":{"resourceVersion":"1"},"spec":{"ephemeralContainers":[` + look + `]}}`, code: 409, names: "had"},
-		"a whole object":      {method: "PUT", media: jsonType, body: `{"metadata":{"name":"p"},"spec":{"ephemeralContainers":[{"name":"had","image":"i"},` + look + `]}}`, code: 200, names: "had look"},
-		"no list":             {body: `{"spec":{"ephemeralContainers":7}}`, code: 400, names: "had"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			p, s := newPlace(t)
-			key := reconcile.Key{Kind: reconcile.KindPod, Namespace: "default", Name: "p"}
-			pod := manifests.Decode("p.yaml", []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: i}]}\n")).Objects[0].Object.(*corev1.Pod)
-			pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "had", Image: "i"}}}
-			manifests.Scheme().Default(pod)
-			if err := p.store.Create(key, pod, nil); err != nil {
-				t.Fatal(err)
-			}
-			query := ""
-			if name == "a dry run" {
-				query = "?dryRun=All"
-			}
-			code, out, _ := askTo(s, cmp.Or(tt.method, "PATCH"), path+query, cmp.Or(tt.media, strategicType), tt.body)
-			if message, _ := out["message"].(string); code != tt.code || !strings.Contains(message, tt.message) {
-				t.Errorf("got %d %v, want %d %s", code, out, tt.code, tt.message)
-			}
-			now, _ := store.Get[*corev1.Pod](p.store, key)
-			var names []string
-			for _, c := range now.Spec.EphemeralContainers {
-				if names = append(names, c.Name); c.TerminationMessagePath == "" {
-					t.Errorf("%s has no defaults", c.Name)
-				}
-			}
-			if strings.Join(names, " ") != tt.names || len(now.Labels) > 0 || now.Spec.NodeName != "" {
-				t.Errorf("the pod has %q, want %q; %v", names, tt.names, now.ObjectMeta)
-			}
-			if code, out, _ := askTo(s, "GET", path, "", ""); code != 200 || out["kind"] != "Pod" {
-				t.Errorf("read: %d %v", code, out)
-			}
-		})
 	}
 }
 
