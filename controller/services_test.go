@@ -169,6 +169,36 @@ func TestScaleToZeroDoesNotWait(t *testing.T) {
 	})
 }
 
+// What was to end before a new controller's first table holds waits to hear what that says of it, and no longer.
+func TestTheFirstTableWakesWhoWaits(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 3), svc("web"))
+		w.settle()
+		fails := func(runtime.Traffic) error { return errors.New("the proxy is being started") }
+		w.fake.OnRoute(fails)
+		w.write(web("web", "web:1", 1), svc("web"))
+		w.fake = w.fake.Reopen()
+		w.fake.OnRoute(fails)
+		w.end()
+		w.start()
+		w.pass(500 * time.Millisecond)
+		w.wantRunning(3)
+		var held time.Time
+		w.fake.OnRoute(func(runtime.Traffic) error {
+			if held.IsZero() {
+				held = time.Now()
+			}
+			return nil
+		})
+		w.settle()
+		w.wantRunning(1)
+		if took := time.Since(held); took > 500*time.Millisecond {
+			t.Errorf("it took %s from the first table on", took)
+		}
+	})
+}
+
 // A router that fails does not keep pods from ending: they wait for it as long as they may.
 func TestABrokenRouterDelaysNoEndForever(t *testing.T) {
 	inWorld(t, func(w *world) {
