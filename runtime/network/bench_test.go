@@ -2,7 +2,6 @@ package network
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -94,30 +93,6 @@ func BenchmarkThroughput(b *testing.B) {
 			}
 		})
 	}
-}
-
-// sink reads whatever comes.
-func sink(t testing.TB, netns *os.File, addr netip.Addr) string {
-	t.Helper()
-	var l net.Listener
-	in(t, netns, func() (err error) {
-		l, err = net.Listen("tcp4", netip.AddrPortFrom(addr, 0).String())
-		return err
-	})
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, conn, make([]byte, 128<<10))
-			}()
-		}
-	}()
-	return l.Addr().String()
 }
 
 // bare joins two namespaces by a pair of interfaces and nothing else.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -132,6 +133,26 @@ func mustOpen(t testing.TB, cfg Config) *Network {
 	return n
 }
 
+// bridged runs a test both ways of what the kernel does with what a bridge forwards: with 1 it applies its IP rules to it, and translates addresses
+// there.
+func bridged(t *testing.T, test func(*testing.T)) {
+	t.Helper()
+	for _, value := range []string{"0", "1"} {
+		t.Run("bridge-nf-call-iptables "+value, func(t *testing.T) {
+			const path = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+			was, err := os.ReadFile(path)
+			if err != nil {
+				t.Skip("this kernel has no br_netfilter")
+			}
+			t.Cleanup(func() { _ = os.WriteFile(path, was, 0o644) })
+			if err := os.WriteFile(path, []byte(value), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			test(t)
+		})
+	}
+}
+
 // machineState names every link, address, route and table, and ip_forward.
 func machineState(t *testing.T) []string {
 	t.Helper()
@@ -191,26 +212,54 @@ func pod(t testing.TB, n *Network, uid string) (*os.File, netip.Addr) {
 	return netns, addr
 }
 
-// serve listens in a namespace and answers each connection with the address it came from.
-func serve(t testing.TB, netns *os.File, addr netip.Addr) string {
+// accept listens in a namespace and gives each connection to handle, which closes it.
+func accept(t testing.TB, netns *os.File, addr netip.Addr, handle func(*net.TCPConn)) string {
 	t.Helper()
-	var l net.Listener
+	var l *net.TCPListener
 	in(t, netns, func() (err error) {
-		l, err = net.Listen("tcp4", netip.AddrPortFrom(addr, 0).String())
+		l, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
 		return err
 	})
 	t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
-			c, err := l.Accept()
+			c, err := l.AcceptTCP()
 			if err != nil {
 				return
 			}
-			_, _ = c.Write([]byte(c.RemoteAddr().(*net.TCPAddr).IP.String()))
-			_ = c.Close()
+			handle(c)
 		}
 	}()
 	return l.Addr().String()
+}
+
+// serve answers each connection in a namespace with the address it came from.
+func serve(t testing.TB, netns *os.File, addr netip.Addr) string {
+	t.Helper()
+	return accept(t, netns, addr, func(c *net.TCPConn) {
+		_, _ = c.Write([]byte(c.RemoteAddr().(*net.TCPAddr).IP.String()))
+		_ = c.Close()
+	})
+}
+
+// tell answers each connection in a namespace with a word and the address it came from.
+func tell(t testing.TB, netns *os.File, addr netip.Addr, word string) string {
+	t.Helper()
+	return accept(t, netns, addr, func(c *net.TCPConn) {
+		_, _ = c.Write([]byte(word + " " + c.RemoteAddr().(*net.TCPAddr).IP.String()))
+		_ = c.Close()
+	})
+}
+
+// sink reads whatever comes.
+func sink(t testing.TB, netns *os.File, addr netip.Addr) string {
+	t.Helper()
+	return accept(t, netns, addr, func(c *net.TCPConn) {
+		go func() {
+			_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, c, make([]byte, 128<<10))
+			_ = c.Close()
+		}()
+	})
 }
 
 // ask connects from a namespace and returns what serve answers: who the server thinks is asking.

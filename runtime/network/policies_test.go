@@ -48,23 +48,7 @@ func block(first, last string) runtime.AddrRange {
 
 func port(of string) uint16 { return netip.MustParseAddrPort(of).Port() }
 
-func TestPolicies(t *testing.T) {
-	// With 1 the kernel applies its IP rules to what a bridge forwards, and translates addresses there.
-	for _, bridged := range []string{"0", "1"} {
-		t.Run("bridge-nf-call-iptables "+bridged, func(t *testing.T) {
-			const path = "/proc/sys/net/bridge/bridge-nf-call-iptables"
-			was, err := os.ReadFile(path)
-			if err != nil {
-				t.Skip("this kernel has no br_netfilter")
-			}
-			t.Cleanup(func() { _ = os.WriteFile(path, was, 0o644) })
-			if err := os.WriteFile(path, []byte(bridged), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			testPolicies(t)
-		})
-	}
-}
+func TestPolicies(t *testing.T) { bridged(t, testPolicies) }
 
 func testPolicies(t *testing.T) {
 	t.Helper()

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,28 +36,6 @@ func (n *Network) mustServe(t testing.TB, dns netip.AddrPort, services ...runtim
 	}
 }
 
-// tell answers each connection in a namespace with a word and the address it came from.
-func tell(t *testing.T, netns *os.File, addr netip.Addr, word string) string {
-	t.Helper()
-	var l net.Listener
-	in(t, netns, func() (err error) {
-		l, err = net.Listen("tcp4", netip.AddrPortFrom(addr, 0).String())
-		return err
-	})
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.WriteString(c, word+" "+c.RemoteAddr().(*net.TCPAddr).IP.String())
-			_ = c.Close()
-		}
-	}()
-	return l.Addr().String()
-}
-
 func machineNetns(t *testing.T) *os.File {
 	t.Helper()
 	f, err := os.Open("/proc/thread-self/ns/net")
@@ -70,23 +49,7 @@ func machineNetns(t *testing.T) *os.File {
 // refused says whether a connection is refused, and not just never answered.
 func refused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
 
-func TestServices(t *testing.T) {
-	// With 1 the kernel applies its IP rules to what a bridge forwards, and translates addresses there.
-	for _, bridged := range []string{"0", "1"} {
-		t.Run("bridge-nf-call-iptables "+bridged, func(t *testing.T) {
-			const path = "/proc/sys/net/bridge/bridge-nf-call-iptables"
-			was, err := os.ReadFile(path)
-			if err != nil {
-				t.Skip("this kernel has no br_netfilter")
-			}
-			t.Cleanup(func() { _ = os.WriteFile(path, was, 0o644) })
-			if err := os.WriteFile(path, []byte(bridged), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			testServices(t)
-		})
-	}
-}
+func TestServices(t *testing.T) { bridged(t, testServices) }
 
 func testServices(t *testing.T) {
 	t.Helper()
@@ -212,6 +175,43 @@ func TestEveryBackendIsUsedAndWhoLeftIsNot(t *testing.T) {
 	if _, err := ask(t, c, address, patience); !refused(err) {
 		t.Errorf("no Service: got %v", err)
 	}
+}
+
+// However often the table changes, nobody who connects meanwhile finds nobody there.
+func TestNobodyIsRefusedWhileTheTableChanges(t *testing.T) {
+	n := open(t)
+	var backends []string
+	for i := range 4 {
+		ns, addr := pod(t, n, fmt.Sprint("pod-", i))
+		backends = append(backends, tell(t, ns, addr, fmt.Sprint(i)))
+	}
+	n.mustServe(t, netip.AddrPort{}, service(n, 20, 80, backends...))
+	address := place(n.serviceCIDR, 20).String() + ":80"
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	var group sync.WaitGroup
+	var connections, changes atomic.Int64
+	for range 4 {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := askHere(address, patience); err != nil {
+					t.Errorf("after %d connections: %v", connections.Load(), err)
+					return
+				}
+				connections.Add(1)
+			}
+		})
+	}
+	for ctx.Err() == nil {
+		for _, set := range [][]string{backends[:1], backends[1:], backends[3:], backends} {
+			if _, err := n.filter.SetServices([]runtime.Service{service(n, 20, 80, set...)}, n.ClusterDNS(), netip.AddrPort{}); err != nil {
+				t.Fatal(err)
+			}
+			changes.Add(1)
+		}
+	}
+	group.Wait()
+	t.Logf("%d connections, %d changes", connections.Load(), changes.Load())
 }
 
 func TestAffinity(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 // can print. So a backend keeps its number as long as it lives (see place).
 //
 // A packet that looks at the first map before a change and at the second after it may ask for a number that is not there any more; then it
-// is number 0, which every port has.
+// is number 0, which every port has, and which is asked for again if it is just being replaced (see ask).
 const (
 	portsMap, backendsMap, refusedSet, hairpinSet = "ports", "backends", "refused", "hairpin"
 	clientsSet                                    = "clients"
@@ -125,9 +125,9 @@ func (w writer) hooks(r Rules) {
 	}
 	pre := chain("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, *nftables.ChainPriorityNATDest)
 	w.rule(pre, name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Bridge), within(offsetDestination, expr.CmpOpEq, r.ServiceRange), accept())
-	w.rule(pre, loadPort(), lookup(portsMap, regAddress, 0))
+	w.ask(pre)
 	out := chain("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, *nftables.ChainPriorityNATDest)
-	w.rule(out, loadPort(), lookup(portsMap, regAddress, 0))
+	w.ask(out)
 	post := chain("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource)
 	w.rule(post, []expr.Any{
 		payload(expr.PayloadBaseNetworkHeader, offsetSource, 4, regSource), payload(expr.PayloadBaseNetworkHeader, offsetDestination, 4, regSource+1),
@@ -147,6 +147,13 @@ func (w writer) hooks(r Rules) {
 		from := chain(name, nftables.ChainTypeFilter, hook, *nftables.ChainPriorityFilter-1)
 		w.rule(from, within(offsetDestination, expr.CmpOpEq, r.ServiceRange), goTo("refuse"))
 		w.rule(from, state(expr.CtStateBitNEW, true), loadPort(), lookupSet(refusedSet, regAddress), goTo("refuse"))
+	}
+}
+
+// ask looks up which chain goes on; twice, as a kernel before 6.17 may miss an element that is just being replaced.
+func (w writer) ask(chain *nftables.Chain) {
+	for range 2 {
+		w.rule(chain, loadPort(), lookup(portsMap, regAddress, 0))
 	}
 }
 
@@ -203,9 +210,7 @@ func (w writer) ways(old, now *table) {
 			w.rule(chain, loadSource(), loadPort(), anyNumber(way), remember(unix.NFT_DYNSET_OP_ADD, way), direct())
 		}
 		w.rule(chain, loadPort(), anyNumber(way), direct())
-		if way.backends > 1 {
-			w.rule(chain, loadPort(), number(0), direct())
-		}
+		w.rule(chain, loadPort(), number(0), direct())
 	}
 }
 
