@@ -1,10 +1,13 @@
 package manifests
 
 import (
+	"cmp"
+
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	pvutil "k8s.io/kubernetes/pkg/api/persistentvolume"
 	pvcutil "k8s.io/kubernetes/pkg/api/persistentvolumeclaim"
+	apiservice "k8s.io/kubernetes/pkg/api/service"
 	"k8s.io/kubernetes/pkg/apis/autoscaling"
 	autoscalingvalidation "k8s.io/kubernetes/pkg/apis/autoscaling/validation"
 	"k8s.io/kubernetes/pkg/apis/coordination"
@@ -134,6 +137,7 @@ func admitService(o *core.Service) field.ErrorList {
 	if len(o.Spec.ClusterIPs) == 0 && o.Spec.ClusterIP != "" {
 		o.Spec.ClusterIPs = []string{o.Spec.ClusterIP}
 	}
+	allocateHealthCheck(o, &core.Service{})
 	errs := corevalidation.ValidateServiceCreate(o)
 	if f := o.Spec.IPFamilies; len(f) > 0 && f[0] == core.IPv6Protocol && o.Spec.Type != core.ServiceTypeExternalName {
 		errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilies").Index(0), f[0], "not configured on this cluster"))
@@ -145,4 +149,15 @@ func admitService(o *core.Service) field.ErrorList {
 		}
 	}
 	return errs
+}
+
+// allocateHealthCheck gives both versions of a Service the port for health checks that a server gives one which has to have it and states none.
+func allocateHealthCheck(o, old *core.Service) {
+	is, was := &o.Spec.HealthCheckNodePort, &old.Spec.HealthCheckNodePort
+	if *is == 0 && apiservice.NeedsHealthCheck(o) {
+		*is = cmp.Or(*was, firstNodePort)
+	}
+	if *was == 0 && apiservice.NeedsHealthCheck(old) {
+		*was = cmp.Or(*is, firstNodePort)
+	}
 }

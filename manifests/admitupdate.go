@@ -94,6 +94,7 @@ func admitSimpleUpdate(was, is kruntime.Object) field.ErrorList {
 	switch o := is.(type) {
 	case *core.Service:
 		old, _ := was.(*core.Service)
+		allocateHealthCheck(o, old)
 		return corevalidation.ValidateServiceUpdate(o, old)
 	case *core.ConfigMap:
 		old, _ := was.(*core.ConfigMap)

@@ -37,3 +37,31 @@ func TestValidateUpdateOfAPod(t *testing.T) {
 		})
 	}
 }
+
+// A Service whose load balancer keeps clients' addresses need not state the port for health checks, as a server gives it one; what it states stays.
+func TestHealthCheckNodePort(t *testing.T) {
+	service := func(t *testing.T, rest string) manifests.Object {
+		t.Helper()
+		text := "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1], ipFamilies: [IPv4], ipFamilyPolicy: SingleStack, type: LoadBalancer, ports: [{port: 80}], " + rest + "}\n"
+		r := manifests.Decode("a.yaml", []byte(text))
+		if len(r.Objects) != 1 {
+			t.Fatalf("%q gives %v", text, r)
+		}
+		return r.Objects[0]
+	}
+	const cluster, local = "externalTrafficPolicy: Cluster", "externalTrafficPolicy: Local"
+	const one, other = local + ", healthCheckNodePort: 31000", local + ", healthCheckNodePort: 31001"
+	for name, tt := range map[string]struct {
+		old, wish string
+		refused   bool
+	}{
+		"it has to have one now": {cluster, local, false}, "no longer": {local, cluster, false}, "none is stated": {local, local, false},
+		"one is stated now": {local, one, false}, "no longer stated": {one, local, false}, "another one": {one, other, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := manifests.ValidateUpdate(service(t, tt.old), service(t, tt.wish)); (len(got) > 0) != tt.refused {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
