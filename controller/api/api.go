@@ -10,7 +10,6 @@ import (
 	"context"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/utils/clock"
@@ -41,7 +40,7 @@ type Server struct {
 	registry *registry
 	handlers map[route]Handler
 	history  *history
-	started  time.Time
+	program  string        // tells one build from another
 	busy     chan struct{} // one for each request under way
 	lasting  chan struct{} // one for each that goes on
 	samples  samples
@@ -58,7 +57,7 @@ func New(opts Options) *Server {
 	if opts.Log.GetSink() == nil {
 		opts.Log = logr.Discard()
 	}
-	s := &Server{opts: opts, registry: newRegistry(), handlers: map[route]Handler{}, history: newHistory(opts.Store, opts.Clock), started: opts.Clock.Now(), busy: make(chan struct{}, maxBusy), lasting: make(chan struct{}, maxLasting)}
+	s := &Server{opts: opts, registry: newRegistry(), handlers: map[route]Handler{}, history: newHistory(opts.Store, opts.Clock), program: programMark(), busy: make(chan struct{}, maxBusy), lasting: make(chan struct{}, maxLasting)}
 	s.samples.last = map[string]sample{}
 	s.Handle("get", "*", "", s.get)
 	s.Handle("list", "*", "", s.list)

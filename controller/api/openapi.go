@@ -3,10 +3,11 @@ package api
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/http"
+	"os"
 	"reflect"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -63,10 +64,19 @@ func (s *Server) versionAt(path string) (schema.GroupVersion, bool) {
 	return schema.GroupVersion{}, false
 }
 
-// documentHash names a document. It is made anew by every program, so it changes with the program.
+// documentHash names a document: what it says changes with the program and with nothing else, so a client keeps it over restarts.
 func (s *Server) documentHash(gv schema.GroupVersion) string {
-	sum := sha256.Sum256([]byte(gv.String() + " " + s.opts.Version + " " + s.started.UTC().Format(time.RFC3339Nano)))
+	sum := sha256.Sum256([]byte(gv.String() + " " + s.opts.Version + " " + s.program))
 	return strings.ToUpper(hex.EncodeToString(sum[:]))
+}
+
+// programMark tells this program's file from that of another build.
+func programMark() string {
+	st, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(st.Size(), st.ModTime().UnixNano())
 }
 
 func (s *Server) described(gv schema.GroupVersion) []openapi.Resource {
