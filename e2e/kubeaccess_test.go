@@ -3,7 +3,6 @@ package e2e
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -159,38 +158,4 @@ func onlyLoopback(t *testing.T, pid int, port string) {
 	if len(found) != 1 || found[0] != "0100007F" {
 		t.Errorf("port %s listens on %v, want 127.0.0.1 alone", port, found)
 	}
-}
-
-// A client that lists and watches, as every client does, misses nothing and sees nothing twice, although berth is killed and started again in between.
-func TestKubeWatchOverRestarts(t *testing.T) {
-	b := harness.New(t)
-	up := b.Up()
-	k := newKube(t, b)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	m := &mirror{have: map[string]string{}, seen: map[string]int{}}
-	done := make(chan struct{})
-	go func() { defer close(done); m.follow(ctx, k) }()
-	const rounds, each = 4, 25
-	for round := range rounds {
-		for i := range each {
-			b.Write(fmt.Sprintf("m%d.yaml", i), fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m%d}\ndata: {round: \"%d\"}\n", i, round))
-		}
-		if round%2 == 1 {
-			up.Kill()
-			up = b.Up()
-		}
-		b.Until("all changes at the client", func() error { return m.want(each, strconv.Itoa(round)) })
-	}
-	b.Delete("m0.yaml")
-	b.Until("the deletion at the client", func() error { return m.want(each-1, strconv.Itoa(rounds-1)) })
-	if k2 := newKube(t, b); k2.server != k.server {
-		t.Errorf("the port has changed: %s, then %s", k.server, k2.server)
-	}
-	cancel()
-	<-done
-	for _, fault := range m.faults {
-		t.Error(fault)
-	}
-	t.Logf("%d lists, %d watches, %d events", m.lists, m.watches, m.events)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
@@ -13,12 +14,23 @@ import (
 
 // mirror keeps the ConfigMaps of a berth by listing once and watching from there, as the informers of every client do.
 type mirror struct {
-	mu                     sync.Mutex
-	have                   map[string]string // name → round
-	seen                   map[string]int    // resource version of each object
-	version                string
-	faults                 []string
-	lists, watches, events int
+	patience int // events after which it breaks a watch off and resumes it; 0 for never
+
+	mu                           sync.Mutex
+	have                         map[string]kept
+	version                      string // "" when it has to list
+	spans                        []span // what it saw since each list
+	faults                       []string
+	lists, watches, events, life int
+}
+
+// kept is an object as a mirror has it.
+type kept struct{ version, round string }
+
+// span is a time without a gap: after a list, up to what was heard last.
+type span struct {
+	from, to int
+	seen     map[int]string
 }
 
 type mirrored struct {
@@ -30,16 +42,30 @@ type mirrored struct {
 	Code int               `json:"code"` // of a Status
 }
 
-func (m *mirror) want(n int, round string) error {
+func (o *mirrored) kept() kept { return kept{o.Metadata.Version, o.Data["round"]} }
+
+const configMaps = "/api/v1/namespaces/default/configmaps"
+
+func newMirror(patience int) *mirror { return &mirror{patience: patience, have: map[string]kept{}} }
+
+// newLife begins to count events anew.
+func (m *mirror) newLife() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.have) != n {
-		return fmt.Errorf("%d objects, want %d; %v", len(m.have), n, m.faults)
-	}
-	for name, r := range m.have {
-		if r != round {
-			return fmt.Errorf("%s is of round %s, want %s", name, r, round)
-		}
+	m.life = m.events
+}
+
+func (m *mirror) inThisLife() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.events - m.life
+}
+
+func (m *mirror) equals(now *mirror) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !maps.Equal(m.have, now.have) {
+		return fmt.Errorf("has %v, there is %v; %v", m.have, now.have, m.faults)
 	}
 	return nil
 }
@@ -55,8 +81,6 @@ func (m *mirror) follow(ctx context.Context, k *kube) {
 		}
 	}
 }
-
-const configMaps = "/api/v1/namespaces/default/configmaps"
 
 func (m *mirror) list(ctx context.Context, client *http.Client, server string) bool {
 	var list struct {
@@ -77,16 +101,18 @@ func (m *mirror) list(ctx context.Context, client *http.Client, server string) b
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lists++
-	m.have = map[string]string{}
-	for _, o := range list.Items {
-		m.have[o.Metadata.Name] = o.Data["round"]
-		m.seen[o.Metadata.Name] = number(o.Metadata.Version)
+	m.have = map[string]kept{}
+	for i := range list.Items {
+		o := &list.Items[i]
+		m.have[o.Metadata.Name] = o.kept()
 	}
 	m.version = list.Metadata.Version
+	at := number(m.version)
+	m.spans = append(m.spans, span{from: at, to: at, seen: map[int]string{}})
 	return true
 }
 
-// watch reads until the connection breaks; it tells whether there was one.
+// watch reads until the connection breaks, or its patience does; it tells whether there was one.
 func (m *mirror) watch(ctx context.Context, client *http.Client, server string) bool {
 	r, _ := http.NewRequestWithContext(ctx, http.MethodGet, server+configMaps+"?watch=true&allowWatchBookmarks=true&resourceVersion="+m.version, nil)
 	resp, err := client.Do(r)
@@ -97,7 +123,7 @@ func (m *mirror) watch(ctx context.Context, client *http.Client, server string) 
 	m.watches++
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
+	for n := 1; lines.Scan(); n++ {
 		var e struct {
 			Type   string   `json:"type"`
 			Object mirrored `json:"object"`
@@ -107,7 +133,7 @@ func (m *mirror) watch(ctx context.Context, client *http.Client, server string) 
 			return true
 		}
 		m.take(e.Type, &e.Object)
-		if m.version == "" {
+		if m.version == "" || n == m.patience {
 			return true
 		}
 	}
@@ -117,7 +143,6 @@ func (m *mirror) watch(ctx context.Context, client *http.Client, server string) 
 func (m *mirror) take(kind string, o *mirrored) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.events++
 	if kind == "ERROR" {
 		if o.Code != http.StatusGone {
 			m.faults = append(m.faults, fmt.Sprintf("the watch ended with %d", o.Code))
@@ -125,22 +150,31 @@ func (m *mirror) take(kind string, o *mirrored) {
 		m.version = ""
 		return
 	}
-	if number(o.Metadata.Version) <= number(m.version) && kind != "BOOKMARK" {
-		m.faults = append(m.faults, fmt.Sprintf("%s %s at version %s after %s", kind, o.Metadata.Name, o.Metadata.Version, m.version))
+	now := &m.spans[len(m.spans)-1]
+	now.to = number(o.Metadata.Version)
+	if kind == "BOOKMARK" {
+		m.version = o.Metadata.Version
+		return
+	}
+	m.events++
+	name := o.Metadata.Name
+	now.seen[now.to] = kind + " " + name
+	if now.to <= number(m.version) {
+		m.faults = append(m.faults, fmt.Sprintf("%s %s at version %s after %s", kind, name, o.Metadata.Version, m.version))
 	}
 	m.version = o.Metadata.Version
-	_, there := m.have[o.Metadata.Name]
+	_, there := m.have[name]
 	switch kind {
 	case "ADDED", "MODIFIED":
 		if there != (kind == "MODIFIED") {
-			m.faults = append(m.faults, fmt.Sprintf("%s of %s, which was there: %t", kind, o.Metadata.Name, there))
+			m.faults = append(m.faults, fmt.Sprintf("%s of %s, which was there: %t", kind, name, there))
 		}
-		m.have[o.Metadata.Name] = o.Data["round"]
+		m.have[name] = o.kept()
 	case "DELETED":
 		if !there {
-			m.faults = append(m.faults, "DELETED of what was not there: "+o.Metadata.Name)
+			m.faults = append(m.faults, "DELETED of what was not there: "+name)
 		}
-		delete(m.have, o.Metadata.Name)
+		delete(m.have, name)
 	}
 }
 
@@ -148,6 +182,31 @@ func (m *mirror) fault(format string, args ...any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.faults = append(m.faults, fmt.Sprintf(format, args...))
+}
+
+// missed tells what one mirror has seen, and another one has not that watched at that time; and where two have seen different things.
+func missed(mirrors []*mirror) (faults []string) {
+	history := map[int]string{}
+	for _, m := range mirrors {
+		for _, s := range m.spans {
+			for version, what := range s.seen {
+				if other, ok := history[version]; ok && other != what {
+					faults = append(faults, fmt.Sprintf("version %d is %q and %q", version, what, other))
+				}
+				history[version] = what
+			}
+		}
+	}
+	for i, m := range mirrors {
+		for _, s := range m.spans {
+			for version, what := range history {
+				if version > s.from && version <= s.to && s.seen[version] == "" {
+					faults = append(faults, fmt.Sprintf("client %d watched from %d to %d and has not seen %s at %d", i, s.from, s.to, what, version))
+				}
+			}
+		}
+	}
+	return faults
 }
 
 func number(version string) int {
