@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"berth/runtime"
+	"berth/runtime/footprint"
 	"berth/runtime/keeper/client"
 	"berth/runtime/proxy/sockets"
 	"berth/runtime/proxy/table"
@@ -86,6 +87,7 @@ func Run(ctx context.Context, runDir string) error {
 		_ = keeper.Serving(ctx) // one that has died is followed by another, which is told again
 	}
 	go p.followKeeper(ctx, keeper)
+	footprint.LetGoOfStart()
 	return p.answer(ctx, listener)
 }
 

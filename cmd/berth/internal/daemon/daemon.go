@@ -23,6 +23,7 @@ import (
 	"berth/manifests"
 	"berth/reconcile/pod"
 	"berth/runtime/cgroup"
+	"berth/runtime/footprint"
 	"berth/runtime/image"
 	"berth/runtime/logs"
 	"berth/runtime/native"
@@ -150,6 +151,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 			errs[i] = run(ctx)
 		})
 	}
+	tendCollector()
+	defer footprint.LetGoOfStart()()
 	notifySystemd(daemon.SdNotifyReady)
 	<-ctx.Done()
 	notifySystemd(daemon.SdNotifyStopping)
