@@ -12,9 +12,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 
 	"berth/manifests"
+	"berth/reconcile"
 	"berth/runtime"
 	"berth/runtime/runtimetest"
 )
@@ -43,6 +47,22 @@ func TestASavedFileBecomesPods(t *testing.T) {
 		}
 		if got := w.fake.Pulled(); !slices.Equal(got, []string{"web:1"}) {
 			t.Errorf("pulled %v, want web:1 once", got)
+		}
+	})
+}
+
+// A pod that is made of a template has the defaults of a Pod: requests are the limits where none are stated.
+func TestMadePodsHaveDefaults(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		limits := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}
+		w.write(web("web", "web:1", 1, func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Resources.Limits = limits }))
+		w.settle()
+		for _, it := range w.c.Store().List(reconcile.KindPod) {
+			spec := it.Object.(*corev1.Pod).Spec
+			if got := spec.Containers[0].Resources.Requests; !cmp.Equal(limits, got) || spec.EnableServiceLinks == nil {
+				t.Errorf("requests %v, service links %v", got, spec.EnableServiceLinks)
+			}
 		}
 	})
 }

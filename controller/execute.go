@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"berth/controller/store"
+	"berth/manifests"
 	"berth/reconcile"
 	"berth/reconcile/request"
 	"berth/runtime"
@@ -151,6 +152,7 @@ func (c *Controller) createPod(a reconcile.CreatePod) (again bool, err error) {
 	if p.Spec.NodeName == "" {
 		p.Spec.NodeName = c.opts.Node.Name // there is no other
 	}
+	manifests.Scheme().Default(p) // a template has not those of a Pod: requests are the limits where none are stated
 	err = c.store.Create(key, p, nil)
 	if errors.Is(err, store.ErrExists) {
 		if there, ok := store.Get[*corev1.Pod](c.store, key); ok && sameController(there, p) {

@@ -3,8 +3,10 @@ package api
 import (
 	"maps"
 	"reflect"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -17,6 +19,9 @@ import (
 
 // present is an object as Kubernetes would show it. It is not changed.
 func present(obj store.Object) store.Object {
+	if job, ok := obj.(*batchv1.Job); ok {
+		return selecting(job)
+	}
 	notes := obj.GetAnnotations()
 	at, paused := notes[request.AnnotationRestartedAt], request.Paused(notes)
 	if at == "" && !paused {
@@ -40,6 +45,54 @@ func present(obj store.Object) store.Object {
 	return obj
 }
 
+// selecting is a Job with the selector that Kubernetes writes into it, by which kubectl logs finds its pods.
+func selecting(job *batchv1.Job) *batchv1.Job {
+	if job.Spec.Selector != nil || job.UID == "" {
+		return job
+	}
+	n, uid := *job, string(job.UID)
+	n.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{batchv1.ControllerUidLabel: uid}}
+	labels := maps.Clone(job.Spec.Template.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	for _, name := range uidLabels {
+		labels[name] = uid
+	}
+	for _, name := range nameLabels {
+		labels[name] = job.Name
+	}
+	n.Spec.Template.Labels = labels
+	return &n
+}
+
+// The labels of a Job's pods.
+var (
+	uidLabels  = []string{batchv1.ControllerUidLabel, "controller-uid"}
+	nameLabels = []string{batchv1.JobNameLabel, "job-name"}
+)
+
+// takeSelector takes out again what selecting has added.
+func takeSelector(job *batchv1.Job, obj map[string]any) {
+	spec, ok := obj["spec"].(map[string]any)
+	if !ok || job.Spec.Selector != nil {
+		return
+	}
+	if on, _ := below(maps.Clone(spec), "selector")["matchLabels"].(map[string]any); on[batchv1.ControllerUidLabel] == string(job.UID) {
+		delete(spec, "selector")
+	}
+	template, ok := spec["template"].(map[string]any)
+	if !ok {
+		return
+	}
+	if meta, ok := template["metadata"].(map[string]any); ok {
+		had := job.Spec.Template.Labels
+		withoutKeys(meta, "labels", func(name string) bool {
+			return had[name] == "" && (slices.Contains(uidLabels, name) || slices.Contains(nameLabels, name))
+		})
+	}
+}
+
 // asides are what a client wishes that no file says.
 type asides struct {
 	applied string // the annotation of kubectl apply, "" for none
@@ -61,6 +114,9 @@ func takeAsides(kind string, stored store.Object, seen, wish map[string]any) asi
 	for _, obj := range []map[string]any{seen, wish} {
 		if meta, ok := obj["metadata"].(map[string]any); ok {
 			withoutKeys(meta, "annotations", request.Beside)
+		}
+		if job, ok := stored.(*batchv1.Job); ok {
+			takeSelector(job, obj)
 		}
 		if isWorkload(kind) {
 			if spec, ok := obj["spec"].(map[string]any); ok {

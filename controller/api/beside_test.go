@@ -1,11 +1,40 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 )
+
+// A Job is shown with the selector that Kubernetes writes into it, and can be changed all the same.
+func TestJobSelects(t *testing.T) {
+	p, s := newPlace(t)
+	p.files["j.yaml"] = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec:\n  template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}\n"
+	p.ingest()
+	const path = "/apis/batch/v1/namespaces/default/jobs/j"
+	_, out, _ := askTo(s, "GET", path, "", "")
+	var job batchv1.Job
+	if err := json.Unmarshal(mustJSON(t, out), &job); err != nil {
+		t.Fatal(err)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(job.Spec.Selector)
+	if err != nil || selector.Empty() || !selector.Matches(labels.Set(job.Spec.Template.Labels)) {
+		t.Errorf("selector %v, labels %v, %v", job.Spec.Selector, job.Spec.Template.Labels, err)
+	}
+	before := p.files["j.yaml"]
+	if code, out, _ := askTo(s, "PATCH", path, mergePatchType, `{"spec":{"suspend":true}}`); code != http.StatusOK {
+		t.Errorf("%d %v", code, out)
+	}
+	if diff := cmp.Diff(before+"  suspend: true\n", p.files["j.yaml"]); diff != "" {
+		t.Errorf("the file (-want +got)\n%s", diff)
+	}
+}
 
 // What kubectl apply does when it goes over to the server: it looks for the owner of its annotation, gives the server that manager's fields, and
 // applies. The field that is not said any more goes.

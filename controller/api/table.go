@@ -44,7 +44,7 @@ func (t *tabler) table(objects []store.Object, meta metav1.ListMeta, columns boo
 
 // row is an object as a row.
 func (t *tabler) row(obj store.Object) (row metav1.TableRow, err error) {
-	shown, err := tabular(obj)
+	shown, err := tabular(present(obj))
 	if err != nil {
 		return row, err
 	}
