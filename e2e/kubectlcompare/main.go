@@ -1,7 +1,7 @@
 // Command kubectlcompare runs the same kubectl commands against berth and against a real Kubernetes, and compares what kubectl prints and
 // how it ends, after ages, addresses and made names are taken out.
 //
-//	go run ./e2e/kubectlcompare [-only REGEXP] [-kubectl PATH|newest] [-cluster KUBECONFIG [-record]] [-keep DIR]
+//	go run ./e2e/kubectlcompare [-only REGEXP] [-kubectl PATH|newest] [-cluster KUBECONFIG [-record]] [-keep DIR] [-show FILE]
 //
 // The steps are in steps, a shell script for each verb. With -cluster (or BERTH_COMPARE_KUBECONFIG) they run there first, and what that says
 // replaces what recorded has for this kubectl, which is all that is done with -record; without, berth is compared with what is recorded. What
@@ -32,6 +32,7 @@ func main() {
 	cluster := flag.String("cluster", os.Getenv(clusterVar), "the kubeconfig of a Kubernetes to run the steps on, too")
 	recordOnly := flag.Bool("record", false, "run the steps on the cluster alone")
 	keep := flag.String("keep", "", "a directory to leave what both said in")
+	old := flag.String("show", "", "what berth said in an earlier run (-keep), to compare anew instead of running")
 	flag.Parse()
 	which, err := regexp.Compile(*only)
 	if err != nil {
@@ -40,6 +41,12 @@ func main() {
 	scripts, err := readScripts()
 	if err != nil {
 		fail(err)
+	}
+	if *old != "" {
+		if err := show(scripts, which, *client, *old); err != nil {
+			fail(err)
+		}
+		return
 	}
 	prepared := func() error { return prepare(scripts, which, *client, *cluster) }
 	if *recordOnly {
@@ -68,15 +75,7 @@ func prepare(scripts []script, which *regexp.Regexp, client, cluster string) err
 	if err := harness.Build(); err != nil {
 		return err
 	}
-	path, err := harness.FindKubectl(client)
-	if err != nil {
-		return err
-	}
-	version, err := harness.KubectlMinor(path)
-	if err != nil {
-		return err
-	}
-	file, err := filepath.Abs(filepath.Join("e2e", "kubectlcompare", "recorded", fmt.Sprintf("kubectl-1.%d.txt", version)))
+	path, version, file, err := recordingOf(client)
 	if err != nil {
 		return err
 	}
@@ -99,6 +98,39 @@ func prepare(scripts []script, which *regexp.Regexp, client, cluster string) err
 		return err
 	}
 	return os.Setenv(clientVar, path)
+}
+
+// recordingOf is where a kubectl is, its minor version, and the file of what a cluster said to it.
+func recordingOf(client string) (path string, version int, file string, err error) {
+	if path, err = harness.FindKubectl(client); err != nil {
+		return "", 0, "", err
+	}
+	if version, err = harness.KubectlMinor(path); err != nil {
+		return "", 0, "", err
+	}
+	file, err = filepath.Abs(filepath.Join("e2e", "kubectlcompare", "recorded", fmt.Sprintf("kubectl-1.%d.txt", version)))
+	return path, version, file, err
+}
+
+// show prints what is different in an earlier run.
+func show(scripts []script, which *regexp.Regexp, client, old string) error {
+	_, _, file, err := recordingOf(client)
+	if err != nil {
+		return err
+	}
+	rules, err := readRules()
+	if err != nil {
+		return err
+	}
+	want, err := readRecording(file)
+	if err != nil {
+		return err
+	}
+	got, err := readRecording(old)
+	if err == nil {
+		fmt.Print(compare(scripts, which, want, got, rules))
+	}
+	return err
 }
 
 // run runs the steps on a berth of its own and prints what is different.

@@ -136,7 +136,7 @@ made networkpolicy closed
 kubectl get networkpolicy closed -o yaml
 kubectl describe networkpolicy closed
 ## configmap and secret
-kubectl create configmap one --from-literal=a=b --from-literal=text="$(printf 'two\nlines')"
+kubectl create configmap one --from-literal=text="$(printf 'two\nlines')"
 kubectl create secret generic two --from-literal=a=b
 kubectl create secret docker-registry three --docker-server=r.example.org --docker-username=u --docker-password=p
 kubectl describe configmap one
