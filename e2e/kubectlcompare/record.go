@@ -112,7 +112,7 @@ func (on *side) run(text string) string {
 		b.WriteString(strings.TrimRight(line, "\n") + "\n")
 	}
 	for line := range strings.Lines(on.normal(errOut)) {
-		b.WriteString("! " + strings.TrimRight(line, "\n") + "\n")
+		b.WriteString(strings.TrimRight("! "+line, " \n") + "\n")
 	}
 	if code != 0 {
 		fmt.Fprintf(&b, "exit code %d\n", code)
