@@ -44,7 +44,7 @@ says 'same +1/1' kubectl get pod same
 ## pod
 kubectl describe pod rich
 ## a pod without words of its own
-kubectl describe pod -l app=web | head -60
+kubectl describe "$(kubectl get pods -l app=web -o name | head -1)"
 ## a pod that cannot be scheduled
 kubectl get pod big; kubectl describe pod big
 ## a pod that cannot be scheduled, as yaml

@@ -17,7 +17,7 @@ kubectl get pod one -o yaml
 ## a pod as json
 kubectl get pod one -o json
 ## a pod of a deployment as yaml
-kubectl get pods -l app=web -o yaml | head -120
+kubectl get "$(kubectl get pods -l app=web -o name | head -1)" -o yaml
 ## deployment
 kubectl get deployment web
 ## deployment wide
