@@ -147,12 +147,14 @@ func (c *Controller) updateReplicaSet(a reconcile.UpdateReplicaSet) error {
 }
 
 func (c *Controller) createPod(a reconcile.CreatePod) (again bool, err error) {
-	p := a.Pod
+	p := a.Pod.DeepCopy() // parts of it are the owner's
 	key := reconcile.Key{Kind: reconcile.KindPod, Namespace: p.Namespace, Name: p.Name}
 	if p.Spec.NodeName == "" {
 		p.Spec.NodeName = c.opts.Node.Name // there is no other
 	}
-	manifests.Scheme().Default(p) // a template has not those of a Pod: requests are the limits where none are stated
+	if metav1.GetControllerOfNoCopy(p) != nil { // a template has not the defaults of a Pod: requests are the limits where none are stated
+		manifests.Scheme().Default(p)
+	}
 	err = c.store.Create(key, p, nil)
 	if errors.Is(err, store.ErrExists) {
 		if there, ok := store.Get[*corev1.Pod](c.store, key); ok && sameController(there, p) {

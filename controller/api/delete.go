@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -63,6 +64,9 @@ func (wr *writer) delete(w http.ResponseWriter, r *Request) error {
 	}
 	if err != nil {
 		return err
+	}
+	if it.Key.Kind == reconcile.KindNamespace && it.Key.Name == metav1.NamespaceDefault {
+		return apierrors.NewForbidden(r.Resource.GroupResource(), r.Name, errors.New("this namespace may not be deleted"))
 	}
 	return wr.deleteItem(w, r, it, o)
 }

@@ -196,6 +196,7 @@ func TestWrites(t *testing.T) {
 		"a delete":               {method: "DELETE", path: configMaps + "/b", code: 200, old: "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, labels: {x: z}}\n", asked: "delete ConfigMap/default/b"},
 		"a dry delete":           {method: "DELETE", path: configMaps + "/b", media: jsonType, body: `{"dryRun":["All"]}`, code: 200},
 		"a delete of another":    {method: "DELETE", path: configMaps + "/b", media: jsonType, body: `{"preconditions":{"uid":"x"}}`, code: 409, message: "Precondition failed"},
+		"the default namespace":  {method: "DELETE", path: "/api/v1/namespaces/default", code: 403, message: "this namespace may not be deleted"},
 		"orphans":                {method: "DELETE", path: deployment, media: jsonType, body: `{"propagationPolicy":"Orphan"}`, code: 400, message: "Orphan is not supported"},
 		"a collection":           {method: "DELETE", path: configMaps + "?labelSelector=x=z", code: 200, old: "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, labels: {x: z}}\n", asked: "delete ConfigMap/default/b"},
 		"there already":          {method: "POST", path: configMaps, media: jsonType, body: `{"metadata":{"name":"a"}}`, code: 409, message: `configmaps "a" already exists`},
