@@ -28,6 +28,8 @@ const usage = `tool PART
   count [MS] [N]         print N numbered lines, one every MS milliseconds, then wait
   burst N                print N numbered lines at once and end
   fork N                 start N sleeping children, then wait
+  answer PLACE...        answer whoever asks at each place (tcp/80) with who that is
+  reach MS PLACE...      print who answers at each place (tcp/10.0.0.1:80) within MS milliseconds; see reach.go
   lookup NAME...         print what each name resolves to; see lookup.go
   inspect                print as JSON what this process sees of itself
   syscall NAME           try a system call and print its error
@@ -67,6 +69,10 @@ func main() {
 		count(0, number(2, 1000))
 	case "fork":
 		forkChildren(number(2, 1))
+	case "answer":
+		answer(os.Args[2:])
+	case "reach":
+		reach(time.Duration(number(2, 0))*time.Millisecond, os.Args[3:])
 	case "lookup":
 		lookup(os.Args[2:])
 	case "inspect":
