@@ -38,7 +38,7 @@ func kinds() []Row {
 		runs("TestTraffic/slices that a file states", "discovery/v1.EndpointSlice"),
 		runs("TestIngressFollowsServiceAndSecret", "networking/v1.Ingress"),
 		runs("TestIngressRules/a class of another", "networking/v1.IngressClass"),
-		none("traffic between pods is not filtered yet", "networking/v1.NetworkPolicy"),
+		runs("e2e.TestNetworkPolicies", "networking/v1.NetworkPolicy"),
 		runs("TestDisruptionBudget", "policy/v1.PodDisruptionBudget"),
 		none("nothing is scaled by measure yet", "autoscaling/v1.HorizontalPodAutoscaler", "autoscaling/v2.HorizontalPodAutoscaler"),
 
