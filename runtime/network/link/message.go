@@ -11,8 +11,9 @@ import (
 type message struct {
 	what string // for errors: "bring up eth0"
 	data []byte
-	// index is of the interface the kernel answered with, when it did.
+	// index and flags are of the interface the kernel answered with, when it did.
 	index int
+	flags uint32
 }
 
 func newMessage(what string, kind, flags uint16, fixed ...byte) *message {

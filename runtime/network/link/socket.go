@@ -128,7 +128,7 @@ func (s *Socket) receive(first uint32, messages []*message, errnos []unix.Errno)
 			errnos[i] = unix.Errno(-int32(binary.NativeEndian.Uint32(body)))
 			answered++
 		case kind == unix.RTM_NEWLINK && len(body) >= unix.SizeofIfInfomsg:
-			messages[i].index = int(int32(binary.NativeEndian.Uint32(body[4:])))
+			messages[i].index, messages[i].flags = int(int32(binary.NativeEndian.Uint32(body[4:]))), binary.NativeEndian.Uint32(body[8:])
 		}
 		p = p[min((size+3)&^3, len(p)):]
 	}

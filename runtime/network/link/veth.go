@@ -3,9 +3,11 @@ package link
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -66,7 +68,28 @@ func (s *Socket) Attach(netns *os.File, v Veth) (err error) {
 	if err != nil {
 		return err
 	}
-	return inside.do(v.address(index), v.route(index), v.neighbour(index))
+	if err := inside.do(v.address(index), v.route(index), v.neighbour(index)); err != nil {
+		return err
+	}
+	return s.awaitRunning(v.Name)
+}
+
+// awaitRunning waits until the kernel has noticed that the other end is up: a worker of its own tells the bridge, which throws away until then what the pod
+// sends, its first question for a name for instance. Kernels since 6.8 do it when they are asked.
+func (s *Socket) awaitRunning(name string) error {
+	for pause := 100 * time.Microsecond; ; pause *= 2 {
+		get := newMessage("look at interface "+name, unix.RTM_GETLINK, 0, linkInfo(0, 0)...).text(unix.IFLA_IFNAME, name).uint32(unix.IFLA_EXT_MASK, skipStats)
+		if err := s.do(get); err != nil {
+			return err
+		}
+		if get.flags&unix.IFF_RUNNING != 0 {
+			return nil
+		}
+		if pause > time.Second {
+			return fmt.Errorf("cannot use interface %s: its other end is up, and it is not", name)
+		}
+		<-time.NewTimer(pause).C
+	}
 }
 
 // Delete removes an interface. One that is not there is not an error. It takes some 16 ms: the kernel waits for every processor.
