@@ -290,7 +290,7 @@ type SandboxStatus struct {
 	// Ready means its namespaces exist and hold the address.
 	Ready     bool
 	Attempt   uint32
-	IP        string // empty with HostNetwork
+	IP        string // empty with HostNetwork, and when the sandbox was stopped
 	CreatedAt time.Time
 	// Files holds, by volume, the hash of the Files that were last written. It is not changed later.
 	Files map[string]string

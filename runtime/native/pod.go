@@ -113,7 +113,11 @@ func (p *pod) status() runtime.PodStatus {
 }
 
 func (p *pod) sandboxStatus() runtime.SandboxStatus {
-	return runtime.SandboxStatus{Ready: p.Ready && p.alive, Attempt: p.Attempt, IP: p.IP, CreatedAt: p.CreatedAt, Files: fileHashes(p.Config)}
+	st := runtime.SandboxStatus{Ready: p.Ready && p.alive, Attempt: p.Attempt, IP: p.IP, CreatedAt: p.CreatedAt, Files: fileHashes(p.Config)}
+	if p.Stopped { // the address may be another pod's by now
+		st.IP = ""
+	}
+	return st
 }
 
 func (c *container) status() runtime.ContainerStatus {

@@ -290,7 +290,9 @@ func testStopSandbox(t *testing.T, s *suite) {
 			t.Fatalf("StopSandbox: %v", err)
 		}
 	}
-	stopped := func(p runtime.PodStatus) bool { return !p.Sandbox.Ready && len(p.Containers) == 1 }
+	stopped := func(p runtime.PodStatus) bool {
+		return !p.Sandbox.Ready && p.Sandbox.IP == "" && len(p.Containers) == 1
+	}
 	if p := s.await(t, "sandbox stopped", stopped); p.Containers[0] != before.Containers[0] || string(p.Object) != string(before.Object) {
 		t.Errorf("it was %+v, and is %+v", before, p)
 	}

@@ -115,7 +115,7 @@ func (m *machine) stopSandbox(uid string) error {
 	}
 	if p.sandbox.Ready {
 		m.note("stop sandbox %s/%s", p.cfg.Namespace, p.cfg.Name)
-		p.sandbox.Ready = false
+		p.sandbox.Ready, p.sandbox.IP = false, ""
 		m.tell(uid)
 	}
 	return nil
