@@ -24,7 +24,7 @@ var arrows = map[string][]string{
 // keeperLight are the packages the keeper's early hook may be made of: it runs before anything else of the binary is initialised.
 var (
 	keeperPackages = []string{"runtime/keeper", "runtime/keeper/program", "runtime/keeper/wire"}
-	keeperMay      = []string{"encoding/binary", "errors", "os", "strconv", "sync", "sync/atomic", "syscall", "unsafe", "math/bits", "runtime", "time"}
+	keeperMay      = []string{"encoding/binary", "errors", "os", "reflect", "strconv", "sync", "sync/atomic", "syscall", "unsafe", "math/bits", "runtime", "time"}
 )
 
 var rules = []rule{

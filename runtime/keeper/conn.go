@@ -157,7 +157,7 @@ func closeAll(files []int) {
 }
 
 // send sends a packet, with a descriptor when file is not negative. A client that cannot be reached is dropped.
-func (c *conn) send(kind wire.Kind, id uint64, m wire.Message, file int, flags int) {
+func (c *conn) send(kind wire.Kind, id uint64, m any, file int, flags int) {
 	if file >= 0 {
 		c.sendFiles(kind, id, m, flags, file)
 		return
@@ -165,7 +165,7 @@ func (c *conn) send(kind wire.Kind, id uint64, m wire.Message, file int, flags i
 	c.sendFiles(kind, id, m, flags)
 }
 
-func (c *conn) sendFiles(kind wire.Kind, id uint64, m wire.Message, flags int, files ...int) {
+func (c *conn) sendFiles(kind wire.Kind, id uint64, m any, flags int, files ...int) {
 	p := wire.Encode(kind, id, m)
 	var oob []byte
 	if len(files) > 0 {

@@ -290,20 +290,6 @@ type savedSocket struct {
 	FD   int
 }
 
-func (s *savedProxies) fields(c *wire.Coder) {
-	c.Bool(&s.Wanted)
-	for _, list := range []*[]savedProxy{&s.Serving, &s.Next, &s.Leaving} {
-		wire.Each(c, list, func(p *savedProxy, c *wire.Coder) {
-			c.Nested(p.Process.fields)
-			c.String(&p.Build)
-		})
-	}
-	wire.Each(c, &s.Held, func(h *savedSocket, c *wire.Coder) {
-		c.String(&h.Name)
-		c.Int(&h.FD)
-	})
-}
-
 func (s *savedProxies) descriptors(f func(fd int)) {
 	for _, list := range [][]savedProxy{s.Serving, s.Next, s.Leaving} {
 		for i := range list {

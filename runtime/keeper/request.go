@@ -91,7 +91,7 @@ func (r *request) take(files *[]int) []int {
 	return f
 }
 
-func (r *request) reply(m wire.Message, file int) { r.conn.send(r.kind|wire.Reply, r.id, m, file, 0) }
+func (r *request) reply(m any, file int) { r.conn.send(r.kind|wire.Reply, r.id, m, file, 0) }
 
 func (r *request) fail(f *wire.Failure) { r.conn.send(wire.FailureKind, r.id, f, -1, 0) }
 

@@ -55,53 +55,6 @@ type savedProcess struct {
 	Foreign bool
 }
 
-// Fields implements wire.Message.
-func (s *state) Fields(c *wire.Coder) {
-	c.Int(&s.Version)
-	c.Int(&s.Lock)
-	c.Int(&s.Listener)
-	c.I64(&s.StartedAt)
-	wire.Each(c, &s.Sandboxes, (*savedSandbox).fields)
-	wire.Each(c, &s.Containers, (*savedContainer).fields)
-	c.Nested(s.Proxies.fields)
-}
-
-func (s *savedSandbox) fields(c *wire.Coder) {
-	c.String(&s.ID)
-	c.U64(&s.Flags)
-	for i := range s.NS {
-		c.Int(&s.NS[i])
-	}
-	c.Nested(s.First.fields)
-}
-
-func (s *savedContainer) fields(c *wire.Coder) {
-	c.String(&s.ID)
-	c.String(&s.Sandbox)
-	c.String(&s.ExitPath)
-	c.Nested(s.Log.Fields)
-	c.I64(&s.StartedAt)
-	c.Nested(s.Process.fields)
-	c.Bool(&s.Ended)
-	c.Nested(s.Exit.Fields)
-	c.Int(&s.PTY)
-	c.Int(&s.FIFOs[0])
-	c.Int(&s.FIFOs[1])
-	c.U64(&s.Dropped)
-	c.Int(&s.Input)
-}
-
-func (s *savedProcess) fields(c *wire.Coder) {
-	c.Int(&s.PID)
-	c.Int(&s.PIDFD)
-	c.U64(&s.Ticks)
-	c.Bool(&s.Ended)
-	c.Bool(&s.Known)
-	c.U32(&s.Status)
-	c.I64(&s.At)
-	c.Bool(&s.Foreign)
-}
-
 func (k *keeper) save(p *process) savedProcess {
 	if p == nil {
 		return savedProcess{}

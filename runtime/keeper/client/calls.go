@@ -20,11 +20,11 @@ func (c *Client) Subscribe(ctx context.Context, handle func(Exit)) error {
 	c.mu.Lock()
 	c.handle = handle
 	c.mu.Unlock()
-	return c.plain(ctx, wire.SubscribeKind, wire.Empty{})
+	return c.plain(ctx, wire.SubscribeKind, nil)
 }
 
 // plain is a request whose answer says nothing.
-func (c *Client) plain(ctx context.Context, kind wire.Kind, m wire.Message) error {
+func (c *Client) plain(ctx context.Context, kind wire.Kind, m any) error {
 	file, err := c.do(ctx, kind, m, nil, nil)
 	closeFile(file)
 	return err
@@ -118,7 +118,7 @@ func (c *Client) List(ctx context.Context) (State, error) {
 		return State{}, err
 	}
 	defer c.forget(id)
-	if err := c.send(wire.ListKind, id, wire.Empty{}, nil); err != nil {
+	if err := c.send(wire.ListKind, id, nil, nil); err != nil {
 		return State{}, err
 	}
 	var s State

@@ -92,7 +92,7 @@ func (c *Client) Done() <-chan struct{} { return c.done }
 func (c *Client) Close() error { return c.conn.Close() }
 
 // do sends a request and waits for the answer. files go along; the file of the answer, if any, is the caller's to close.
-func (c *Client) do(ctx context.Context, kind wire.Kind, m wire.Message, files []int, answer wire.Message) (*os.File, error) {
+func (c *Client) do(ctx context.Context, kind wire.Kind, m any, files []int, answer any) (*os.File, error) {
 	id, w, err := c.begin(kind, nil)
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (c *Client) forget(id uint64) {
 	delete(c.waiting, id)
 }
 
-func (c *Client) send(kind wire.Kind, id uint64, m wire.Message, files []int) error {
+func (c *Client) send(kind wire.Kind, id uint64, m any, files []int) error {
 	var oob []byte
 	if len(files) > 0 {
 		oob = unix.UnixRights(files...)
@@ -148,7 +148,7 @@ func (c *Client) send(kind wire.Kind, id uint64, m wire.Message, files []int) er
 	return nil
 }
 
-func (c *Client) await(ctx context.Context, w *call, answer wire.Message) (*os.File, error) {
+func (c *Client) await(ctx context.Context, w *call, answer any) (*os.File, error) {
 	select {
 	case r := <-w.replies:
 		if r.err == nil && answer != nil {

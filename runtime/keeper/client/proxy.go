@@ -25,7 +25,7 @@ type Proxy struct {
 // speak VersionProxy.
 func (c *Client) Proxy(ctx context.Context) (Proxy, error) {
 	var m wire.ProxyState
-	file, err := c.do(ctx, wire.ProxyKind, wire.Empty{}, nil, &m)
+	file, err := c.do(ctx, wire.ProxyKind, nil, nil, &m)
 	closeFile(file)
 	return Proxy{PID: m.PID, Build: m.Build, Sockets: m.Sockets}, err
 }
@@ -82,7 +82,7 @@ func (c *Client) Serve(ctx context.Context, build string, leaving bool) (_ map[s
 
 // Serving tells the keeper that the proxy accepts connections.
 func (c *Client) Serving(ctx context.Context) error {
-	return c.plain(ctx, wire.ServingKind, wire.Empty{})
+	return c.plain(ctx, wire.ServingKind, nil)
 }
 
 // Hold gives the keeper a duplicate of a socket: the proxy after this one goes on with it. The name takes the place of the one that had it.

@@ -8,14 +8,6 @@ type Hello struct {
 	StartedAt int64 // Unix nanoseconds
 }
 
-// Fields implements Message.
-func (m *Hello) Fields(c *Coder) {
-	c.Int(&m.Version)
-	c.Int(&m.PID)
-	c.String(&m.Build)
-	c.I64(&m.StartedAt)
-}
-
 // Code sorts failures.
 type Code = uint32
 
@@ -40,27 +32,11 @@ type Failure struct {
 	TimedOut bool
 }
 
-// Fields implements Message.
-func (m *Failure) Fields(c *Coder) {
-	c.U32(&m.Code)
-	c.U32(&m.Errno)
-	c.String(&m.Text)
-	c.U32(&m.Step)
-	c.U32(&m.Signal)
-	c.Bool(&m.TimedOut)
-}
-
 // Program is the program of a request. When it is Large, it is the memfd behind the Files descriptors.
 type Program struct {
 	Inline []byte
 	Large  bool
 	Files  int
-}
-
-func (m *Program) fields(c *Coder) {
-	c.Bytes(&m.Inline)
-	c.Bool(&m.Large)
-	c.Int(&m.Files)
 }
 
 // Sandbox asks for a sandbox.
@@ -74,28 +50,10 @@ type Sandbox struct {
 	Timeout        int64 // nanoseconds
 }
 
-// Fields implements Message.
-func (m *Sandbox) Fields(c *Coder) {
-	c.String(&m.ID)
-	c.U64(&m.Flags)
-	c.String(&m.UIDMap)
-	c.String(&m.GIDMap)
-	c.Nested(m.Program.fields)
-	c.Bool(&m.KeepAlive)
-	c.String(&m.CgroupDir)
-	c.I64(&m.Timeout)
-}
-
 // SandboxMade is the reply to Sandbox; the network namespace comes along when there is one.
 type SandboxMade struct {
 	PID   int
 	Ticks uint64
-}
-
-// Fields implements Message.
-func (m *SandboxMade) Fields(c *Coder) {
-	c.Int(&m.PID)
-	c.U64(&m.Ticks)
 }
 
 // ID is a request about one thing.
@@ -103,20 +61,11 @@ type ID struct {
 	ID string
 }
 
-// Fields implements Message.
-func (m *ID) Fields(c *Coder) { c.String(&m.ID) }
-
 // Attach asks for a copy of what a container writes, into the pipes that come along.
 type Attach struct {
 	ID string
 	// Patience is how long the container waits for a client that reads nothing, in nanoseconds; then the client is let go. 0 is for ever.
 	Patience int64
-}
-
-// Fields implements Message.
-func (m *Attach) Fields(c *Coder) {
-	c.String(&m.ID)
-	c.I64(&m.Patience)
 }
 
 // Log is where a container's output goes.
@@ -128,17 +77,6 @@ type Log struct {
 	Files          int
 	// Stdin (from version 3) is a FIFO that the keeper makes and holds open until CloseInput.
 	Stdin string
-}
-
-// Fields implements Message.
-func (m *Log) Fields(c *Coder) {
-	c.String(&m.Stdout)
-	c.String(&m.Stderr)
-	c.U32(&m.Owner)
-	c.String(&m.Path)
-	c.I64(&m.Size)
-	c.Int(&m.Files)
-	c.String(&m.Stdin)
 }
 
 // Start asks for a container.
@@ -159,34 +97,11 @@ type Start struct {
 	Target string
 }
 
-// Fields implements Message.
-func (m *Start) Fields(c *Coder) {
-	c.String(&m.ID)
-	c.String(&m.Sandbox)
-	c.U64(&m.Flags)
-	c.String(&m.CgroupDir)
-	c.Nested(m.Program.fields)
-	c.Nested(m.Log.Fields)
-	c.String(&m.ExitPath)
-	c.Bool(&m.TTY)
-	c.I64(&m.Timeout)
-	c.U64(&m.Namespaces)
-	c.Bool(&m.Attach)
-	c.String(&m.Target)
-}
-
 // Started is the reply to Start and Exec.
 type Started struct {
 	PID   int
 	Ticks uint64
 	At    int64
-}
-
-// Fields implements Message.
-func (m *Started) Fields(c *Coder) {
-	c.Int(&m.PID)
-	c.U64(&m.Ticks)
-	c.I64(&m.At)
 }
 
 // Exec asks for a process in a container. Its id is that of the request.
@@ -200,29 +115,11 @@ type Exec struct {
 	Timeout   int64
 }
 
-// Fields implements Message.
-func (m *Exec) Fields(c *Coder) {
-	c.String(&m.Container)
-	c.U64(&m.Flags)
-	c.String(&m.CgroupDir)
-	c.Nested(m.Program.fields)
-	c.Bool(&m.TTY)
-	c.U32(&m.TTYOwner)
-	c.I64(&m.Timeout)
-}
-
 // Signal asks for a signal to a container, or to a process of Exec on the same connection.
 type Signal struct {
 	ID     string
 	Exec   uint64
 	Signal uint32
-}
-
-// Fields implements Message.
-func (m *Signal) Fields(c *Coder) {
-	c.String(&m.ID)
-	c.U64(&m.Exec)
-	c.U32(&m.Signal)
 }
 
 // Exit is how a process ended: the event, and part of a record. Exec is the request that started it.
@@ -233,16 +130,6 @@ type Exit struct {
 	Known  bool
 	Status uint32
 	At     int64
-}
-
-// Fields implements Message.
-func (m *Exit) Fields(c *Coder) {
-	c.String(&m.ID)
-	c.U64(&m.Exec)
-	c.Int(&m.PID)
-	c.Bool(&m.Known)
-	c.U32(&m.Status)
-	c.I64(&m.At)
 }
 
 // Container is one element of List.
@@ -271,31 +158,6 @@ type List struct {
 	Sandboxes  []SandboxState
 }
 
-// Fields implements Message.
-func (m *List) Fields(c *Coder) {
-	c.Bool(&m.More)
-	Each(c, &m.Containers, (*Container).fields)
-	Each(c, &m.Sandboxes, (*SandboxState).fields)
-}
-
-func (m *Container) fields(c *Coder) {
-	c.String(&m.ID)
-	c.String(&m.Sandbox)
-	c.Int(&m.PID)
-	c.U64(&m.Ticks)
-	c.I64(&m.StartedAt)
-	c.Bool(&m.Ended)
-	c.Nested(m.Exit.Fields)
-	c.U64(&m.Dropped)
-}
-
-func (m *SandboxState) fields(c *Coder) {
-	c.String(&m.ID)
-	c.U64(&m.Flags)
-	c.Int(&m.PID)
-	c.U64(&m.Ticks)
-}
-
 // Adopt hands over a running process.
 type Adopt struct {
 	ID           string
@@ -310,29 +172,9 @@ type Adopt struct {
 	ExitPath     string
 }
 
-// Fields implements Message.
-func (m *Adopt) Fields(c *Coder) {
-	c.String(&m.ID)
-	c.Int(&m.PID)
-	c.U64(&m.Ticks)
-	c.I64(&m.StartedAt)
-	c.String(&m.Sandbox)
-	c.U64(&m.SandboxFlags)
-	c.Int(&m.SandboxPID)
-	c.U64(&m.SandboxTicks)
-	c.Nested(m.Log.Fields)
-	c.String(&m.ExitPath)
-}
-
 // Mount asks for a tmpfs at Path, or (Unmount) for its end.
 type Mount struct {
 	Path, Options string
-}
-
-// Fields implements Message.
-func (m *Mount) Fields(c *Coder) {
-	c.String(&m.Path)
-	c.String(&m.Options)
 }
 
 // Join lists `cgroup.procs` files.
@@ -340,24 +182,15 @@ type Join struct {
 	Files []string
 }
 
-// Fields implements Message.
-func (m *Join) Fields(c *Coder) { c.Strings(&m.Files) }
-
 // Shutdown ends the keeper.
 type Shutdown struct {
 	Force bool
 }
 
-// Fields implements Message.
-func (m *Shutdown) Fields(c *Coder) { c.Bool(&m.Force) }
-
 // Upgrade asks the keeper to execute the binary whose descriptor comes along. Probe is what the binary says about itself.
 type Upgrade struct {
 	Probe string
 }
-
-// Fields implements Message.
-func (m *Upgrade) Fields(c *Coder) { c.String(&m.Probe) }
 
 // ProxyState is the reply to ProxyKind: the proxy that is there now.
 type ProxyState struct {
@@ -367,13 +200,6 @@ type ProxyState struct {
 	Sockets int
 }
 
-// Fields implements Message.
-func (m *ProxyState) Fields(c *Coder) {
-	c.Int(&m.PID)
-	c.String(&m.Build)
-	c.Int(&m.Sockets)
-}
-
 // Serve is how a proxy presents itself.
 type Serve struct {
 	Build string
@@ -381,20 +207,8 @@ type Serve struct {
 	Leaving bool
 }
 
-// Fields implements Message.
-func (m *Serve) Fields(c *Coder) {
-	c.String(&m.Build)
-	c.Bool(&m.Leaving)
-}
-
 // Held is one packet of the reply to ServeKind: the names of the descriptors that come along. More tells that another follows.
 type Held struct {
 	More  bool
 	Names []string
-}
-
-// Fields implements Message.
-func (m *Held) Fields(c *Coder) {
-	c.Bool(&m.More)
-	c.Strings(&m.Names)
 }

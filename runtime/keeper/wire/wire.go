@@ -21,6 +21,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"reflect"
 )
 
 // Version of the protocol; a keeper and a client of this version also speak MinVersion.
@@ -85,170 +86,152 @@ const (
 	Reply Kind = 0x8000_0000
 )
 
-// Message is the content of a packet: it shows its fields, in order, to the coder.
-type Message interface {
-	Fields(*Coder)
-}
-
-// Coder writes or reads the fields of a message.
-type Coder struct {
-	buf     []byte
-	reading bool
-}
-
-// Encode makes a packet.
-func Encode(kind Kind, id uint64, m Message) []byte {
-	c := Coder{buf: make([]byte, 0, 256)}
-	c.buf = binary.LittleEndian.AppendUint32(c.buf, uint32(kind))
-	c.buf = binary.LittleEndian.AppendUint64(c.buf, id)
-	if m != nil {
-		m.Fields(&c)
+// Encode makes a packet of a message: a pointer to a struct of numbers, truth values, texts, bytes, arrays, and slices and structs of these; nil
+// for none. Its fields follow each other in their order: numbers as 8 bytes, texts and bytes behind their length. Structs within it, but for
+// embedded ones, have a length of their own, so that fields may be added at the end of each: who is older does not see them, who is newer finds zero.
+func Encode(kind Kind, id uint64, m any) []byte {
+	p := make([]byte, 0, 256)
+	p = binary.LittleEndian.AppendUint32(p, uint32(kind))
+	p = number(p, id)
+	if m == nil {
+		return p
 	}
-	return c.buf
+	return appendFields(p, reflect.ValueOf(m).Elem())
 }
 
 // Header reads kind and id of a packet; false when it is too short to have them.
 func Header(p []byte) (Kind, uint64, bool) {
-	if len(p) < 12 {
+	if len(p) < headerSize {
 		return 0, 0, false
 	}
 	return Kind(binary.LittleEndian.Uint32(p)), binary.LittleEndian.Uint64(p[4:]), true
 }
 
-// Decode reads the fields of a packet into m. Strings are copies, bytes refer to the packet.
-func Decode(p []byte, m Message) {
-	if len(p) >= 12 {
-		m.Fields(&Coder{buf: p[12:], reading: true})
+// headerSize is that of kind and id.
+const headerSize = 12
+
+// Decode reads a packet into what Encode took. Texts are copies, bytes refer to the packet.
+func Decode(p []byte, m any) {
+	if len(p) >= headerSize {
+		r := reader{p[headerSize:]}
+		r.fields(reflect.ValueOf(m).Elem())
 	}
 }
 
-// Empty is a message without fields.
-type Empty struct{}
+func number(p []byte, n uint64) []byte { return binary.LittleEndian.AppendUint64(p, n) }
 
-// Fields implements Message.
-func (Empty) Fields(*Coder) {}
-
-// U64 is a field of 8 bytes.
-func (c *Coder) U64(v *uint64) {
-	if !c.reading {
-		c.buf = binary.LittleEndian.AppendUint64(c.buf, *v)
-		return
+func appendFields(p []byte, v reflect.Value) []byte {
+	for i := range v.NumField() {
+		if v.Type().Field(i).Anonymous {
+			p = appendFields(p, v.Field(i))
+		} else {
+			p = appendValue(p, v.Field(i))
+		}
 	}
-	*v = 0
-	if len(c.buf) >= 8 {
-		*v = binary.LittleEndian.Uint64(c.buf)
-		c.buf = c.buf[8:]
-	} else {
-		c.buf = nil
+	return p
+}
+
+func appendValue(p []byte, v reflect.Value) []byte {
+	switch v.Kind() {
+	case reflect.Bool:
+		if v.Bool() {
+			return number(p, 1)
+		}
+		return number(p, 0)
+	case reflect.Int, reflect.Int64:
+		return number(p, uint64(v.Int()))
+	case reflect.Uint32, reflect.Uint64:
+		return number(p, v.Uint())
+	case reflect.String:
+		return append(number(p, uint64(v.Len())), v.String()...)
+	case reflect.Struct:
+		sub := appendFields(nil, v)
+		return append(number(p, uint64(len(sub))), sub...)
+	case reflect.Slice:
+		p = number(p, uint64(v.Len()))
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return append(p, v.Bytes()...)
+		}
+	case reflect.Array:
+	default:
+		panic("wire: no way to send a " + v.Type().String())
+	}
+	for i := range v.Len() {
+		p = appendValue(p, v.Index(i))
+	}
+	return p
+}
+
+// reader is the rest of a packet. What is not there is zero.
+type reader struct{ rest []byte }
+
+func (r *reader) number() uint64 {
+	if len(r.rest) < 8 {
+		r.rest = nil
+		return 0
+	}
+	n := binary.LittleEndian.Uint64(r.rest)
+	r.rest = r.rest[8:]
+	return n
+}
+
+func (r *reader) bytes() []byte {
+	n := r.number()
+	if n > uint64(len(r.rest)) {
+		r.rest = nil
+		return nil
+	}
+	p := r.rest[:n:n]
+	r.rest = r.rest[n:]
+	return p
+}
+
+func (r *reader) fields(v reflect.Value) {
+	for i := range v.NumField() {
+		if v.Type().Field(i).Anonymous {
+			r.fields(v.Field(i))
+		} else {
+			r.value(v.Field(i))
+		}
 	}
 }
 
-// I64 is a signed field of 8 bytes.
-func (c *Coder) I64(v *int64) {
-	u := uint64(*v)
-	c.U64(&u)
-	*v = int64(u)
-}
-
-// Int is a number.
-func (c *Coder) Int(v *int) {
-	u := uint64(*v)
-	c.U64(&u)
-	*v = int(u)
-}
-
-// U32 is a field of 4 bytes (8 on the wire).
-func (c *Coder) U32(v *uint32) {
-	u := uint64(*v)
-	c.U64(&u)
-	*v = uint32(u)
-}
-
-// Bool is a truth value.
-func (c *Coder) Bool(v *bool) {
-	u := uint64(0)
-	if *v {
-		u = 1
+func (r *reader) value(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Bool:
+		v.SetBool(r.number() != 0)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(int64(r.number()))
+	case reflect.Uint32:
+		v.SetUint(uint64(uint32(r.number())))
+	case reflect.Uint64:
+		v.SetUint(r.number())
+	case reflect.String:
+		v.SetString(string(r.bytes()))
+	case reflect.Struct:
+		sub := reader{r.bytes()}
+		sub.fields(v)
+	case reflect.Array:
+		for i := range v.Len() {
+			r.value(v.Index(i))
+		}
+	case reflect.Slice:
+		r.slice(v)
 	}
-	c.U64(&u)
-	*v = u != 0
 }
 
-// Bytes is a field of any length.
-func (c *Coder) Bytes(v *[]byte) {
-	n := uint64(len(*v))
-	c.U64(&n)
-	if !c.reading {
-		c.buf = append(c.buf, *v...)
-		return
-	}
-	*v = nil
-	if n > uint64(len(c.buf)) {
-		c.buf = nil
-		return
-	}
-	if n > 0 {
-		*v = c.buf[:n:n]
-	}
-	c.buf = c.buf[n:]
-}
-
-// String is text.
-func (c *Coder) String(v *string) {
-	if !c.reading {
-		p := []byte(*v)
-		c.Bytes(&p)
-		return
-	}
-	var p []byte
-	c.Bytes(&p)
-	*v = string(p)
-}
-
-// Strings is a list of texts.
-func (c *Coder) Strings(v *[]string) {
-	n := len(*v)
-	c.Int(&n)
-	if c.reading {
-		*v = nil
-		for ; n > 0 && len(c.buf) > 0; n-- {
-			var s string
-			c.String(&s)
-			*v = append(*v, s)
+// slice takes as many elements as there are, whatever number is claimed.
+func (r *reader) slice(v reflect.Value) {
+	v.SetZero()
+	if v.Type().Elem().Kind() == reflect.Uint8 {
+		if p := r.bytes(); len(p) > 0 {
+			v.SetBytes(p)
 		}
 		return
 	}
-	for i := range *v {
-		c.String(&(*v)[i])
-	}
-}
-
-// Nested is a structure with a length of its own, so that it may grow too.
-func (c *Coder) Nested(fields func(*Coder)) {
-	sub := Coder{reading: c.reading}
-	if c.reading {
-		c.Bytes(&sub.buf)
-		fields(&sub)
-		return
-	}
-	fields(&sub)
-	c.Bytes(&sub.buf)
-}
-
-// Each is a list of structures, each with a length of its own.
-func Each[T any](c *Coder, list *[]T, fields func(*T, *Coder)) {
-	n := len(*list)
-	c.Int(&n)
-	if c.reading {
-		*list = nil
-		for ; n > 0 && len(c.buf) > 0; n-- {
-			var v T
-			c.Nested(func(sub *Coder) { fields(&v, sub) })
-			*list = append(*list, v)
-		}
-		return
-	}
-	for i := range *list {
-		c.Nested(func(sub *Coder) { fields(&(*list)[i], sub) })
+	for n := r.number(); n > 0 && len(r.rest) > 0; n-- {
+		one := reflect.New(v.Type().Elem()).Elem()
+		r.value(one)
+		v.Set(reflect.Append(v, one))
 	}
 }
