@@ -7,3 +7,6 @@ type Dying struct{ p proxies }
 
 // Died is how long the keeper waits before it starts another one when this one has lived so long.
 func (d *Dying) Died(lived time.Duration) time.Duration { return d.p.died(lived) }
+
+// NewState is an empty state of an upgrade.
+func NewState() any { return &state{} }
