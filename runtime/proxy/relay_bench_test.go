@@ -69,24 +69,30 @@ func echoAt(b *testing.B) string {
 	})
 }
 
-// relayedTo is the address of a port that leads to another.
-func relayedTo(b *testing.B, to string) string {
-	b.Helper()
+// relayed is a port that leads to another, and its address.
+func relayed(t testing.TB, to string) (port *tcpPort, at string) {
+	t.Helper()
 	free, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	at := free.Addr().String()
+	at = free.Addr().String()
 	free.Close()
 	socket, err := sockets.New(nil, nil).Open(context.Background(), "tcp4", netip.MustParseAddrPort(at))
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	port := newTCP(socket, newLoad())
-	b.Cleanup(func() { port.close(context.Background(), false) })
+	port = newTCP(socket, newLoad())
 	if err := port.update(&runtime.PublishedPort{Backends: []netip.AddrPort{netip.MustParseAddrPort(to)}}); err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
+	return port, at
+}
+
+func relayedTo(b *testing.B, to string) string {
+	b.Helper()
+	port, at := relayed(b, to)
+	b.Cleanup(func() { port.close(context.Background(), false) })
 	return at
 }
 
