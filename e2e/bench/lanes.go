@@ -13,9 +13,11 @@ import (
 
 // measured is what the test image's `tool measure` prints.
 type measured struct {
-	BytesPerSecond float64 `json:"bytesPerSecond"`
-	RoundTripUS    float64 `json:"roundTripMicroseconds"`
-	ConnectUS      float64 `json:"connectMicroseconds"`
+	BytesPerSecond    float64 `json:"bytesPerSecond"`
+	BytesPerSecondAll float64 `json:"bytesPerSecondOfFour"`
+	RoundTripUS       float64 `json:"roundTripMicroseconds"`
+	RoundTripP99US    float64 `json:"roundTripMicrosecondsP99"`
+	ConnectUS         float64 `json:"connectMicroseconds"`
 }
 
 // lane is a way from one place to another.
@@ -46,36 +48,42 @@ func drive(r *harness.Runner, rounds int, lanes []*lane) {
 
 // laneTable prints the medians, each with its ratio to the first lane's.
 func laneTable(lanes []*lane) {
-	fmt.Printf("%-46s %3s %9s %7s %9s %7s %9s %7s\n", "medians", "n", "MB/s", "ratio", "µs to&fro", "ratio", "µs/conn", "ratio")
-	base := lanes[0].median()
+	columns := []struct {
+		name string
+		of   func(measured) float64
+	}{
+		{"MB/s", func(m measured) float64 { return m.BytesPerSecond / 1e6 }},
+		{"of four", func(m measured) float64 { return m.BytesPerSecondAll / 1e6 }},
+		{"µs to&fro", func(m measured) float64 { return m.RoundTripUS }},
+		{"p99", func(m measured) float64 { return m.RoundTripP99US }},
+		{"µs/conn", func(m measured) float64 { return m.ConnectUS }},
+	}
+	fmt.Printf("%-46s %3s", "medians", "n")
+	for _, c := range columns {
+		fmt.Printf(" %9s %6s", c.name, "ratio")
+	}
+	fmt.Println()
 	for _, l := range lanes {
-		m := l.median()
-		if len(l.got) == 0 {
-			fmt.Printf("%-46s %3d\n", l.name, 0)
-			continue
+		fmt.Printf("%-46s %3d", l.name, len(l.got))
+		for _, c := range columns {
+			if m := l.median(c.of); m > 0 {
+				fmt.Printf(" %9.0f %6.2f", m, m/lanes[0].median(c.of))
+			}
 		}
-		fmt.Printf("%-46s %3d %9.0f %7.2f %9.1f %7.2f %9.0f %7.2f\n", l.name, len(l.got), m.BytesPerSecond/1e6, m.BytesPerSecond/base.BytesPerSecond,
-			m.RoundTripUS, m.RoundTripUS/base.RoundTripUS, m.ConnectUS, m.ConnectUS/base.ConnectUS)
+		fmt.Println()
 	}
 }
 
-func (l *lane) median() measured {
-	of := func(f func(measured) float64) float64 {
-		var v []float64
-		for _, m := range l.got {
-			v = append(v, f(m))
-		}
-		if len(v) == 0 {
-			return 0
-		}
-		slices.Sort(v)
-		return v[len(v)/2]
+func (l *lane) median(of func(measured) float64) float64 {
+	var v []float64
+	for _, m := range l.got {
+		v = append(v, of(m))
 	}
-	return measured{
-		BytesPerSecond: of(func(m measured) float64 { return m.BytesPerSecond }),
-		RoundTripUS:    of(func(m measured) float64 { return m.RoundTripUS }),
-		ConnectUS:      of(func(m measured) float64 { return m.ConnectUS }),
+	if len(v) == 0 {
+		return 0
 	}
+	slices.Sort(v)
+	return v[len(v)/2]
 }
 
 // place is a network namespace, kept by a process that sleeps.

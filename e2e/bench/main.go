@@ -1,7 +1,7 @@
 // Command bench measures berth beside the physical limit of the machine and beside other engines, all in one run: compare figures of one
 // run only. It needs root; it takes a few minutes.
 //
-//	go run ./e2e/bench [-n 200] [-only PART,PART] [-pods 300] [-minute 60s]
+//	go run ./e2e/bench [-n 200] [-only PART,PART] [-pods 300] [-rounds 7] [-minute 60s]
 package main
 
 import (
@@ -21,6 +21,7 @@ import (
 
 type options struct {
 	n, pods, podman int
+	rounds          int
 	only            string
 	minute          time.Duration
 	kubeconfig      string
@@ -36,6 +37,7 @@ func main() {
 	flag.IntVar(&o.n, "n", 200, "starts of one container, per row")
 	flag.IntVar(&o.pods, "pods", 300, "the larger number of replicas; the smaller is a third")
 	flag.IntVar(&o.podman, "podman", 20, "pods for podman kube play, when it is installed; 0 leaves it out")
+	flag.IntVar(&o.rounds, "rounds", 7, "how often each way of traffic is measured")
 	flag.StringVar(&o.only, "only", "", "a comma-separated choice of "+partNames())
 	flag.DurationVar(&o.minute, "minute", time.Minute, "how long the quiet minute is")
 	flag.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv(kubeconfigVar), "leads to an API server on this machine, to measure the same there; all pods of its namespace default are removed")

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -55,24 +56,41 @@ func sink(port string) {
 	}
 }
 
-// measured is what measure prints: bytes a second of one connection, and the medians of a byte's way there and back, and of a connection made and used once.
+// measured is what measure prints: bytes a second of one connection and of several at once, the median and the 99th percentile of a byte's way
+// there and back, and the median of a connection made and used once.
 type measured struct {
-	BytesPerSecond float64 `json:"bytesPerSecond"`
-	RoundTripUS    float64 `json:"roundTripMicroseconds"`
-	ConnectUS      float64 `json:"connectMicroseconds"`
+	BytesPerSecond    float64 `json:"bytesPerSecond"`
+	BytesPerSecondAll float64 `json:"bytesPerSecondOfFour"`
+	RoundTripUS       float64 `json:"roundTripMicroseconds"`
+	RoundTripP99US    float64 `json:"roundTripMicrosecondsP99"`
+	ConnectUS         float64 `json:"connectMicroseconds"`
 }
 
-// measure sends to a sink for some time, then asks it bytes and makes connections.
+// streams is how many connections send at once.
+const streams = 4
+
+// measure sends to a sink for some time, over one connection and over several, then asks it bytes and makes connections.
 func measure(addr string, d time.Duration) {
 	m := measured{BytesPerSecond: throughput(addr, d)}
+	var all [streams]float64
+	var group sync.WaitGroup
+	for i := range all {
+		group.Go(func() { all[i] = throughput(addr, d) })
+	}
+	group.Wait()
+	for _, n := range all {
+		m.BytesPerSecondAll += n
+	}
 	conn := dial(addr, askEcho)
-	m.RoundTripUS = median(2000, func() { exchange(conn) })
+	times := timed(2000, func() { exchange(conn) })
+	m.RoundTripUS, m.RoundTripP99US = times[len(times)/2], times[len(times)*99/100]
 	conn.Close()
-	m.ConnectUS = median(300, func() {
+	times = timed(300, func() {
 		c := dial(addr, askEcho)
 		exchange(c)
 		c.Close()
 	})
+	m.ConnectUS = times[len(times)/2]
 	if err := json.NewEncoder(os.Stdout).Encode(m); err != nil {
 		os.Exit(1)
 	}
@@ -119,7 +137,8 @@ func exchange(conn net.Conn) {
 	}
 }
 
-func median(n int, f func()) float64 {
+// timed is how many microseconds each of n calls took, sorted.
+func timed(n int, f func()) []float64 {
 	us := make([]float64, n)
 	for i := range us {
 		t := time.Now()
@@ -127,7 +146,7 @@ func median(n int, f func()) float64 {
 		us[i] = float64(time.Since(t).Nanoseconds()) / 1e3
 	}
 	slices.Sort(us)
-	return us[n/2]
+	return us
 }
 
 func fail(err error) {
