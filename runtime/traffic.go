@@ -90,6 +90,11 @@ type PublishedPort struct {
 	Only []BackendSources
 	// AffinitySeconds is as in Service.
 	AffinitySeconds int32
+	// ShowClient makes pods see the address of a client as it is, where a pod can answer it: one of IPv4 that is neither the machine's loopback nor
+	// the pod itself. Else they see the machine's.
+	ShowClient bool
+	// ProxyProtocol is the version of the PROXY protocol in which backends are told of their clients, 1 or 2; 0 for none. TCP only.
+	ProxyProtocol int
 }
 
 // BackendSources are the addresses that may connect to a backend; none for nobody.
@@ -97,6 +102,10 @@ type BackendSources struct {
 	Backend netip.AddrPort
 	Sources []AddrRange
 }
+
+// ClientMark is the mark (SO_MARK) of packets to pods that are to carry their client's address as their source: it is their priority
+// (SO_PRIORITY), as the four bytes of the address lie in memory. Marks that others use lie below.
+const ClientMark = 0x62 << 24
 
 // Ingress is one HTTP server on the machine's ports that knows many hosts.
 type Ingress struct {

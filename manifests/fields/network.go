@@ -6,7 +6,7 @@ func network() []Row { //nolint:funlen // a table
 		oneAddress = "there are only IPv4 addresses"
 		oneNode    = "all pods are on this machine"
 		ownRange   = "the range is the machine's own, chosen free of routes; an address outside it is not given, and the status says so"
-		clientIP   = "all pods are on this machine; behind a published port they see the machine's address as the client's"
+		clientIP   = "all pods are on this machine; with Local they see the address of a client of IPv4, else the machine's"
 	)
 	return join(
 		of("core/v1.ServiceSpec",
@@ -20,8 +20,7 @@ func network() []Row { //nolint:funlen // a table
 			honoured("TestTraffic/a load balancer without node ports", "allocateLoadBalancerNodePorts"),
 			approximated("TestTraffic/a load balancer and its node port", "every class means the machine itself: there is nobody else", "loadBalancerClass"),
 			noted("TestTraffic/ready pods are reached", oneNode, "internalTrafficPolicy"),
-			notEnforced(clientIP, "externalTrafficPolicy"),
-			noted("TestTraffic/ready pods are reached", "no request takes another way than through this machine", "externalTrafficPolicy=Cluster"),
+			noted("TestTraffic/clients as they are", clientIP, "externalTrafficPolicy"),
 			notEnforced("nobody asks: there is one machine", "healthCheckNodePort"),
 			notEnforced("all pods are equally near", "trafficDistribution"),
 			notEnforced(oneAddress, "ipFamilies ipFamilyPolicy"),

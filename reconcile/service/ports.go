@@ -40,6 +40,7 @@ func (b *builder) want(svc *corev1.Service, p *corev1.ServicePort, protocol runt
 	key := reconcile.KeyOf(svc)
 	w := wanted{since: svc.CreationTimestamp.Time, PublishedPort: runtime.PublishedPort{
 		Protocol: protocol, Owner: key.String(), Backends: backends, AffinitySeconds: affinity(svc),
+		ShowClient: svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 	}}
 	if p.NodePort != 0 && b.claims.nodePorts[nodePort{known(p.Protocol), p.NodePort}] == key {
 		w.Port = uint16(p.NodePort)
@@ -63,6 +64,9 @@ func (b *builder) want(svc *corev1.Service, p *corev1.ServicePort, protocol runt
 		return
 	}
 	w.Sources = sources
+	if protocol == runtime.TCP {
+		w.ProxyProtocol = proxyProtocol(svc)
+	}
 	b.wanted = append(b.wanted, w)
 }
 
@@ -154,7 +158,9 @@ func (b *builder) wantHostPort(h hostPort, t *tiers) {
 		b.problem(h.workload.String(), ReasonProtocol, fmt.Sprintf("hostPort %d: %s is not carried, only TCP and UDP are", h.port, h.protocol))
 		return
 	}
-	w := wanted{since: t.since, PublishedPort: runtime.PublishedPort{Protocol: protocol, Address: h.address, Port: uint16(h.port), Owner: h.workload.String()}}
+	w := wanted{since: t.since, PublishedPort: runtime.PublishedPort{Protocol: protocol, Address: h.address, Port: uint16(h.port), Owner: h.workload.String(),
+		ShowClient: true, // as the plugin does that gives pods their host ports on a cluster
+	}}
 	for _, list := range t.backends {
 		if len(list) > 0 {
 			w.Backends = unique(list)

@@ -91,6 +91,12 @@ func lines(t service.Table) []string {
 		if p.Sources != nil {
 			line += fmt.Sprintf(" for %v", p.Sources)
 		}
+		if p.ShowClient {
+			line += ", clients shown"
+		}
+		if p.ProxyProtocol > 0 {
+			line += fmt.Sprintf(", PROXY %d", p.ProxyProtocol)
+		}
 		out = append(out, line)
 	}
 	for _, uid := range slices.Sorted(keys(t.Held)) {
@@ -117,6 +123,9 @@ func TestTraffic(t *testing.T) {
 	headless := func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone }
 	named := func(s *corev1.Service) { s.Spec.Ports[0].TargetPort = intstr.FromString("http") }
 	balanced := func(s *corev1.Service) { s.Spec.Type, s.Spec.Ports[0].NodePort = corev1.ServiceTypeLoadBalancer, 31000 }
+	annotated := func(name, value string) func(*corev1.Service) {
+		return func(s *corev1.Service) { s.Annotations = map[string]string{name: value} }
+	}
 	noSelector := func(s *corev1.Service) { s.Spec.Selector = nil }
 	tests := map[string]struct {
 		in   service.Input
@@ -191,6 +200,28 @@ func TestTraffic(t *testing.T) {
 				"Service/shop/web: PortUnavailable: port 80 of externalIP 192.0.2.5 is that of Service/shop/else, which is older",
 			},
 		},
+		"clients by the PROXY protocol": {
+			service.Input{Services: []*corev1.Service{
+				svc("web", balanced, annotated("load-balancer.hetzner.cloud/uses-proxyprotocol", "true")),
+				svc("old", balanced, annotated("berth.dev/proxy-protocol", "v1"), func(s *corev1.Service) {
+					s.Spec.ClusterIP, s.Spec.Ports[0].Port, s.Spec.Ports[0].NodePort = "10.43.1.2", 81, 0
+				}),
+				svc("not", balanced, annotated("service.beta.kubernetes.io/do-loadbalancer-enable-proxy-protocol", "false"), func(s *corev1.Service) {
+					s.Spec.ClusterIP, s.Spec.Ports[0].Port, s.Spec.Ports[0].NodePort = "10.43.1.3", 82, 0
+				}),
+			}},
+			[]string{
+				"not [10.43.1.3] tcp/82 → ", "old [10.43.1.2] tcp/81 → ", "web [10.43.1.1] tcp/80 → ",
+				"port tcp/80 of Service/shop/web → , PROXY 2", "port tcp/81 of Service/shop/old → , PROXY 1", "port tcp/82 of Service/shop/not → ",
+				"port tcp/31000 of Service/shop/web → ",
+			},
+		},
+		"clients as they are": {
+			service.Input{Services: []*corev1.Service{svc("web", balanced, func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal })}},
+			[]string{
+				"web [10.43.1.1] tcp/80 → ", "port tcp/80 of Service/shop/web → , clients shown", "port tcp/31000 of Service/shop/web → , clients shown",
+			},
+		},
 		"a load balancer without node ports": {
 			service.Input{Services: []*corev1.Service{svc("web", balanced, func(s *corev1.Service) {
 				s.Spec.Ports[0].NodePort, s.Spec.AllocateLoadBalancerNodePorts, s.Spec.LoadBalancerIP = 0, new(bool), "192.0.2.3"
@@ -201,7 +232,7 @@ func TestTraffic(t *testing.T) {
 			service.Input{Pods: []service.Pod{newPod(1, hostPort(53), func(p *corev1.Pod) {
 				p.Spec.Containers[0].Ports[0].HostIP, p.Spec.Containers[0].Ports[0].Protocol = "192.0.2.3", corev1.ProtocolUDP
 			})}},
-			[]string{"port udp/53 of Deployment/shop/web → 1:9000 at 192.0.2.3", "held web-1"},
+			[]string{"port udp/53 of Deployment/shop/web → 1:9000 at 192.0.2.3, clients shown", "held web-1"},
 		},
 		"a load balancer and its node port": {
 			service.Input{Services: []*corev1.Service{svc("web", balanced, func(s *corev1.Service) {
@@ -241,11 +272,11 @@ func TestTraffic(t *testing.T) {
 		},
 		"a host port is shared": {
 			service.Input{Pods: []service.Pod{newPod(1, hostPort(443)), newPod(2, hostPort(443)), newPod(3, hostPort(443), unready), newPod(4, hostPort(443), ending)}},
-			[]string{"port tcp/443 of Deployment/shop/web → 1:9000 2:9000", "held web-1", "held web-2"},
+			[]string{"port tcp/443 of Deployment/shop/web → 1:9000 2:9000, clients shown", "held web-1", "held web-2"},
 		},
 		"a host port of one that is not ready yet": {
 			service.Input{Pods: []service.Pod{newPod(1, hostPort(443), unready)}},
-			[]string{"port tcp/443 of Deployment/shop/web → 1:9000"},
+			[]string{"port tcp/443 of Deployment/shop/web → 1:9000, clients shown"},
 		},
 		"the network of the machine needs no port": {
 			service.Input{Pods: []service.Pod{newPod(1, hostPort(9000), func(p *corev1.Pod) { p.Spec.HostNetwork = true })}},
@@ -257,7 +288,7 @@ func TestTraffic(t *testing.T) {
 				Pods:     []service.Pod{newPod(1, hostPort(80))},
 			},
 			[]string{
-				"web [10.43.1.1] tcp/80 → 1:8080", "port tcp/80 of Deployment/shop/web → 1:9000", "port tcp/31000 of Service/shop/web → 1:8080", "held web-1",
+				"web [10.43.1.1] tcp/80 → 1:8080", "port tcp/80 of Deployment/shop/web → 1:9000, clients shown", "port tcp/31000 of Service/shop/web → 1:8080", "held web-1",
 				"Service/shop/web: PortUnavailable: port 80/tcp of this machine is that of Deployment/shop/web, which is older",
 			},
 		},

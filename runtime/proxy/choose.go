@@ -78,15 +78,15 @@ func (c *chooser) pending() bool {
 // errNoBackend: there is none, or none answers.
 var errNoBackend = errors.New("no backend answers")
 
-// connect returns a connection to a backend for a client.
-func (c *chooser) connect(client netip.Addr) (*conn, error) {
+// connect returns a connection to a backend for a client, which the backend is shown as; the zero value as the machine.
+func (c *chooser) connect(client, shown netip.Addr) (*conn, error) {
 	for {
 		d, order := c.begin(client)
 		var got *conn
 		var to netip.AddrPort
 		var err error
 		for _, to = range order {
-			if got, err = d.dial(to); err == nil || errors.Is(err, errGivenUp) {
+			if got, err = d.dial(to, shown); err == nil || errors.Is(err, errGivenUp) {
 				break
 			}
 			c.fail(to)

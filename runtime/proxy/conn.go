@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/runtime"
 	"berth/runtime/proxy/sockets"
 )
 
@@ -43,6 +45,33 @@ func (c *conn) reset() {
 	c.control(func(fd int) { _ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) })
 	c.file.Close()
 }
+
+// local is our end's address; the zero value when the connection has ended.
+func (c *conn) local() (at netip.AddrPort) {
+	c.control(func(fd int) {
+		if sa, err := unix.Getsockname(fd); err == nil {
+			at = sockets.AddrPort(sa)
+		}
+	})
+	return at
+}
+
+// begin sends what comes first, and is little: a connection that has just been made takes it at once. When that fails it is closed.
+func (c *conn) begin(first []byte) error {
+	err := errNotSent
+	c.control(func(fd int) {
+		var n int
+		if n, err = unix.Write(fd, first); err == nil && n < len(first) {
+			err = errNotSent
+		}
+	})
+	if err != nil {
+		c.reset()
+	}
+	return err
+}
+
+var errNotSent = errors.New("not sent")
 
 // dialing is a connection in the making. It can be given up from elsewhere.
 type dialing struct {
@@ -84,13 +113,13 @@ const dialPatience = 1500 * time.Millisecond
 // portTries is how often a port of our own choice is tried. Below the system's range nearly every one is free.
 const portTries = 32
 
-// dial connects to a backend.
-func (d *dialing) dial(to netip.AddrPort) (*conn, error) {
+// dial connects to a backend, as somebody or, with the zero value, as the machine.
+func (d *dialing) dial(to netip.AddrPort, as netip.Addr) (*conn, error) {
 	sa := sockets.Sockaddr(to)
-	fd, err := beginConnect(to, sa, 0)
+	fd, err := beginConnect(to, sa, as, 0)
 	for try := 0; errors.Is(err, errNoPort) && try < portTries; try++ {
 		// The system's range of ports is used up, by connections to this backend that have ended in the last minute.
-		fd, err = beginConnect(to, sa, 1024+rand.IntN(32768-1024))
+		fd, err = beginConnect(to, sa, as, 1024+rand.IntN(32768-1024))
 	}
 	if err != nil {
 		return nil, err
@@ -114,7 +143,7 @@ const localCongestion = "reno"
 var errNoPort = errors.New("no port to connect from")
 
 // beginConnect opens a socket that is connecting, from a port or, with 0, from any of the system's range.
-func beginConnect(to netip.AddrPort, sa unix.Sockaddr, port int) (fd int, err error) {
+func beginConnect(to netip.AddrPort, sa unix.Sockaddr, as netip.Addr, port int) (fd int, err error) {
 	family, from := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: port})
 	if to.Addr().Is6() {
 		family, from = unix.AF_INET6, &unix.SockaddrInet6{Port: port}
@@ -126,6 +155,7 @@ func beginConnect(to netip.AddrPort, sa unix.Sockaddr, port int) (fd int, err er
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, localCongestion)
+	showClient(fd, as, to)
 	if port != 0 {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 		err = unix.Bind(fd, from)
@@ -141,6 +171,20 @@ func beginConnect(to netip.AddrPort, sa unix.Sockaddr, port int) (fd int, err er
 	}
 	unix.Close(fd)
 	return -1, err
+}
+
+// showClient makes a backend see a client's address as the source of what goes out by a socket, and has to come before the first packet. The
+// socket's own address stays the machine's: a rule of the kernel's (runtime.ClientMark) puts the client's in its place and takes it back out
+// of the answers, so there is nothing to be left behind. A pod cannot answer itself that way; without the rule, or the right to set it, all are
+// seen as the machine.
+func showClient(fd int, client netip.Addr, backend netip.AddrPort) {
+	if !client.IsValid() || client == backend.Addr() || !backend.Addr().Is4() {
+		return
+	}
+	addr := client.As4()
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, int(binary.NativeEndian.Uint32(addr[:]))) == nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, runtime.ClientMark)
+	}
 }
 
 // connected waits until the connection stands.

@@ -134,14 +134,34 @@ func problem(at place, p *runtime.PublishedPort, err error) runtime.RouteProblem
 	return out
 }
 
-// allowed tells whether a client may connect.
-func allowed(sources []netip.Prefix, client netip.Addr) bool {
-	for _, s := range sources {
+// terms are who may use a port, and how pods learn who it is.
+type terms struct {
+	sources       []netip.Prefix
+	showClient    bool
+	proxyProtocol int
+}
+
+func termsOf(p *runtime.PublishedPort) *terms {
+	return &terms{p.Sources, p.ShowClient, p.ProxyProtocol}
+}
+
+// allow tells whether a client may connect.
+func (t *terms) allow(client netip.Addr) bool {
+	for _, s := range t.sources {
 		if s.Contains(client) {
 			return true
 		}
 	}
-	return len(sources) == 0
+	return len(t.sources) == 0
+}
+
+// shown is the address of a client that pods are to see; the zero value for the machine's own. asked is the machine's address that it has connected to: who
+// comes from there is the machine itself, which pods know by its address on their bridge.
+func (t *terms) shown(client, asked netip.Addr) netip.Addr {
+	if t.showClient && client.Is4() && client.IsGlobalUnicast() && client != asked {
+		return client
+	}
+	return netip.Addr{}
 }
 
 func affinity(p *runtime.PublishedPort) time.Duration {

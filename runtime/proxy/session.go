@@ -17,14 +17,15 @@ import (
 
 // session carries the datagrams of one client to a backend, and the answers back.
 type session struct {
-	port    *udpPort
-	at      peers
-	backend netip.AddrPort
-	file    *os.File
-	raw     syscall.RawConn
-	last    atomic.Int64 // Unix nanoseconds: something went by
-	began   time.Time
-	stream  atomic.Bool // answers come, and not only to one question
+	port     *udpPort
+	at       peers
+	backend  netip.AddrPort
+	file     *os.File
+	raw      syscall.RawConn
+	last     atomic.Int64 // Unix nanoseconds: something went by
+	began    time.Time
+	answered atomic.Bool // something has come back
+	stream   atomic.Bool // and more goes by than one question
 }
 
 // datagrams are held only while one is passed on.
@@ -45,6 +46,7 @@ func newSession(u *udpPort, at peers, backend netip.AddrPort) (*session, error) 
 	if err != nil {
 		return nil, err
 	}
+	showClient(fd, u.terms.Load().shown(at.client.Addr(), at.local), backend)
 	if err := unix.Connect(fd, sockets.Sockaddr(backend)); err != nil {
 		unix.Close(fd)
 		return nil, err
@@ -59,8 +61,18 @@ func newSession(u *udpPort, at peers, backend netip.AddrPort) (*session, error) 
 }
 
 func (s *session) send(data []byte) {
-	s.last.Store(time.Now().UnixNano())
+	s.passed()
 	_ = s.raw.Control(func(fd uintptr) { _, _ = unix.Write(int(fd), data) }) // what is refused is told to who reads
+}
+
+// passed notes that a datagram goes by. The kernel counts from it too, so a port that is ours no more is nobody's in its table either: it would
+// show the next client that gets the port as this one.
+func (s *session) passed() {
+	now := time.Now()
+	s.last.Store(now.UnixNano())
+	if s.answered.Load() && now.Sub(s.began) > s.port.idle.longer {
+		s.stream.Store(true)
+	}
 }
 
 // serve carries answers until nothing has gone by for long enough, or the backend says that nobody is there.
@@ -109,11 +121,8 @@ func (s *session) some() error {
 			s.port.answer(s.at, buf[:n])
 		}
 		if got {
-			now := time.Now()
-			s.last.Store(now.UnixNano())
-			if now.Sub(s.began) > s.port.idle.longer {
-				s.stream.Store(true)
-			}
+			s.answered.Store(true)
+			s.passed()
 		}
 		return !errors.Is(err, unix.EAGAIN)
 	})

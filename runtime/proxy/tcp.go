@@ -16,10 +16,10 @@ import (
 
 // tcpPort is a published TCP port. Without backends its socket refuses connections, as a port that nobody has does, and keeps the address.
 type tcpPort struct {
-	socket  *sockets.Socket
-	load    *load
-	choose  *chooser
-	sources atomic.Pointer[[]netip.Prefix]
+	socket *sockets.Socket
+	load   *load
+	choose *chooser
+	terms  atomic.Pointer[terms]
 
 	mu        sync.Mutex
 	changed   sync.Cond // on mu
@@ -43,7 +43,7 @@ func newTCP(socket *sockets.Socket, load *load) *tcpPort {
 
 // update implements port.
 func (t *tcpPort) update(p *runtime.PublishedPort) error {
-	t.sources.Store(&p.Sources)
+	t.terms.Store(termsOf(p))
 	t.choose.restrict(p.Only) // first: no backend is chosen that is not to be
 	t.choose.replace(p.Backends, affinity(p))
 	t.mu.Lock()
@@ -98,7 +98,7 @@ func (t *tcpPort) open() bool {
 	return !t.closed
 }
 
-func (t *tcpPort) accept() (fd int, from netip.Addr, err error) {
+func (t *tcpPort) accept() (fd int, from netip.AddrPort, err error) {
 	var sa unix.Sockaddr
 	rerr := t.socket.RawConn().Read(func(s uintptr) bool {
 		fd, sa, err = unix.Accept4(int(s), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
@@ -110,12 +110,12 @@ func (t *tcpPort) accept() (fd int, from netip.Addr, err error) {
 	if err != nil {
 		return -1, from, err
 	}
-	return fd, sockets.AddrPort(sa).Addr(), nil
+	return fd, sockets.AddrPort(sa), nil
 }
 
 // lead brings one connection to a backend and carries it. When no backend answers, it is reset: the client has been accepted by the kernel
 // before anybody could know.
-func (t *tcpPort) lead(fd int, from netip.Addr) {
+func (t *tcpPort) lead(fd int, from netip.AddrPort) {
 	defer t.load.give()
 	client, backend, err := t.join(fd, from)
 	t.leading.Done()
@@ -124,13 +124,18 @@ func (t *tcpPort) lead(fd int, from netip.Addr) {
 	}
 }
 
-func (t *tcpPort) join(fd int, from netip.Addr) (client, backend *conn, err error) {
+func (t *tcpPort) join(fd int, from netip.AddrPort) (client, backend *conn, err error) {
 	if client, err = newConn(fd); err != nil {
 		return nil, nil, err
 	}
 	err = errNoBackend
-	if allowed(*t.sources.Load(), from) {
-		backend, err = t.choose.connect(from)
+	terms := t.terms.Load()
+	if terms.allow(from.Addr()) {
+		asked := client.local()
+		backend, err = t.choose.connect(from.Addr(), terms.shown(from.Addr(), asked.Addr()))
+		if err == nil && terms.proxyProtocol > 0 {
+			err = backend.begin(proxyHeader(terms.proxyProtocol, from, asked))
+		}
 	}
 	if err != nil {
 		client.reset()

@@ -19,15 +19,15 @@ import (
 // udpPort is a published UDP port. Each client has a session: a socket of its own to one backend, for as long as something goes by it. Without
 // backends the kernel answers that nobody is there.
 type udpPort struct {
-	socket  *sockets.Socket
-	in      syscall.RawConn
-	six     bool
-	load    *load
-	choose  *chooser
-	sources atomic.Pointer[[]netip.Prefix]
-	idle    idleness
-	most    int // sessions
-	served  chan struct{}
+	socket *sockets.Socket
+	in     syscall.RawConn
+	six    bool
+	load   *load
+	choose *chooser
+	terms  atomic.Pointer[terms]
+	idle   idleness
+	most   int // sessions
+	served chan struct{}
 
 	// Answers go out by a duplicate, which a proxy that has let go of the port keeps until its last session has ended.
 	out    *os.File
@@ -61,7 +61,7 @@ func newUDP(socket *sockets.Socket, load *load, idle idleness) (*udpPort, error)
 		socket: socket, in: socket.RawConn(), six: socket.Six(), load: load, choose: newChooser(), idle: idle, most: sessionsMost, served: make(chan struct{}), out: out,
 		sessions: map[peers]*session{},
 	}
-	u.sources.Store(&[]netip.Prefix{})
+	u.terms.Store(&terms{})
 	if u.outRaw, err = out.SyscallConn(); err != nil {
 		out.Close()
 		return nil, err
@@ -72,7 +72,7 @@ func newUDP(socket *sockets.Socket, load *load, idle idleness) (*udpPort, error)
 
 // update implements port.
 func (u *udpPort) update(p *runtime.PublishedPort) error {
-	u.sources.Store(&p.Sources)
+	u.terms.Store(termsOf(p))
 	u.choose.restrict(p.Only) // first: no backend is chosen that is not to be
 	u.choose.replace(p.Backends, affinity(p))
 	err := u.socket.Receive(len(p.Backends) > 0)
@@ -123,7 +123,7 @@ func (u *udpPort) serve() {
 			continue
 		}
 		at := peers{sockets.AddrPort(from), localAddr(oob[:oobn])}
-		if !at.client.IsValid() || !allowed(*u.sources.Load(), at.client.Addr()) {
+		if !at.client.IsValid() || !u.terms.Load().allow(at.client.Addr()) {
 			continue
 		}
 		if s := u.session(at); s != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 )
@@ -33,8 +34,12 @@ func who(port string) {
 		if err != nil {
 			continue
 		}
-		_, _ = fmt.Fprintln(conn, seen(host, conn.RemoteAddr())) // the client has gone
-		_ = conn.Close()
+		go func() {
+			defer conn.Close()
+			_, _ = fmt.Fprintln(conn, seen(host, conn.RemoteAddr())) // the client has gone
+			_ = conn.(*net.TCPConn).CloseWrite()                     //nolint:forcetypeassert // "tcp"
+			_, _ = io.Copy(io.Discard, conn)                         // what is closed with bytes unread is reset, and the answer lost
+		}()
 	}
 }
 

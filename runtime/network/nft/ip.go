@@ -7,6 +7,8 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"berth/runtime"
 )
 
 // Offsets in an IPv4 header, and of the destination port in that of TCP and UDP.
@@ -53,6 +55,13 @@ func addIP(c *nftables.Conn, t *nftables.Table, r Rules) {
 	// The sysctl against these is or-ed with that for all interfaces, which is not ours.
 	rule(out, name(expr.MetaKeyOIFNAME, expr.CmpOpEq, r.Bridge), icmpRedirect(), drop())
 
+	clients := c.AddChain(&nftables.Chain{
+		Name: "clients", Table: t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: new(*nftables.ChainPriorityNATSource - 1),
+	})
+	rule(clients, name(expr.MetaKeyOIFNAME, expr.CmpOpEq, r.Bridge), marked(runtime.ClientMark), []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: metaReg}, &expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: metaReg},
+	})
+
 	post := c.AddChain(&nftables.Chain{
 		Name: "postrouting", Table: t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
 	})
@@ -97,6 +106,13 @@ func within(offset uint32, op expr.CmpOp, p netip.Prefix) []expr.Any {
 func dns(protocol byte) []expr.Any {
 	return append(transport(protocol),
 		payload(expr.PayloadBaseTransportHeader, offsetPort, 2, metaReg), &expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: []byte{0, 53}})
+}
+
+func marked(mark uint32) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: metaReg},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: binaryutil.NativeEndian.PutUint32(mark)},
+	}
 }
 
 // state matches packets whose connection is in one of the states, or in none of them.

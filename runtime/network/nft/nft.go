@@ -5,6 +5,7 @@
 //	  tracked      from the bridge: what belongs to no connection that the kernel knows, and would not be translated back → drop
 //	  forward      to the bridge from elsewhere: only answers, and what was sent to an external address of a Service
 //	  output       to the bridge: no advice to send to a neighbour directly (ICMP redirects) → drop
+//	  clients      to the bridge with runtime.ClientMark: the source becomes the address that is the packet's priority
 //	  postrouting  from pods to elsewhere: masquerade
 //	table bridge berth-ID
 //	  prerouting   from a pod's interface: IPv4 and ARP with exactly the MAC and address that belong to this interface; the rest → drop
