@@ -46,6 +46,7 @@ func newNeighbour(t *testing.T) neighbour {
 		}
 	}
 	must("ip", "link", "add", "wire0", "type", "veth", "peer", "name", "eth0", "netns", strconv.Itoa(n.pid))
+	must("ip", "link", "set", "wire0", "addrgenmode", "none") // an address of IPv6 that comes later would be taken for berth's
 	must("ip", "addr", "add", machineAddr+"/24", "dev", "wire0")
 	must("ip", "link", "set", "wire0", "up")
 	n.must(t, "ip", "addr", "add", neighbourAddr+"/24", "dev", "eth0")
