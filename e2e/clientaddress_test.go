@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -46,7 +48,10 @@ func newNeighbour(t *testing.T) neighbour {
 		}
 	}
 	must("ip", "link", "add", "wire0", "type", "veth", "peer", "name", "eth0", "netns", strconv.Itoa(n.pid))
-	must("ip", "link", "set", "wire0", "addrgenmode", "none") // an address of IPv6 that comes later would be taken for berth's
+	// Its routes of IPv6, which come a moment later, would be taken for something that berth has left.
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/wire0/disable_ipv6", []byte("1"), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
 	must("ip", "addr", "add", machineAddr+"/24", "dev", "wire0")
 	must("ip", "link", "set", "wire0", "up")
 	n.must(t, "ip", "addr", "add", neighbourAddr+"/24", "dev", "eth0")
