@@ -23,7 +23,7 @@ chmod 755 "$dir"
 chmod 644 "$dir/image.tar"
 chown "$id:$id" "$dir/home" "$dir/run"
 chmod 700 "$dir/run"
-export HOME="$dir/home" XDG_RUNTIME_DIR="$dir/run"
+export HOME="$dir/home" XDG_RUNTIME_DIR="$dir/run" TMPDIR="$dir/home"
 cd "$dir/home"
 as() { setpriv --reuid "$id" --regid "$id" --init-groups "$podman" --cgroup-manager=cgroupfs --events-backend=file "$@"; }
 as import "$dir/image.tar" localhost/program
