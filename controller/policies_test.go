@@ -34,9 +34,9 @@ func guard() manifests.Object {
 	})
 }
 
-func namespace(name string, labels map[string]string) manifests.Object {
-	return object(manifests.Key{Kind: "Namespace", Name: "web"}, &corev1.Namespace{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
+func namespace(labels map[string]string) manifests.Object {
+	return object(manifests.Key{Kind: "Namespace", Name: "shop"}, &corev1.Namespace{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: labels},
 	})
 }
 
@@ -78,7 +78,7 @@ func (l late) Run(ctx context.Context, emit func(manifests.Snapshot)) error {
 
 func TestPoliciesFollowPods(t *testing.T) {
 	inWorld(t, func(w *world) {
-		red := namespace("shop", map[string]string{"team": "red"})
+		red := namespace(map[string]string{"team": "red"})
 		w.start()
 		w.write(guard(), red, web("web", "web:1", 2), web("friend", "web:1", 1))
 		check := func(when string, webs int, friends []netip.Addr) {
@@ -92,9 +92,9 @@ func TestPoliciesFollowPods(t *testing.T) {
 		check("at first", 2, w.addresses("friend-"))
 		w.write(guard(), red, web("web", "web:1", 4), web("friend", "web:1", 1))
 		check("scaled", 4, w.addresses("friend-"))
-		w.write(guard(), namespace("shop", nil), web("web", "web:1", 4), web("friend", "web:1", 1))
+		w.write(guard(), namespace(nil), web("web", "web:1", 4), web("friend", "web:1", 1))
 		check("without the label", 4, nil)
-		w.write(web("web", "web:1", 4), web("friend", "web:1", 1), namespace("shop", nil))
+		w.write(web("web", "web:1", 4), web("friend", "web:1", 1), namespace(nil))
 		w.pass(DefaultPruneDelay)
 		check("without the policy", 0, nil)
 		w.settle()
@@ -159,7 +159,7 @@ func TestNothingRunsBeforeItsPolicies(t *testing.T) {
 func TestPoliciesAtPublishedPorts(t *testing.T) {
 	inWorld(t, func(w *world) {
 		published := svc("web", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeLoadBalancer })
-		red := namespace("shop", map[string]string{"team": "red"})
+		red := namespace(map[string]string{"team": "red"})
 		w.start()
 		w.write(red, published, web("web", "web:1", 2), web("friend", "web:1", 1))
 		check := func(when string, restricted int) {

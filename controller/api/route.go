@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -51,7 +51,7 @@ func pathSegments(u *url.URL) ([]string, error) {
 		if err != nil {
 			return nil, apierrors.NewBadRequest("the path cannot be decoded")
 		}
-		if faults := path.IsValidPathSegmentName(text); text == "" || len(faults) > 0 {
+		if faults := content.IsPathSegmentName(text); text == "" || len(faults) > 0 {
 			return nil, apierrors.NewBadRequest("the path has an invalid part")
 		}
 		parts[i] = text
@@ -74,7 +74,7 @@ func (g *registry) route(hr *http.Request, parts []string) (*Request, error) {
 		return nil, errNoPage()
 	}
 	r := &Request{Request: hr, Query: hr.URL.Query()}
-	if parts[0] == "namespaces" && len(parts) >= 3 && !(gv.Group == "" && len(parts) == 3 && (parts[2] == "status" || parts[2] == "finalize")) {
+	if parts[0] == "namespaces" && len(parts) >= 3 && (gv.Group != "" || len(parts) != 3 || parts[2] != "status" && parts[2] != "finalize") {
 		r.Namespace, parts = parts[1], parts[2:]
 	}
 	r.Resource = g.byName[resourceName{gv.Group, gv.Version, parts[0]}]

@@ -23,7 +23,7 @@ import (
 )
 
 // Control is what writing needs of the controller beside files and the store.
-type Control interface {
+type Control interface { //nolint:interfacebloat // one controller has them all
 	// Delete ends an object whose end somebody has asked for, whatever its file says meanwhile; a namespace with all that is in it. grace is nil
 	// for a Pod's own.
 	Delete(key reconcile.Key, uid types.UID, grace *int64) error

@@ -48,7 +48,7 @@ type startedContainer struct {
 	reply wire.Started
 }
 
-func (k *keeper) startContainer(r *request, m *wire.Start) (_ startedContainer, fail *wire.Failure) {
+func (k *keeper) startContainer(r *request, m *wire.Start) (_ startedContainer, fail *wire.Failure) { //nolint:funlen // one step after the other, each with its undo
 	prog, files, fail := r.program(&m.Program)
 	if fail != nil {
 		return startedContainer{}, fail
