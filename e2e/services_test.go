@@ -152,3 +152,72 @@ func TestHostPortIsHandedOver(t *testing.T) {
 	b.Delete("web.yaml")
 	untilFetched(b, "http://"+at+"/", "rival rival-")
 }
+
+// answers are what a pod is told on so many connections to a Service of who.
+func answers(t *testing.T, b *harness.Berth, client, address string, times int) (names, seenAs map[string]bool) {
+	t.Helper()
+	out := b.Must("exec", client, "--", "sh", "-c", fmt.Sprintf("for i in $(seq %d); do nc %s 80 </dev/null; done", times, address))
+	names, seenAs = map[string]bool{}, map[string]bool{}
+	for line := range strings.Lines(out) {
+		if name, as, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+			names[name], seenAs[as] = true, true
+		}
+	}
+	if n := strings.Count(out, "\n"); n != times {
+		t.Errorf("%s got %d answers to %d connections: %s", client, n, times, out)
+	}
+	return names, seenAs
+}
+
+// A pod with affinity stays with the pod that answered it first at a Service's own address, for as long as that is there; each is seen as itself. Pods
+// that are all on one machine are local to every client.
+func TestServiceKnowsItsClients(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	const local = "externalTrafficPolicy: Local, internalTrafficPolicy: Local, ports: [{port: 80, targetPort: 8080}]"
+	b.Write("who.yaml", who(3, "sessionAffinity: ClientIP, "+local))
+	b.Write("client.yaml", deployment("client", 6, run("sleep", "1000")).String())
+	b.Up()
+	b.UntilReady("who-", 3)
+	clients := b.UntilReady("client-", 6)
+	address := b.MustKubectl("get", "service", "who", "-o", "jsonpath={.spec.clusterIP}")
+	b.Until("the Service to have all three", func() error {
+		if got := strings.Fields(b.MustKubectl("get", "endpoints", "who", "-o", "jsonpath={.subsets[*].addresses[*].ip}")); len(got) != 3 {
+			return fmt.Errorf("it has %v", got)
+		}
+		return nil
+	})
+	had := map[string]string{}
+	for _, c := range clients {
+		names, as := answers(t, b, c.Name, address, 8)
+		if len(names) != 1 || len(as) != 1 || !as[c.IP] {
+			t.Errorf("%s with %s is answered by %v, as %v", c.Name, c.IP, names, as)
+		}
+		for name := range names {
+			had[c.Name] = name
+		}
+	}
+	gone := had[clients[0].Name]
+	b.MustKubectl("delete", "pod", gone)
+	b.Until("another pod in its place", func() error {
+		for _, p := range b.UntilReady("who-", 3) {
+			if p.Name == gone {
+				return fmt.Errorf("%s is still there", gone)
+			}
+		}
+		return nil
+	})
+	for _, c := range clients {
+		names, _ := answers(t, b, c.Name, address, 8)
+		if before := had[c.Name]; len(names) != 1 || names[gone] || before != gone && !names[before] {
+			t.Errorf("%s was answered by %s, and now by %v", c.Name, before, names)
+		}
+	}
+	b.Write("who.yaml", who(3, local))
+	b.Until("clients to be led to all again", func() error {
+		if names, _ := answers(t, b, clients[0].Name, address, 30); len(names) != 3 {
+			return fmt.Errorf("answered by %v", names)
+		}
+		return nil
+	})
+}
