@@ -1,12 +1,16 @@
 package network
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -160,6 +164,67 @@ func TestWhoComesAgainIsNotForgotten(t *testing.T) {
 			t.Error("it was forgotten, too")
 		}
 	}
+}
+
+// Clients that come again from the same few ports lose nothing while pods go one after the other, and what the kernel remembers of them is forgotten.
+func TestForgettingHurtsNobodyElse(t *testing.T) {
+	const ports = "/proc/sys/net/ipv4/ip_local_port_range"
+	was, err := os.ReadFile(ports)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(ports, []byte("40000 40300"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.WriteFile(ports, was, 0o644) })
+	n := open(t)
+	var addrs []netip.Addr
+	var backends []string
+	for i := range 3 {
+		ns, addr := pod(t, n, fmt.Sprint("pod-", i))
+		addrs, backends = append(addrs, addr), append(backends, tell(t, ns, addr, fmt.Sprint(i)))
+	}
+	n.mustServe(t, netip.AddrPort{}, service(n, 20, 80, backends[0]))
+	address := place(n.serviceCIDR, 20).String() + ":80"
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	var mu sync.Mutex
+	under := &sync.WaitGroup{} // connections that may go by the table before the last
+	var workers sync.WaitGroup
+	connections := 0
+	for range 4 {
+		workers.Go(func() {
+			for ctx.Err() == nil {
+				mu.Lock()
+				mine := under
+				mine.Add(1)
+				connections++
+				mu.Unlock()
+				if _, err := askHere(address, patience); err != nil {
+					t.Error(err)
+				}
+				mine.Done()
+			}
+		})
+	}
+	changes := 1
+	for ; ctx.Err() == nil; changes++ {
+		n.mustServe(t, netip.AddrPort{}, service(n, 20, 80, backends[changes%3]))
+		mu.Lock()
+		before := under
+		under = &sync.WaitGroup{}
+		mu.Unlock()
+		before.Wait()
+		gone := map[netip.Addr]bool{addrs[(changes+2)%3]: true}
+		for i := 0; changes%2 == 0 && i < fewAddresses; i++ { // so many that all is looked through
+			gone[netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})] = true
+		}
+		if err := forgetAddresses(gone); err != nil {
+			t.Error(err)
+		}
+	}
+	workers.Wait()
+	t.Logf("%d connections, %d changes", connections, changes)
 }
 
 // The kernel looks for what is in question itself.
