@@ -35,12 +35,14 @@ type way struct {
 type table struct {
 	ports    map[portKey]way
 	backends map[placeKey]backend
+	// seats say of the ports with affinity which of the backends' numbers are lent; the kernel has no need of that.
+	seats map[portKey][]seat
 	// refused are ports without backends at addresses that are not in the range of the Services.
 	refused map[portKey]struct{}
 }
 
 func newTable() *table {
-	return &table{ports: map[portKey]way{}, backends: map[placeKey]backend{}, refused: map[portKey]struct{}{}}
+	return &table{ports: map[portKey]way{}, backends: map[placeKey]backend{}, seats: map[portKey][]seat{}, refused: map[portKey]struct{}{}}
 }
 
 // compute says what the table has to have after it had what is in old, which may be nil. The DNS, when there is one, has its address whatever a Service says; of two Services with the
@@ -82,7 +84,11 @@ func (t *table) add(old *table, addr netip.Addr, p runtime.ServicePort, affinity
 		}
 	}
 	if affinity > 0 {
-		to = place(old.numbered(key), to)
+		t.seats[key] = place(old.seated(key), to)
+		to = to[:0]
+		for _, s := range t.seats[key] {
+			to = append(to, s.backend)
+		}
 	}
 	for n, b := range to {
 		t.backends[key.number(uint32(n))] = b
@@ -96,9 +102,15 @@ func (t *table) add(old *table, addr netip.Addr, p runtime.ServicePort, affinity
 	}
 }
 
+// seat is who has a number of a port with affinity. It is lent when whose it was has left: until somebody new comes.
+type seat struct {
+	backend
+	lent bool
+}
+
 // place gives the backends their numbers such that those of clients who are remembered change as little as can be: who is still there keeps
-// what it had, who is new takes what somebody left, and what is left over goes to the one with the fewest.
-func place(had, backends []backend) []backend {
+// its own, who is new takes what somebody left, and what is left over is lent to the one with the fewest.
+func place(had []seat, backends []backend) []seat {
 	if len(backends) == 0 {
 		return nil
 	}
@@ -107,37 +119,35 @@ func place(had, backends []backend) []backend {
 		load[b] = 0
 	}
 	var free []int
-	for n, b := range had {
-		if _, ok := load[b]; ok {
-			load[b]++
+	for n, s := range had {
+		if _, ok := load[s.backend]; ok {
+			load[s.backend]++
 		} else {
 			free = append(free, n)
 		}
 	}
-	numbers := slices.Clone(had)
+	seats := slices.Clone(had)
 	for _, b := range backends {
+		lent := slices.IndexFunc(seats, func(s seat) bool { return s.lent })
 		switch {
 		case load[b] > 0:
 			continue
 		case len(free) > 0:
-			numbers[free[0]], free = b, free[1:]
+			seats[free[0]], free = seat{backend: b}, free[1:]
+		case lent >= 0:
+			load[seats[lent].backend]--
+			seats[lent] = seat{backend: b}
 		default:
-			// Of somebody who has several, or a new one.
-			if n := slices.IndexFunc(numbers, func(b backend) bool { return load[b] > 1 }); n >= 0 {
-				load[numbers[n]]--
-				numbers[n] = b
-			} else {
-				numbers = append(numbers, b)
-			}
+			seats = append(seats, seat{backend: b})
 		}
 		load[b]++
 	}
 	for _, n := range free {
 		least := slices.MinFunc(backends, func(a, b backend) int { return load[a] - load[b] })
-		numbers[n] = least
+		seats[n] = seat{least, true}
 		load[least]++
 	}
-	return numbers
+	return seats
 }
 
 // numbered are the backends of a port in the order of their numbers.
@@ -147,6 +157,18 @@ func (t *table) numbered(key portKey) []backend {
 		all = append(all, t.backends[key.number(n)])
 	}
 	return all
+}
+
+// seated are those who have the numbers of a port. Without affinity so far all are at home.
+func (t *table) seated(key portKey) []seat {
+	if seats, ok := t.seats[key]; ok {
+		return seats
+	}
+	var seats []seat
+	for _, b := range t.numbered(key) {
+		seats = append(seats, seat{backend: b})
+	}
+	return seats
 }
 
 func (k portKey) number(n uint32) (place placeKey) {

@@ -20,21 +20,36 @@ func backends(names ...byte) []backend {
 	return all
 }
 
+// seats are backends by their numbers; a negative one is lent.
+func seats(names ...int) []seat {
+	var all []seat
+	for _, n := range names {
+		all = append(all, seat{backend{byte(max(n, -n))}, n < 0})
+	}
+	return all
+}
+
 func TestPlace(t *testing.T) {
-	tests := map[string]struct{ had, backends, want []backend }{
-		"first":                     {nil, backends(1, 2, 3), backends(1, 2, 3)},
-		"one more":                  {backends(1, 2), backends(1, 2, 3), backends(1, 2, 3)},
-		"one replaced":              {backends(1, 2, 3), backends(1, 3, 4), backends(1, 4, 3)},
-		"one less":                  {backends(1, 2, 3), backends(1, 3), backends(1, 1, 3)},
-		"one back":                  {backends(1, 1, 3), backends(1, 2, 3), backends(2, 1, 3)},
-		"all replaced":              {backends(1, 2, 3), backends(7), backends(7, 7, 7)},
-		"none":                      {backends(1, 2, 3), nil, nil},
-		"spread over those left":    {backends(1, 2, 3, 4), backends(3, 4), backends(3, 4, 3, 4)},
-		"more than places, one new": {backends(1, 1), backends(1, 2, 3), backends(2, 1, 3)},
+	tests := map[string]struct {
+		had      []seat
+		backends []backend
+		want     []seat
+	}{
+		"first":                     {nil, backends(1, 2, 3), seats(1, 2, 3)},
+		"one more":                  {seats(1, 2), backends(1, 2, 3), seats(1, 2, 3)},
+		"one replaced":              {seats(1, 2, 3), backends(1, 3, 4), seats(1, 4, 3)},
+		"one less":                  {seats(1, 2, 3), backends(1, 3), seats(1, -1, 3)},
+		"one back":                  {seats(1, -1, 3), backends(1, 2, 3), seats(1, 2, 3)},
+		"one back, to the first":    {seats(-2, 2, 3), backends(1, 2, 3), seats(1, 2, 3)},
+		"all replaced":              {seats(1, 2, 3), backends(7), seats(7, -7, -7)},
+		"none":                      {seats(1, 2, 3), nil, nil},
+		"spread over those left":    {seats(1, 2, 3, 4), backends(3, 4), seats(-3, -4, 3, 4)},
+		"more than places, one new": {seats(1, -1), backends(1, 2, 3), seats(1, 2, 3)},
+		"who has borrowed leaves":   {seats(1, -1, 3), backends(3), seats(-3, -3, 3)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if d := cmp.Diff(tt.want, place(tt.had, tt.backends)); d != "" {
+			if d := cmp.Diff(tt.want, place(tt.had, tt.backends), cmp.AllowUnexported(seat{})); d != "" {
 				t.Errorf("-want +got:\n%s", d)
 			}
 		})
@@ -43,7 +58,7 @@ func TestPlace(t *testing.T) {
 
 func TestPlaceHoldsEveryBackendAndMovesNobody(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	var had []backend
+	var had []seat
 	for range 2000 {
 		var now []backend
 		for n := range byte(8) {
@@ -53,32 +68,27 @@ func TestPlaceHoldsEveryBackendAndMovesNobody(t *testing.T) {
 		}
 		got := place(had, now)
 		for _, b := range now {
-			if !slices.Contains(got, b) {
+			if !slices.Contains(got, seat{backend: b}) {
 				t.Fatalf("%v after %v: %v lacks %v", now, had, got, b)
 			}
-			if before := numbersOf(had, b); len(before) == 1 && got[before[0]] != b {
-				t.Fatalf("%v after %v: %v moved %v", now, had, got, b)
+		}
+		for n, s := range had {
+			if !s.lent && slices.Contains(now, s.backend) && got[n] != s {
+				t.Fatalf("%v after %v: %v moved %v", now, had, got, s)
 			}
 		}
-		for _, b := range got {
-			if !slices.Contains(now, b) {
-				t.Fatalf("%v after %v: %v has %v", now, had, got, b)
+		for _, s := range got {
+			if !slices.Contains(now, s.backend) {
+				t.Fatalf("%v after %v: %v has %v", now, had, got, s)
 			}
+		}
+		if len(got) > 8 {
+			t.Fatalf("%v after %v: %v are more than there have ever been", now, had, got)
 		}
 		if len(now) > 0 {
 			had = got
 		}
 	}
-}
-
-func numbersOf(all []backend, b backend) []int {
-	var numbers []int
-	for n, other := range all {
-		if other == b {
-			numbers = append(numbers, n)
-		}
-	}
-	return numbers
 }
 
 func TestCompute(t *testing.T) {
