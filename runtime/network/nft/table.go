@@ -102,14 +102,15 @@ func (t *table) add(old *table, addr netip.Addr, p runtime.ServicePort, affinity
 	}
 }
 
-// seat is who has a number of a port with affinity. It is lent when whose it was has left: until somebody new comes.
+// seat is who has a number of a port with affinity. It is lent when whose it was has left.
 type seat struct {
 	backend
 	lent bool
 }
 
 // place gives the backends their numbers such that those of clients who are remembered change as little as can be: who is still there keeps
-// its own, who is new takes what somebody left, and what is left over is lent to the one with the fewest.
+// its own, who is new takes what somebody leaves or a new number, and what is left over is lent to the one with the fewest. There are at most twice
+// as many numbers as backends: then who is new takes what was lent.
 func place(had []seat, backends []backend) []seat {
 	if len(backends) == 0 {
 		return nil
@@ -134,7 +135,7 @@ func place(had []seat, backends []backend) []seat {
 			continue
 		case len(free) > 0:
 			seats[free[0]], free = seat{backend: b}, free[1:]
-		case lent >= 0:
+		case lent >= 0 && len(seats) >= 2*len(backends):
 			load[seats[lent].backend]--
 			seats[lent] = seat{backend: b}
 		default:
