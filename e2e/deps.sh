@@ -10,6 +10,7 @@ need /usr/bin/gcc gcc
 need /usr/bin/musl-gcc musl-tools
 need /usr/sbin/nft nftables
 need /usr/sbin/iptables iptables
+need /usr/sbin/ufw ufw
 need /usr/sbin/nginx nginx
 need /usr/bin/redis-server redis-server
 # Its package makes a first cluster of its own, which nothing starts.

@@ -14,69 +14,11 @@ import (
 	"berth/e2e/images"
 )
 
-// dropForwarded is what ufw and Docker do to a machine.
-func dropForwarded(t *testing.T) {
-	t.Helper()
-	command := func(line ...string) {
-		if out, err := exec.Command(line[0], line[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v: %s", line, err, out)
-		}
-	}
-	command(installed(t, "iptables"), "-P", "FORWARD", "DROP")
-	t.Cleanup(func() { command("nft", "delete", "table", "ip", "filter") })
-}
-
 func stop(t *testing.T, up *harness.Up) {
 	t.Helper()
 	up.Signal(syscall.SIGTERM)
 	if code := up.Wait(10 * time.Second); code != 0 {
 		t.Fatalf("up ended with %d", code)
-	}
-}
-
-// Where a firewall drops what a machine forwards, no packet goes from pod to pod: status names the chain and the line that opens it, and
-// --firewall=allow opens it. What it has put there goes with `down`.
-func TestFirewall(t *testing.T) {
-	dropForwarded(t)
-	b := harness.New(t)
-	b.Load(images.Tool)
-	b.Write("web.yaml", deployment("web", 2, run("web", "8080", "through")).String())
-	b.Write("service.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}\n")
-	b.Write("client.yaml", pod("client", run("sleep", "1000")).String())
-	up := b.Up()
-	b.UntilReady("web-", 2)
-	b.UntilReady("client", 1)
-	bridge := "br-" + b.InstanceID()
-	b.Until("status to say what cuts", func() error {
-		text := b.Must("status")
-		for _, want := range []string{"chain FORWARD of table ip filter by its policy", "`iptables -I FORWARD -i " + bridge + " -j ACCEPT`"} {
-			if !strings.Contains(text, want) {
-				return fmt.Errorf("no %q in:\n%s", want, text)
-			}
-		}
-		return nil
-	})
-	address := b.MustKubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
-	get := fmt.Sprintf(`exec 3<>/dev/tcp/%s/80 && printf 'GET / HTTP/1.0\r\n\r\n' >&3 && cat <&3`, address)
-	if r := b.CLI("netns", "client", "--", "timeout", "1", "bash", "-c", get); r.Code == 0 {
-		t.Fatalf("a packet came through: %s", r.Stdout)
-	}
-	stop(t, up)
-	up = b.Up("--firewall=allow")
-	b.Until("the Service to answer", func() error {
-		r := b.CLI("netns", "client", "--", "timeout", "1", "bash", "-c", get)
-		if r.Code != 0 || !strings.Contains(r.Stdout, "through") {
-			return fmt.Errorf("%d, %s%s", r.Code, r.Stdout, r.Stderr)
-		}
-		return nil
-	})
-	if text := b.Must("status"); strings.Contains(text, "drops packets") {
-		t.Errorf("it is open, and status says:\n%s", text)
-	}
-	stop(t, up)
-	b.Must("down")
-	if out, err := exec.Command("iptables", "-S", "FORWARD").CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "-P FORWARD DROP" {
-		t.Errorf("after down: %v: %s", err, out)
 	}
 }
 
