@@ -84,12 +84,13 @@ func TestLossIsSeen(t *testing.T) {
 // A kept connection that the server closes between two requests is no loss; one that announces its end is not used again.
 func TestAnnouncedCloseIsNoLoss(t *testing.T) {
 	var n atomic.Int64
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if n.Add(1)%7 == 0 {
 			w.Header().Set("Connection", "close")
 		}
 	}))
 	srv.Config.IdleTimeout = time.Millisecond
+	srv.Start()
 	defer srv.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 	defer cancel()
