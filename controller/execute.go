@@ -52,7 +52,7 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 	case reconcile.SetAnnotation:
 		return false, c.setAnnotation(a)
 	case reconcile.RecordEvent:
-		if a.Key.Kind == reconcile.KindPod && !a.Warning {
+		if a.Routine {
 			c.events.steps.put(a)
 		} else {
 			c.events.add(a)

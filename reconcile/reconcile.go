@@ -116,6 +116,7 @@ type (
 		Key     Key
 		UID     types.UID
 		Warning bool
+		Routine bool   // a step that every pod takes: told when there is time for it, and not where space is short
 		Reason  string // CamelCase, as Kubernetes names it
 		Message string
 	}

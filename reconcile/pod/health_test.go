@@ -210,6 +210,12 @@ func TestHooksAndProbes(t *testing.T) {
 			if diff := cmp.Diff(tt.events, withoutKey(events(plan))); diff != "" {
 				t.Errorf("events (-want +got):\n%s", diff)
 			}
+			for _, a := range plan.Actions {
+				// Only what ends with its pod is an everyday thing.
+				if e, ok := a.(reconcile.RecordEvent); ok && e.Routine != strings.HasPrefix(e.Message, "Stopping ") {
+					t.Errorf("routine: %v: %s", e.Routine, e)
+				}
+			}
 			if plan.RequeueAfter != tt.after {
 				t.Errorf("looks again after %s, want %s", plan.RequeueAfter, tt.after)
 			}

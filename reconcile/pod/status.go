@@ -218,7 +218,7 @@ func (p *pass) tell(status *corev1.PodStatus) []reconcile.Action {
 	node, is := p.pod.Spec.NodeName, corev1.PodScheduled
 	if node != "" && !p.begun() && !holds(p.pod.Status.Conditions, is) && holds(status.Conditions, is) {
 		message := fmt.Sprintf("Successfully assigned %s/%s to %s", p.pod.Namespace, p.pod.Name, node)
-		out = append(out, reconcile.RecordEvent{Key: p.key, UID: p.pod.UID, Reason: "Scheduled", Message: message})
+		out = append(out, reconcile.RecordEvent{Key: p.key, UID: p.pod.UID, Routine: true, Reason: "Scheduled", Message: message})
 	}
 	for _, c := range p.all() {
 		had := p.formerStatus(c)

@@ -55,11 +55,11 @@ func (p *pass) stop(e ending) bool {
 		}
 	}
 	for _, c := range workers {
-		e.turn, e.message = true, "Stopping container "+c.spec.Name
+		e.turn, e.ordered, e.message = true, true, "Stopping container "+c.spec.Name
 		p.end(c, e)
 	}
 	for i, c := range sidecars {
-		e.turn, e.message = len(workers) == 0 && i == 0, "Stopping container "+c.spec.Name
+		e.turn, e.ordered, e.message = len(workers) == 0 && i == 0, true, "Stopping container "+c.spec.Name
 		p.end(c, e)
 	}
 	return len(workers)+len(sidecars) == 0
@@ -69,6 +69,7 @@ func (p *pass) stop(e ending) bool {
 type ending struct {
 	decided, deadline time.Time
 	turn              bool   // it is its turn to get the signal
+	ordered           bool   // its pod ends; else it is ended for what it did
 	message           string // of the event
 	reason            string // of the action
 }
@@ -84,7 +85,7 @@ func (p *pass) end(c *container, e ending) {
 		case signalled:
 		case !begun && !p.drained(e):
 		case preStop(c) != nil && !begun:
-			p.note(false, "Killing", e.message)
+			p.noteKilling(e)
 			p.runHook(c, reconcile.PreStop, preStop(c), left)
 		case begun && !hook.Done(), !e.turn:
 		default:
@@ -145,10 +146,14 @@ func (p *pass) signalled(c *container) (reconcile.Signalled, bool) {
 	return sent, ok && sent.Attempt == c.last.Attempt
 }
 
+func (p *pass) noteKilling(e ending) {
+	p.do(reconcile.RecordEvent{Key: p.key, UID: p.pod.UID, Routine: e.ordered, Reason: "Killing", Message: e.message})
+}
+
 // signal asks a container to end.
 func (p *pass) signal(c *container, e ending) {
 	if _, told := p.hook(c, reconcile.PreStop); !told {
-		p.note(false, "Killing", e.message)
+		p.noteKilling(e)
 	}
 	p.do(reconcile.SignalContainer{
 		Pod: p.key, UID: p.pod.UID, Container: c.spec.Name, Attempt: c.last.Attempt, Signal: p.stopSignal(c), Reason: e.reason,
