@@ -31,6 +31,8 @@ type Control interface { //nolint:interfacebloat // one controller has them all
 	Evict(pod reconcile.Key, dry bool, end func() error) error
 	// SetEphemeral gives a Pod, of the resource version of wish, the ephemeral containers of wish; changed tells that it is of another one by now.
 	SetEphemeral(ctx context.Context, wish *corev1.Pod) (changed bool, err error)
+	// Carry sees to it that what has become of a Pod in the store outlives this controller.
+	Carry(ctx context.Context, pod reconcile.Key) error
 	// Restart, Pause, Resume and Rollback are asked of a rollout.
 	Restart(key reconcile.Key) error
 	Pause(key reconcile.Key) error

@@ -108,6 +108,8 @@ func (p *place) Evict(key reconcile.Key, dry bool, end func() error) error {
 	return end()
 }
 
+func (p *place) Carry(_ context.Context, pod reconcile.Key) error { return p.note("carry", pod) }
+
 func (p *place) SetEphemeral(_ context.Context, wish *corev1.Pod) (changed bool, err error) {
 	return false, p.store.Update(reconcile.KeyOf(wish), func(it store.Item) (store.Item, error) {
 		changed = it.Object.GetResourceVersion() != wish.ResourceVersion
@@ -362,5 +364,14 @@ func TestWriteMade(t *testing.T) {
 	}
 	if it, _ := p.store.Get(key); it.Object.GetLabels()["a"] != "b" {
 		t.Errorf("%v", it.Object.GetLabels())
+	}
+	pod := reconcile.Key{Kind: reconcile.KindPod, Namespace: "default", Name: "made"}
+	o = manifests.Decode("x.yaml", []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: made}\nspec: {containers: [{name: c, image: i}]}\n")).Objects[0].Object.(store.Object)
+	if err := p.store.Create(pod, o, nil); err != nil {
+		t.Fatal(err)
+	}
+	code, out, _ := askTo(s, "PATCH", "/api/v1/namespaces/default/pods/made", mergePatchType, `{"metadata":{"labels":{"a":"b"}}}`)
+	if code != 200 || len(p.asked) != 1 || p.asked[0] != "carry "+pod.String() {
+		t.Errorf("%d %v, asked %q", code, out, p.asked)
 	}
 }

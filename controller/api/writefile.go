@@ -90,7 +90,7 @@ func (wr *writer) changeMade(r *Request, it store.Item, seen, wish map[string]an
 		}
 		return apierrors.NewForbidden(r.Resource.GroupResource(), r.Name, errors.New(why))
 	}
-	return wr.opts.Store.Update(it.Key, func(now store.Item) (store.Item, error) {
+	err = wr.opts.Store.Update(it.Key, func(now store.Item) (store.Item, error) {
 		if now.Object.GetUID() != it.Object.GetUID() {
 			return now, nil
 		}
@@ -108,6 +108,10 @@ func (wr *writer) changeMade(r *Request, it store.Item, seen, wish map[string]an
 		now.Object = obj
 		return now, nil
 	})
+	if err != nil || it.Key.Kind != reconcile.KindPod {
+		return err
+	}
+	return wr.control.Carry(r.Context(), it.Key)
 }
 
 func stringMap(v any) map[string]string {
