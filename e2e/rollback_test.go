@@ -48,6 +48,7 @@ func TestFailedRolloutGoesBack(t *testing.T) {
 	b.Load(images.Tool)
 	b.Write("web.yaml", hasty(5, run("web", "8080", "first")).String())
 	up := b.Up()
+	b.Must("rollout", "status", "deployment/web") // ready is not enough to be gone back to
 	before := harness.PIDs(b.UntilReady("web-", 3))
 	same := func(moment string) {
 		t.Helper()
