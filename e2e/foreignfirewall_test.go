@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,6 +68,7 @@ func filterBridged(t *testing.T) {
 
 // removeFilter takes away what iptables and its front ends have made.
 func removeFilter(t *testing.T) {
+	t.Helper()
 	t.Cleanup(func() {
 		for _, table := range []string{"filter", "nat", "mangle", "raw"} {
 			_ = exec.Command("nft", "delete", "table", "ip", table).Run() // most are not there
@@ -76,6 +78,7 @@ func removeFilter(t *testing.T) {
 
 // ufw turns the firewall of Ubuntu on, with rules of this scene's own, that lets nothing in but port 8080.
 func ufw(t *testing.T) {
+	t.Helper()
 	installed(t, "ufw")
 	dir := t.TempDir()
 	for _, own := range []string{"/etc/ufw", "/etc/default/ufw"} {
@@ -94,6 +97,7 @@ func ufw(t *testing.T) {
 
 // docker makes the rules of a Docker daemon (version 28), and one that denies port 9090.
 func docker(t *testing.T) {
+	t.Helper()
 	removeFilter(t)
 	restore := exec.Command("iptables-restore")
 	restore.Stdin = strings.NewReader(`*filter
@@ -154,7 +158,7 @@ func (g guarded) wantOpen(open bool) {
 	address := g.MustKubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	in := []string{"netns", "client", "--", "timeout", "2", "bash", "-c"}
 	for want, ask := range map[string][]string{
-		"through": append(in[:len(in):len(in)], page(address, 8080)), "outside": append(in[:len(in):len(in)], page(outsideAddress, 80)),
+		"through": append(slices.Clip(in), page(address, 8080)), "outside": append(slices.Clip(in), page(outsideAddress, 80)),
 		address: {"exec", "client", "--", "tool", "lookup", "web"},
 	} {
 		reach := func() error {
@@ -202,6 +206,7 @@ var remedies = regexp.MustCompile("`([^`]+)`")
 // behind plays a machine behind a firewall. Status says what cuts the pods' paths, and the lines it names open them, as --firewall=allow does; what that
 // has put there goes with `down`. Published ports are the machine's own: what is denied stays denied.
 func behind(t *testing.T, firewall func(*testing.T), want ...string) {
+	t.Helper()
 	installed(t, "iptables")
 	filterBridged(t)
 	g := guarded{t: t, beyond: outside(t)}
@@ -211,7 +216,7 @@ func behind(t *testing.T, firewall func(*testing.T), want ...string) {
 	g.Berth = harness.New(t)
 	g.Load(images.Tool)
 	g.Write("web.yaml", deployment("web", 2, run("web", "8080", "through")).String())
-	g.Write("service.yaml", balancer("web", 8080)+"---\n"+strings.Replace(balancer("web", 9090), "{name: web}", "{name: denied}", 1))
+	g.Write("service.yaml", balancer(8080)+"---\n"+strings.Replace(balancer(9090), "{name: web}", "{name: denied}", 1))
 	g.Write("client.yaml", pod("client", run("sleep", "1000")).String())
 	up := g.Up()
 	g.UntilReady("web-", 2)
@@ -258,6 +263,7 @@ func behind(t *testing.T, firewall func(*testing.T), want ...string) {
 
 func TestFirewall(t *testing.T) {
 	behind(t, func(t *testing.T) {
+		t.Helper()
 		removeFilter(t)
 		host(t, "iptables -P FORWARD DROP && iptables -A INPUT -i uplink -p tcp --dport 9090 -j DROP")
 	}, "chain FORWARD of table ip filter by its policy", "`iptables -I FORWARD -i BRIDGE -j ACCEPT`")

@@ -355,7 +355,7 @@ func TestNetworkPolicies(t *testing.T) {
 
 func readPolicies(t *testing.T, text string) (list []netPolicy) {
 	t.Helper()
-	for _, doc := range strings.Split(text, "---\n") {
+	for doc := range strings.SplitSeq(text, "---\n") {
 		if strings.TrimSpace(doc) == "" {
 			continue
 		}
@@ -461,7 +461,7 @@ func TestNetworkPolicyAtPublishedPorts(t *testing.T) {
 	b.Load(images.Tool)
 	port := openPort(t)
 	b.Write("web.yaml", deployment("web", 2, run("web", "8080", "published")).String())
-	b.Write("service.yaml", balancer("web", port))
+	b.Write("service.yaml", balancer(port))
 	for _, name := range []string{"friend", "stranger"} {
 		b.Write(name+".yaml", pod(name, run("sleep")).String())
 	}

@@ -29,13 +29,13 @@ func openPort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// balancer is a Service of type LoadBalancer for the pods of an app.
-func balancer(app string, port int) string {
+// balancer is a Service of type LoadBalancer for the pods of the app web.
+func balancer(port int) string {
 	return fmt.Sprintf(`apiVersion: v1
 kind: Service
-metadata: {name: %[1]s}
-spec: {type: LoadBalancer, selector: {app: %[1]s}, ports: [{port: %[2]d, targetPort: 8080}]}
-`, app, port)
+metadata: {name: web}
+spec: {type: LoadBalancer, selector: {app: web}, ports: [{port: %d, targetPort: 8080}]}
+`, port)
 }
 
 func untilFetched(b *harness.Berth, url, want string) {
@@ -55,7 +55,7 @@ func TestPublishedPort(t *testing.T) {
 	b.Load(images.Tool)
 	open, host := openPort(t), openPort(t)
 	b.Write("web.yaml", deployment("web", 2, run("web", "8080", "balanced")).String())
-	b.Write("service.yaml", balancer("web", open))
+	b.Write("service.yaml", balancer(open))
 	b.Write("one.yaml", pod("one", run("web", "8080", "hosted")+fmt.Sprintf(", ports: [{containerPort: 8080, hostPort: %d}]", host)).String())
 	b.Up()
 	b.UntilReady("web-", 2)
@@ -156,7 +156,7 @@ func TestPublishedPortSurvives(t *testing.T) {
 	b.Load(images.Tool)
 	port := openPort(t)
 	b.Write("web.yaml", deployment("web", 2, run("web", "8080", "hello")).String())
-	b.Write("service.yaml", balancer("web", port))
+	b.Write("service.yaml", balancer(port))
 	up := b.Up()
 	b.UntilReady("web-", 2)
 	untilFetched(b, fmt.Sprintf("http://127.0.0.1:%d/", port), "hello web-")

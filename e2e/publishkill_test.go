@@ -102,7 +102,7 @@ func TestKilledUnderLoad(t *testing.T) {
 	b.Load(images.Tool)
 	port := openPort(t)
 	b.Write("web.yaml", deployment("web", 2, run("web", "8080", "hello")).String())
-	b.Write("service.yaml", balancer("web", port))
+	b.Write("service.yaml", balancer(port))
 	b.Up()
 	pods := b.UntilReady("web-", 2)
 	at := fmt.Sprintf("127.0.0.1:%d", port)

@@ -158,7 +158,8 @@ func (b *builder) wantHostPort(h hostPort, t *tiers) {
 		b.problem(h.workload.String(), ReasonProtocol, fmt.Sprintf("hostPort %d: %s is not carried, only TCP and UDP are", h.port, h.protocol))
 		return
 	}
-	w := wanted{since: t.since, PublishedPort: runtime.PublishedPort{Protocol: protocol, Address: h.address, Port: uint16(h.port), Owner: h.workload.String(),
+	w := wanted{since: t.since, PublishedPort: runtime.PublishedPort{
+		Protocol: protocol, Address: h.address, Port: uint16(h.port), Owner: h.workload.String(),
 		ShowClient: true, // as the plugin does that gives pods their host ports on a cluster
 	}}
 	for _, list := range t.backends {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -82,7 +83,7 @@ func ask(place string, patience time.Duration) string {
 }
 
 func quiet(err error) string {
-	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+	if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
 		return "silent"
 	}
 	return "refused"

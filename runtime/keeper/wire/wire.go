@@ -217,6 +217,8 @@ func (r *reader) value(v reflect.Value) {
 		}
 	case reflect.Slice:
 		r.slice(v)
+	default:
+		panic("wire: no way to read a " + v.Type().String())
 	}
 }
 
