@@ -326,7 +326,7 @@ func TestKubectlDeleteNamespace(t *testing.T) {
 	inShop := func(kind, name, more string) string {
 		return fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: {name: %s, namespace: shop}\n%s", map[string]string{"Deployment": "apps/v1"}[kind]+map[bool]string{true: "v1"}[kind != "Deployment"], kind, name, more)
 	}
-	pod := fmt.Sprintf("{terminationGracePeriodSeconds: 2, containers: [{name: main, image: %q, args: [%%q]}]}", images.Ref(images.Tool))
+	pod := fmt.Sprintf("{containers: [{name: main, image: %q, args: [%%q]}]}", images.Ref(images.Tool))
 	web := inShop("Deployment", "web", "spec: {replicas: 2, selector: {matchLabels: {a: web}}, template: {metadata: {labels: {a: web}}, spec: "+fmt.Sprintf(pod, "web")+"}}\n")
 	kept := "# the rest\n\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: kept} # of default\n"
 	w.Write("shop/all.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\n"+web)
@@ -335,7 +335,7 @@ func TestKubectlDeleteNamespace(t *testing.T) {
 	w.Write("pod.yaml", inShop("Pod", "slow", "spec: "+fmt.Sprintf(pod, "stubborn")+"\n"))
 	w.Up()
 	w.UntilReady("web-", 2)
-	w.UntilReady("slow", 1)
+	slow := harness.PIDs(w.UntilReady("slow", 1))["slow/main"]
 	w.MustKubectl("create", "-n", "shop", "configmap", "made")
 
 	if out := w.MustKubectl("delete", "namespace", "shop", "--dry-run=server"); !strings.Contains(out, "deleted") {
@@ -369,6 +369,9 @@ func TestKubectlDeleteNamespace(t *testing.T) {
 	}
 	if r := w.Kubectl("create", "-n", "shop", "configmap", "late"); r.Code == 0 || !strings.Contains(r.Stderr, "because it is being terminated") {
 		t.Errorf("something new in it: %+v", r)
+	}
+	if err := syscall.Kill(slow, syscall.SIGKILL); err != nil {
+		t.Errorf("the last pod has not waited: %v", err)
 	}
 	w.MustKubectl("wait", "namespace", "shop", "--for=delete", "--timeout=30s")
 	w.UntilStatus("nothing to run", func(s harness.Status) error {
