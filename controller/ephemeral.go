@@ -10,7 +10,6 @@ import (
 
 	"berth/controller/store"
 	"berth/reconcile"
-	"berth/reconcile/pod"
 )
 
 // SetEphemeral gives a running Pod the ephemeral containers of wish, which is the Pod of a resource version with some more of them. They are in what its
@@ -43,29 +42,6 @@ func (c *Controller) SetEphemeral(ctx context.Context, wish *corev1.Pod) (change
 		it.Object = &n
 		return it, nil
 	})
-}
-
-// Carry makes the sandbox of a Pod carry it as the store has it, for the next controller: its labels are no file's when a workload made it. Without a sandbox
-// there is nothing to do.
-func (c *Controller) Carry(ctx context.Context, key reconcile.Key) error {
-	c.labelling.Lock()
-	defer c.labelling.Unlock()
-	p, ok := store.Get[*corev1.Pod](c.store, key)
-	if !ok {
-		return nil
-	}
-	if o, err := c.observed.get(ctx, string(p.UID)); err != nil || o == nil {
-		return err
-	}
-	return c.carry(ctx, p)
-}
-
-// carry makes the sandbox of a Pod carry it as it is now.
-func (c *Controller) carry(ctx context.Context, p *corev1.Pod) error {
-	if err := c.opts.Pods.SetObject(ctx, string(p.UID), pod.Label(p)); err != nil {
-		return fmt.Errorf("cannot keep what pod %s/%s is now: %w", p.Namespace, p.Name, err)
-	}
-	return nil
 }
 
 // carryEphemeral sees to it that an ephemeral container is known to the next controller before it is started: its Pod may have got it while the sandbox was

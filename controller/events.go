@@ -30,7 +30,7 @@ type Event struct {
 
 	id      eventKey
 	shown   string // its name in the store
-	routine bool   // a step that every pod takes
+	routine bool   // RecordEvent.Routine
 }
 
 // eventKey is what makes two events one.
@@ -79,11 +79,11 @@ func newEvents(c clock.PassiveClock, n *notifier, s *store.Store) *events {
 
 // add tells of something at once.
 func (e *events) add(a reconcile.RecordEvent) {
-	e.record(a, e.clock.Now(), false)
+	e.record(a, e.clock.Now())
 	e.notify.notify()
 }
 
-func (e *events) record(a reconcile.RecordEvent, now time.Time, routine bool) {
+func (e *events) record(a reconcile.RecordEvent, now time.Time) {
 	e.showing.Lock()
 	defer e.showing.Unlock()
 	e.mu.Lock()
@@ -95,7 +95,7 @@ func (e *events) record(a reconcile.RecordEvent, now time.Time, routine bool) {
 		if a.Warning {
 			kind = "Warning"
 		}
-		ev = &Event{Object: a.Key, Name: a.Key.String(), UID: a.UID, Type: kind, Reason: a.Reason, First: now, Last: now, id: id, shown: e.nameFor(a.Key, now), routine: routine}
+		ev = &Event{Object: a.Key, Name: a.Key.String(), UID: a.UID, Type: kind, Reason: a.Reason, First: now, Last: now, id: id, shown: e.nameFor(a.Key, now), routine: a.Routine}
 		e.list[id] = ev
 		if len(e.list) > maxEvents {
 			old = e.shrink()

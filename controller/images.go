@@ -128,7 +128,7 @@ func (im *images) wait(r *imageRef, ref string, pod reconcile.Key) {
 	}
 	r.waiting[pod] = im.clock.Now()
 	if im.tell != nil {
-		im.tell(reconcile.RecordEvent{Key: pod, Reason: "Pulling", Message: fmt.Sprintf("Pulling image %q", ref)})
+		im.tell(reconcile.RecordEvent{Key: pod, Routine: true, Reason: "Pulling", Message: fmt.Sprintf("Pulling image %q", ref)})
 	}
 }
 

@@ -70,7 +70,7 @@ func (e *events) run(ctx context.Context) {
 					s.UID = it.Object.GetUID()
 				}
 			}
-			e.record(s.RecordEvent, s.at, true)
+			e.record(s.RecordEvent, s.at)
 		}
 	}
 }
@@ -78,7 +78,7 @@ func (e *events) run(ctx context.Context) {
 // tellStart tells of a container that was started, in the words of a kubelet. That its image was pulled for it has been told.
 func (c *Controller) tellStart(a *reconcile.StartContainer) {
 	tell := func(reason, message string) {
-		c.events.steps.put(reconcile.RecordEvent{Key: a.Pod, UID: a.UID, Reason: reason, Message: message})
+		c.events.steps.put(reconcile.RecordEvent{Key: a.Pod, UID: a.UID, Routine: true, Reason: reason, Message: message})
 	}
 	it, ok := c.store.Get(a.Pod)
 	if pulled := c.images.pulledAt(a.Config.Image); !ok || a.Config.Attempt > 0 || pulled.Before(it.Object.GetCreationTimestamp().Time) {
@@ -90,6 +90,6 @@ func (c *Controller) tellStart(a *reconcile.StartContainer) {
 
 // pullTold makes the event of a pull that succeeded for a pod that asked for it at a moment.
 func pullTold(pod reconcile.Key, ref string, img *runtime.Image, took, waited time.Duration) reconcile.RecordEvent {
-	return reconcile.RecordEvent{Key: pod, Reason: "Pulled", Message: fmt.Sprintf("Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.",
+	return reconcile.RecordEvent{Key: pod, Routine: true, Reason: "Pulled", Message: fmt.Sprintf("Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.",
 		ref, took.Truncate(time.Millisecond), waited.Truncate(time.Millisecond), img.Size)}
 }

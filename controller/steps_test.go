@@ -62,6 +62,11 @@ func TestStepsOfAPod(t *testing.T) {
 		if got := w.eventsOf("Killing"); !slices.Contains(got, "Killing: Stopping container main ×1") {
 			t.Errorf("events of the end: %q", got)
 		}
+		for _, ev := range w.c.events.tail(maxEvents, false) {
+			if ev.Object.Kind == reconcile.KindPod && ev.Type == "Normal" {
+				t.Errorf("where space is short it is told: %s: %s", ev.Reason, ev.Message)
+			}
+		}
 	})
 }
 
@@ -80,7 +85,7 @@ func TestStepsAreBounded(t *testing.T) {
 		n := len(e.steps.queue)
 		for range n {
 			s := <-e.steps.queue
-			e.record(s.RecordEvent, s.at, true)
+			e.record(s.RecordEvent, s.at)
 		}
 		return n
 	}
