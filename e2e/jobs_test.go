@@ -102,7 +102,7 @@ func TestEndedPodsHoldNothing(t *testing.T) {
 			t.Errorf("there are %d ended pods, want 50", len(pods))
 		}
 		for i, p := range pods {
-			if p.Reason != "Completed" {
+			if p.Reason != "Completed" || p.IP == "" {
 				t.Errorf("pod %+v", p)
 			}
 			if i%10 == 0 {

@@ -288,9 +288,11 @@ type PodStatus struct {
 // SandboxStatus is the fact of a sandbox.
 type SandboxStatus struct {
 	// Ready means its namespaces exist and hold the address.
-	Ready     bool
-	Attempt   uint32
-	IP        string // empty with HostNetwork, and when the sandbox was stopped
+	Ready   bool
+	Attempt uint32
+	IP      string // empty with HostNetwork, and when the sandbox was stopped
+	// FormerIP is the address that a stopped sandbox had: to be shown only, as another pod may have it by now.
+	FormerIP  string
 	CreatedAt time.Time
 	// Files holds, by volume, the hash of the Files that were last written. It is not changed later.
 	Files map[string]string

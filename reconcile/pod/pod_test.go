@@ -54,7 +54,8 @@ func live(in *pod.Input) {
 			in.Observed.Sandbox.Ready, in.Observed.Sandbox.IP, in.Observed.Sandbox.CreatedAt = true, "10.0.0.2", in.Now
 			write(in, a.Config.Volumes)
 		case reconcile.StopSandbox:
-			in.Observed.Sandbox.Ready = false
+			s := &in.Observed.Sandbox
+			s.Ready, s.IP, s.FormerIP = false, "", s.IP
 		case reconcile.UpdateFiles:
 			write(in, a.Volumes)
 		case reconcile.StartContainer:

@@ -54,13 +54,15 @@ func (p *pass) status() corev1.PodStatus {
 	return s
 }
 
-// address is the Pod's own, the machine's for a Pod in its network, or "" while there is none.
+// address is the Pod's own, the machine's for a Pod in its network, or "" while there is none. One that has ended goes on showing the last it had.
 func (p *pass) address() string {
-	switch {
+	switch o := p.in.Observed; {
 	case p.pod.Spec.HostNetwork:
 		return p.in.Node.HostIP
-	case p.in.Observed != nil && p.ready:
-		return p.in.Observed.Sandbox.IP
+	case o != nil && p.ready:
+		return o.Sandbox.IP
+	case o != nil && p.verdict.phase != "":
+		return cmp.Or(o.Sandbox.IP, o.Sandbox.FormerIP)
 	}
 	return ""
 }

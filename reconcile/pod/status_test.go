@@ -164,6 +164,25 @@ func TestReadySinceSurvivesRestart(t *testing.T) {
 	}
 }
 
+// TestEndedShowsItsAddress holds that a Pod which has ended shows the address it had, also when berth begins anew and nobody has it any more.
+func TestEndedShowsItsAddress(t *testing.T) {
+	for name, mutate := range map[string]func(*pod.Input){
+		"stopped": live,
+		"lost":    func(in *pod.Input) { in.Observed.Sandbox.Ready = false },
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := running(policy(corev1.RestartPolicyNever))
+			exit(&in, "main", 0)
+			mutate(&in)
+			in.Pod.Status = corev1.PodStatus{}
+			look(&in)
+			if s := in.Pod.Status; s.Phase != corev1.PodSucceeded || s.PodIP != "10.0.0.2" || len(s.PodIPs) != 1 || s.PodIPs[0].IP != s.PodIP {
+				t.Errorf("phase %s, address %q, %v", s.Phase, s.PodIP, s.PodIPs)
+			}
+		})
+	}
+}
+
 // TestFinishedStaysFinished holds that an end that was reported is not taken back, whatever the machine has.
 func TestFinishedStaysFinished(t *testing.T) {
 	in := running(policy(corev1.RestartPolicyNever))

@@ -115,7 +115,7 @@ func (p *pod) status() runtime.PodStatus {
 func (p *pod) sandboxStatus() runtime.SandboxStatus {
 	st := runtime.SandboxStatus{Ready: p.Ready && p.alive, Attempt: p.Attempt, IP: p.IP, CreatedAt: p.CreatedAt, Files: fileHashes(p.Config)}
 	if p.Stopped { // the address may be another pod's by now
-		st.IP = ""
+		st.IP, st.FormerIP = "", p.IP
 	}
 	return st
 }

@@ -291,7 +291,7 @@ func testStopSandbox(t *testing.T, s *suite) {
 		}
 	}
 	stopped := func(p runtime.PodStatus) bool {
-		return !p.Sandbox.Ready && p.Sandbox.IP == "" && len(p.Containers) == 1
+		return !p.Sandbox.Ready && p.Sandbox.IP == "" && p.Sandbox.FormerIP == before.Sandbox.IP && len(p.Containers) == 1
 	}
 	if p := s.await(t, "sandbox stopped", stopped); p.Containers[0] != before.Containers[0] || string(p.Object) != string(before.Object) {
 		t.Errorf("it was %+v, and is %+v", before, p)
@@ -300,7 +300,7 @@ func testStopSandbox(t *testing.T, s *suite) {
 	if p, err := s.Pods.Status(t.Context(), s.uid); err != nil || !stopped(p) {
 		t.Errorf("a new controller finds %+v, %v", p, err)
 	}
-	if st := s.sandbox(t, memory); !st.Ready || st.Attempt != before.Sandbox.Attempt+1 {
+	if st := s.sandbox(t, memory); !st.Ready || st.FormerIP != "" || st.Attempt != before.Sandbox.Attempt+1 {
 		t.Errorf("a sandbox made anew is %+v", st)
 	}
 }

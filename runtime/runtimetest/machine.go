@@ -92,7 +92,7 @@ func (m *machine) runSandbox(cfg runtime.SandboxConfig) (runtime.SandboxStatus, 
 		p.sandbox.Attempt++
 	}
 	p.haveFiles(cfg)
-	p.sandbox.Ready, p.sandbox.CreatedAt = true, m.clock.Now()
+	p.sandbox.Ready, p.sandbox.FormerIP, p.sandbox.CreatedAt = true, "", m.clock.Now()
 	if !cfg.HostNetwork {
 		m.lastIP++
 		p.sandbox.IP = fmt.Sprintf("10.99.%d.%d", m.lastIP>>8&255, m.lastIP&255)
@@ -115,7 +115,7 @@ func (m *machine) stopSandbox(uid string) error {
 	}
 	if p.sandbox.Ready {
 		m.note("stop sandbox %s/%s", p.cfg.Namespace, p.cfg.Name)
-		p.sandbox.Ready, p.sandbox.IP = false, ""
+		p.sandbox.Ready, p.sandbox.IP, p.sandbox.FormerIP = false, "", p.sandbox.IP
 		m.tell(uid)
 	}
 	return nil
