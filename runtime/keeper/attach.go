@@ -4,6 +4,7 @@ import (
 	"syscall"
 	"time"
 
+	"berth/runtime/keeper/program"
 	"berth/runtime/keeper/wire"
 )
 
@@ -221,18 +222,32 @@ func (s *stream) resume() {
 	}
 }
 
-// openInput makes the FIFO of a standard input that ends when closeInput says so: as long as this descriptor is open it does not.
-func (c *container) openInput() *wire.Failure {
-	path := c.log.Stdin
-	if path == "" {
-		return nil
+// openInput makes the pipe of a standard input that ends when closeInput says so: as long as the end to write to is open it does not. The other
+// end is for the child, which may open it again through /proc/self/fd, and is closed by the caller.
+func (c *container) openInput() (end, *wire.Failure) {
+	var p [2]int
+	if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
+		return end{}, errnoFailure("make the pipe of standard input", err)
 	}
-	fd, err := makeFIFO(path, c.log.Owner)
+	err := syscall.Fchown(p[0], int(c.log.Owner), int(c.log.Owner))
+	if err == nil {
+		err = syscall.Fchmod(p[0], inputMode)
+	}
+	if err == nil {
+		err = syscall.SetNonblock(p[1], true) // for the clients: here nobody writes to it
+	}
 	if err != nil {
-		return errnoFailure("make FIFO "+path, err)
+		syscall.Close(p[0])
+		syscall.Close(p[1])
+		return end{}, errnoFailure("give standard input to the container", err)
 	}
-	c.input = fd
-	return nil
+	c.input = p[1]
+	return end{program.SlotStdin, p[0]}, nil
+}
+
+// input gives a client the end of standard input to write to.
+func (r *request) input() {
+	r.handOut("standard input", func(c *container) int { return c.input })
 }
 
 // closeInput ends a container's standard input, once no other client writes to it either. It is not an error when it has ended before.

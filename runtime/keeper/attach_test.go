@@ -5,22 +5,29 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"berth/runtime/keeper/client"
+	"berth/runtime/keeper/program"
 )
 
 // withInput is a request whose script has a standard input that can end.
 func (w *world) withInput(id, script string) client.StartRequest {
-	r := w.request(id, "exec <"+w.dir+"/"+id+".in; "+script)
-	r.Log.Stdin = w.dir + "/" + id + ".in"
+	r := w.request(id, "")
+	r.Input = true
+	var b program.Builder
+	b.Call("put stdin in place", syscall.SYS_DUP3, program.Slot(program.SlotStdin), program.Imm(0), program.Imm(0))
+	stdio(&b)
+	execute(&b, "/bin/sh", "-c", script)
+	r.Program = &b
 	return r
 }
 
 func (w *world) input(r client.StartRequest) *os.File {
 	w.t.Helper()
-	f, err := os.OpenFile(r.Log.Stdin, os.O_WRONLY, 0)
+	f, err := w.c.Input(w.ctx(), r.ID)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -43,7 +50,7 @@ func TestAttach(t *testing.T) {
 	w := newWorld(t)
 	r := w.withInput("a", "read x; printf 'prompt> '; read x; seq 1 60000; seq 1 9 >&2; printf end")
 	w.run(r)
-	in := w.input(r) // stays open, so that the shell may open its end when it likes
+	in := w.input(r)
 	first, firstErr := w.attach("a")
 	gone, _ := w.attach("a")
 	late, lateErr := w.attach("a")
@@ -109,9 +116,8 @@ func TestAttachedClientThatSleeps(t *testing.T) {
 // A standard input stays open while clients come and go, across an upgrade, and ends when it is told to.
 func TestCloseInput(t *testing.T) {
 	w := newWorld(t)
-	r := w.withInput("c", "echo open; cat; echo over")
+	r := w.withInput("c", "cat; echo over; cat /dev/stdin; echo again")
 	w.run(r)
-	w.eventually("it has opened its input", func() bool { return strings.Contains(w.logText(r), "open\n") })
 	for _, text := range []string{"one ", "two "} {
 		in := w.input(r)
 		_, _ = io.WriteString(in, text)
@@ -126,7 +132,7 @@ func TestCloseInput(t *testing.T) {
 	_, _ = io.WriteString(in, "four ")
 	_ = in.Close()
 	got, _ := io.ReadAll(out)
-	if e := w.wait("c"); e.Status.ExitStatus() != 0 || !strings.HasSuffix("one two three four over\n", string(got)) || !strings.Contains(string(got), "over") {
+	if e := w.wait("c"); e.Status.ExitStatus() != 0 || !strings.HasSuffix("one two three four over\nagain\n", string(got)) || !strings.Contains(string(got), "over") {
 		t.Errorf("%q, %+v", got, e)
 	}
 	if log := w.logText(r); !strings.Contains(log, "one two three four over") {

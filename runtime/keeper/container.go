@@ -20,7 +20,7 @@ type container struct {
 	ended   bool     // the exit has been recorded and told
 	exit    wire.Exit
 	pty     int // master of its terminal; -1 for none
-	input   int // keeps the FIFO of its standard input from ending; -1 for none
+	input   int // keeps its standard input from ending; -1 for none
 
 	output *output // used on the loop only
 }
@@ -75,9 +75,6 @@ func (k *keeper) startContainer(r *request, m *wire.Start) (_ startedContainer, 
 			removeFIFOs(&c.log)
 		}
 	}()
-	if fail := c.openInput(); fail != nil {
-		return startedContainer{}, fail
-	}
 	out, ends, fail := k.openOutput(c)
 	defer func() {
 		for _, e := range ends {
@@ -88,6 +85,13 @@ func (k *keeper) startContainer(r *request, m *wire.Start) (_ startedContainer, 
 		return startedContainer{}, fail
 	}
 	c.output = out
+	if m.Input {
+		in, fail := c.openInput()
+		if fail != nil {
+			return startedContainer{}, fail
+		}
+		ends = append(ends, in)
+	}
 	s := k.borrow(files)
 	defer k.giveBack(s)
 	for _, e := range ends {
@@ -151,6 +155,10 @@ func (k *keeper) checkStart(m *wire.Start, prog program.Program) *wire.Failure {
 		return invalid("exit file " + quote(m.ExitPath) + " is not below the run directory")
 	case m.TTY && (m.Log.Stdout != "" || m.Log.Stderr != ""):
 		return invalid("a container with a terminal has no FIFOs")
+	case m.TTY && m.Input:
+		return invalid("a container with a terminal has no other standard input")
+	case m.Log.Stdin != "":
+		return invalid("a FIFO as standard input is of earlier versions: end berth and start it anew")
 	case m.Namespaces != 0 && !validID(m.Sandbox):
 		return invalid("id " + quote(m.Sandbox) + " is not one")
 	case uintptr(m.Namespaces)&^bornFlags != 0:
@@ -160,7 +168,7 @@ func (k *keeper) checkStart(m *wire.Start, prog program.Program) *wire.Failure {
 	case m.Attach && (m.TTY || uintptr(m.Namespaces)&cloneNewNet == 0):
 		return invalid("there is no network to attach, or the gate is the terminal's")
 	}
-	for _, p := range []string{m.Log.Stdout, m.Log.Stderr, m.Log.Stdin} {
+	for _, p := range []string{m.Log.Stdout, m.Log.Stderr} {
 		if p != "" && !below(k.runDir, p) {
 			return invalid("FIFO " + quote(p) + " is not below the run directory")
 		}
@@ -295,25 +303,34 @@ func (r *request) signal() {
 
 // pty gives a copy of the master of a container's terminal, for writing and resizing.
 func (r *request) pty() {
+	r.handOut("terminal", func(c *container) int { return c.pty })
+}
+
+// handOut replies with a copy of a container's descriptor, which is read with the keeper's lock.
+func (r *request) handOut(what string, of func(*container) int) {
 	var m wire.ID
 	wire.Decode(r.packet, &m)
-	c := r.k.find(m.ID)
-	if c == nil || c.pty < 0 {
-		r.fail(&wire.Failure{Code: wire.CodeNotFound, Text: "terminal of container " + m.ID})
-		return
+	var (
+		own = -1
+		fd  int
+		err error
+	)
+	if c := r.k.find(m.ID); c != nil {
+		r.k.mu.Lock()
+		if own = of(c); own >= 0 {
+			fd, err = dup(own)
+		}
+		r.k.mu.Unlock()
 	}
-	r.k.mu.Lock()
-	fd, err := -1, error(syscall.EBADF)
-	if c.pty >= 0 {
-		fd, err = dup(c.pty)
+	switch {
+	case own < 0:
+		r.fail(&wire.Failure{Code: wire.CodeNotFound, Text: what + " of container " + m.ID})
+	case err != nil:
+		r.fail(errnoFailure("copy the "+what, err))
+	default:
+		r.reply(nil, fd)
+		syscall.Close(fd)
 	}
-	r.k.mu.Unlock()
-	if err != nil {
-		r.fail(errnoFailure("copy the terminal", err))
-		return
-	}
-	defer syscall.Close(fd)
-	r.reply(nil, fd)
 }
 
 func (r *request) forget() {

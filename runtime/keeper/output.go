@@ -39,7 +39,11 @@ func streamIndex(name string) int {
 	return 0
 }
 
-const fifoMode = 0o622
+// fifoMode and inputMode are for the container's user and those it becomes: what it writes to, and what it reads.
+const (
+	fifoMode  = 0o622
+	inputMode = 0o444
+)
 
 // end is a container's end of a FIFO.
 type end struct{ slot, fd int }

@@ -55,6 +55,8 @@ func (r *request) serve() { //nolint:funlen // one case per message
 		r.attach()
 	case wire.CloseInputKind:
 		r.closeInput()
+	case wire.InputKind:
+		r.input()
 	case wire.ForgetKind:
 		r.forget()
 	case wire.ListKind:

@@ -40,7 +40,7 @@ type savedContainer struct {
 	PTY                   int
 	FIFOs                 [2]int // our ends of stdout and stderr; -1 when closed
 	Dropped               uint64
-	Input                 int // 1 + the descriptor that keeps standard input open; 0 for none
+	Input                 int // 1 + the descriptor that keeps standard input open, a FIFO's of before; 0 for none
 }
 
 // savedProcess has pid 0 for none. Foreign is a process that is not our child.

@@ -134,6 +134,12 @@ func (a *attached) openInput(ctx context.Context, cfg runtime.AttachConfig, stop
 	if cfg.Stdin == nil || !a.rec.Config.Stdin {
 		return nil, nil
 	}
+	if a.keeper.Info().Version >= client.VersionInput {
+		f, err := a.keeper.Input(ctx, a.id)
+		if !errors.Is(err, client.ErrNotFound) {
+			return f, err
+		}
+	}
 	f, err := os.OpenFile(a.fifo, os.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if errors.Is(err, syscall.ENXIO) || errors.Is(err, os.ErrNotExist) {
 		return nil, nil // the container reads no more

@@ -35,7 +35,7 @@ func TestAttach(t *testing.T) {
 		},
 		"as another user": {
 			func(c *runtime.ContainerConfig) { c.Stdin, c.StdinOnce, c.Security.User = true, true, new(int64(1000)) },
-			"cat /dev/stdin", "mine\n", "mine\n", "",
+			"cat; cat /dev/stdin; echo over", "mine\n", "mine\nover\n", "",
 		},
 		"input that stays": {
 			func(c *runtime.ContainerConfig) { c.Stdin = true },

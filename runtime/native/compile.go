@@ -23,7 +23,7 @@ type programInput struct {
 	taskFiles []string
 	// cgroups are the container's groups, to be shown inside.
 	cgroups []groupTree
-	// input is where the FIFO that becomes standard input is made; "" for none. inputEnds: the keeper has made it, and lets it end.
+	// input is where the FIFO that becomes standard input is made; "" for none. inputEnds: it is a pipe that the keeper has made and lets end, instead.
 	input     string
 	inputEnds bool
 	// root is an empty directory of berth's own that the root file system is mounted on, in the child's mount namespace only.
@@ -156,19 +156,19 @@ func (c *compiler) stdout() {
 }
 
 // openInput makes a FIFO standard input. The container's own end is open for both directions, so that it never ends and whoever attaches later
-// finds it waiting; but for one that is to end.
+// finds it waiting. One that is to end is a pipe.
 func (c *compiler) openInput() {
+	if c.in.inputEnds {
+		c.Call("put standard input in place", unix.SYS_DUP3, program.Slot(program.SlotStdin), program.Imm(0), program.Imm(0))
+		return
+	}
 	if c.in.input == "" {
 		return
 	}
 	// EEXIST: a start that was cut short has left it.
 	c.Call("make "+c.in.input, unix.SYS_MKNODAT, program.Imm(atFDCWD), c.String(c.in.input), program.Imm(unix.S_IFIFO|0o644), program.Imm(0)).
 		Ignore = [3]syscall.Errno{syscall.EEXIST}
-	mode := unix.O_RDWR
-	if c.in.inputEnds {
-		mode = unix.O_RDONLY
-	}
-	c.openat("open "+c.in.input, c.in.input, mode).SaveTo = 1 + regScratch
+	c.openat("open "+c.in.input, c.in.input, unix.O_RDWR).SaveTo = 1 + regScratch
 	c.Call("put standard input in place", unix.SYS_DUP3, program.Reg(regScratch), program.Imm(0), program.Imm(0))
 }
 
@@ -192,11 +192,11 @@ func (c *compiler) joinSandbox() {
 		Ignore = [3]syscall.Errno{syscall.ENOSYS, syscall.EDQUOT, syscall.EPERM}
 }
 
-// stdin gives the container a /dev/null of its own as standard input, never the machine's, if it has no terminal and no FIFO.
+// stdin gives the container a /dev/null of its own as standard input, never the machine's, if it has no terminal and nothing to read.
 func (c *compiler) stdin() {
 	c.openat("open /dev/null", "/dev/null", unix.O_RDWR).SaveTo = 1 + regNull
 	if !c.in.spec.Process.Terminal {
-		if c.in.input != "" {
+		if c.in.input != "" || c.in.inputEnds {
 			return
 		}
 		c.Call("put standard input in place", unix.SYS_DUP3, program.Reg(regNull), program.Imm(0), program.Imm(0))

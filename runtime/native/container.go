@@ -152,8 +152,8 @@ func (r *Runtime) prepareStart(ctx context.Context, sandbox sandboxRecord, cfg r
 		Config: cfg, ImageID: image.ID, State: runtime.Created, Process: spec.Process, Caps: caps,
 		LogPath: filepath.Join(r.dirs.podLogs(sandbox.Config.Namespace, sandbox.Config.Name, sandbox.Config.UID), cfg.Name, fmt.Sprintf("%d.log", cfg.Attempt)),
 	}
-	fifo := ""
-	if cfg.Stdin && !cfg.TTY {
+	fifo, inputEnds := "", cfg.Stdin && cfg.StdinOnce && !cfg.TTY && r.client().Info().Version >= client.VersionInput
+	if cfg.Stdin && !cfg.TTY && !inputEnds {
 		fifo = r.dirs.fifo(sandbox.Config.UID, c.at(), "in")
 	}
 	layers, err := r.volumeLayers(ctx, sandbox.Config)
@@ -162,7 +162,7 @@ func (r *Runtime) prepareStart(ctx context.Context, sandbox sandboxRecord, cfg r
 	}
 	return &start{sandbox: sandbox, c: c, image: image, layers: layers, in: programInput{
 		spec: spec, caps: caps, filter: filter, idBase: sandbox.IDBase, input: fifo,
-		inputEnds: fifo != "" && cfg.StdinOnce && r.client().Info().Version >= client.VersionAttach, root: r.dirs.root(), layers: image.Layers, skeleton: r.dirs.skeleton(),
+		inputEnds: inputEnds, root: r.dirs.root(), layers: image.Layers, skeleton: r.dirs.skeleton(),
 		joinIPC: !sandbox.Config.HostIPC, joinNet: !sandbox.Config.HostNetwork, joinUTS: !sandbox.Config.HostNetwork,
 	}}, nil
 }
@@ -244,10 +244,7 @@ func (r *Runtime) startRequest(ctx context.Context, uid string, s *start) client
 	req := client.StartRequest{
 		ID: c.keeperID(uid), Flags: unix.CLONE_NEWNS, CgroupDir: s.group.Dir(), TTY: c.Config.TTY,
 		Log:      r.log(uid, s.sandbox, c),
-		ExitPath: r.dirs.exit(uid, c.at()),
-	}
-	if s.in.inputEnds {
-		req.Log.Stdin = s.in.input
+		ExitPath: r.dirs.exit(uid, c.at()), Input: s.in.inputEnds,
 	}
 	if sandboxFlags(s.sandbox.Config) != 0 {
 		req.Sandbox = uid

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"berth/runtime/keeper/program"
+	"berth/runtime/keeper/wire"
 )
 
 // Info is what a keeper says about itself.
@@ -50,15 +51,16 @@ type Log struct {
 	// Stdout and Stderr are paths of FIFOs below the run directory, made (or made anew) by the keeper with mode 0622. With a terminal both
 	// stay empty. Two empty paths without a terminal: the program cares for its output itself.
 	Stdout, Stderr string
-	// Owner is the (host) uid of the FIFOs.
+	// Owner is the (host) uid of the FIFOs, and of the pipe of Input.
 	Owner uint32
 	// Path is the log file in CRI format, in a directory that only root can write. Files is the number of files kept in all.
 	Path  string
 	Size  int64 // 0 means 10 MiB
 	Files int   // 0 means 5
-	// Stdin is the path of a FIFO below the run directory that the keeper makes, for the program to open for reading: a standard input that
-	// ends with CloseInput. "" for none. The keeper must speak version 3.
-	Stdin string
+}
+
+func (l Log) wire() wire.Log {
+	return wire.Log{Stdout: l.Stdout, Stderr: l.Stderr, Owner: l.Owner, Path: l.Path, Size: l.Size, Files: l.Files}
 }
 
 // StartRequest asks for a container.
@@ -90,16 +92,22 @@ type StartRequest struct {
 	// Target is a running container whose pid namespace the new one shares; Flags must not ask for another. "" for none. It is not found when that
 	// container has ended. The keeper must speak version 4.
 	Target string
+	// Input makes the pipe of a standard input that ends with CloseInput, and its end to read from is SlotStdin. Whoever the program becomes may
+	// open it again through /proc/self/fd, also when it has ended: a FIFO would wait there for a writer. The keeper must speak version 5.
+	Input bool
 }
 
 // VersionNamespaces is the version of the protocol from which StartRequest has Namespaces.
 const VersionNamespaces = 2
 
-// VersionAttach is the version of the protocol from which there are Attach, CloseInput and Log.Stdin.
+// VersionAttach is the version of the protocol from which there are Attach and CloseInput.
 const VersionAttach = 3
 
 // VersionTarget is the version of the protocol from which there is StartRequest.Target.
 const VersionTarget = 4
+
+// VersionInput is the version of the protocol from which there are StartRequest.Input and Input.
+const VersionInput = 5
 
 // Started is a container whose program has been executed.
 type Started struct {

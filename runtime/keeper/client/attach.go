@@ -45,7 +45,13 @@ func (c *Client) Attach(ctx context.Context, id string, tty bool, patience time.
 	return ours[0], ours[1], nil
 }
 
-// CloseInput ends the standard input that a container has from Log.Stdin, once nobody else writes to it either. ErrNotFound for an unknown id.
+// Input returns a copy of the descriptor that writes to a container's standard input, for writing without waiting to the runtime's poller. The
+// caller closes it. ErrNotFound for an unknown id, and once the input was told to end. The keeper must speak version 5.
+func (c *Client) Input(ctx context.Context, id string) (*os.File, error) {
+	return c.do(ctx, wire.InputKind, &wire.ID{ID: id}, nil, nil)
+}
+
+// CloseInput ends the standard input that a container has from StartRequest.Input, once nobody else writes to it either. ErrNotFound for an unknown id.
 func (c *Client) CloseInput(ctx context.Context, id string) error {
 	return c.plain(ctx, wire.CloseInputKind, &wire.ID{ID: id})
 }

@@ -148,7 +148,7 @@ func (c *Client) List(ctx context.Context) (State, error) {
 func (c *Client) Adopt(ctx context.Context, r AdoptRequest) error {
 	return c.plain(ctx, wire.AdoptKind, &wire.Adopt{
 		ID: r.ID, PID: r.PID, Ticks: r.StartTicks, StartedAt: r.StartedAt.UnixNano(), Sandbox: r.Sandbox, SandboxFlags: uint64(r.SandboxFlags),
-		SandboxPID: r.SandboxPID, SandboxTicks: r.SandboxTicks, Log: wire.Log(r.Log), ExitPath: r.ExitPath,
+		SandboxPID: r.SandboxPID, SandboxTicks: r.SandboxTicks, Log: r.Log.wire(), ExitPath: r.ExitPath,
 	})
 }
 

@@ -23,8 +23,8 @@ func (c *Client) Start(ctx context.Context, r StartRequest) (Started, error) {
 	}
 	defer c.giveUp(id, w)
 	err = c.send(wire.StartKind, id, &wire.Start{
-		ID: r.ID, Sandbox: r.Sandbox, Flags: uint64(r.Flags), CgroupDir: r.CgroupDir, Program: prog, Log: wire.Log(r.Log),
-		ExitPath: r.ExitPath, TTY: r.TTY, Timeout: int64(r.Timeout), Namespaces: uint64(r.Namespaces), Attach: r.Attach != nil, Target: r.Target,
+		ID: r.ID, Sandbox: r.Sandbox, Flags: uint64(r.Flags), CgroupDir: r.CgroupDir, Program: prog, Log: r.Log.wire(),
+		ExitPath: r.ExitPath, TTY: r.TTY, Timeout: int64(r.Timeout), Namespaces: uint64(r.Namespaces), Attach: r.Attach != nil, Target: r.Target, Input: r.Input,
 	}, files)
 	if err != nil {
 		return Started{}, err

@@ -39,6 +39,7 @@ const (
 	SlotTTY    // exec with a terminal: the terminal's own end, to become 0, 1 and 2
 	SlotReady  // container with a terminal: write one byte here when the master stands at SlotPTY, then read SlotGate
 	SlotPTY    // container with a terminal: a reserved number; dup3 the pty master onto it (O_CLOEXEC) and the keeper fetches it from there
+	SlotStdin  // read end of the pipe of a standard input that can end
 )
 
 // Registers a program may save results in.

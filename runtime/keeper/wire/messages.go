@@ -75,7 +75,7 @@ type Log struct {
 	Path           string
 	Size           int64
 	Files          int
-	// Stdin (from version 3) is a FIFO that the keeper makes and holds open until CloseInput.
+	// Stdin was a FIFO in versions 3 and 4; Start.Input is in its place.
 	Stdin string
 }
 
@@ -95,6 +95,8 @@ type Start struct {
 	Attach bool
 	// Target (from version 4) is a running container in whose pid namespace this one is born; "" for none.
 	Target string
+	// Input (from version 5) makes the pipe of a standard input, and the keeper holds it open until CloseInput.
+	Input bool
 }
 
 // Started is the reply to Start and Exec.

@@ -26,7 +26,7 @@ import (
 
 // Version of the protocol; a keeper and a client of this version also speak MinVersion.
 const (
-	Version    = 4 // 2: Start may make the sandbox too. 3: the proxy and its sockets, Attach, CloseInput, Log.Stdin. 4: Start.Target
+	Version    = 5 // 2: Start may make the sandbox too. 3: the proxy and its sockets, Attach, CloseInput. 4: Start.Target. 5: Start.Input, Input
 	MinVersion = 1
 )
 
@@ -80,7 +80,8 @@ const (
 	DropKind
 	ServingKind
 	AttachKind
-	CloseInputKind // ID: ends the standard input of Log.Stdin
+	CloseInputKind // ID: ends the standard input of Start.Input
+	InputKind      // ID: replies with the descriptor that writes to it
 
 	// Reply is added to the kind of the request.
 	Reply Kind = 0x8000_0000
