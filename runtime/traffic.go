@@ -115,6 +115,8 @@ type Ingress struct {
 	Rules []IngressRule
 	// Certificates are what HTTPS shows, by the name the client asks for.
 	Certificates []Certificate
+	// Challenges are what certificate authorities ask for at this moment, before any rule.
+	Challenges []Challenge
 }
 
 // IngressRule sends requests to pods.
@@ -138,6 +140,15 @@ type Certificate struct {
 	Hosts     []string
 	Cert, Key []byte
 	Owner     string
+}
+
+// Challenge shows a certificate authority that a host leads to this machine, in one of two ways.
+type Challenge struct {
+	Host string
+	// Path and Answer are of the one by plain HTTP (http-01, RFC 8555 section 8.3): who asks the host for the path gets the answer.
+	Path, Answer string
+	// Cert and Key, PEM, are of the one by TLS (tls-alpn-01, RFC 8737): they are shown to who asks for the host and speaks nothing but acme-tls/1.
+	Cert, Key []byte
 }
 
 // RouteStatus says what of a Traffic could not be done; the rest is.

@@ -5,6 +5,7 @@
 package ingress
 
 import (
+	"crypto/tls"
 	"io"
 	"log" //nolint:depguard // net/http takes its logger only; nothing is logged by it
 	"net/http"
@@ -29,6 +30,7 @@ const (
 type Server struct {
 	routes       atomic.Pointer[routes]
 	certificates certificates
+	challenges   atomic.Pointer[challenges]
 	proxy        *httputil.ReverseProxy
 }
 
@@ -36,6 +38,7 @@ type Server struct {
 func New() *Server {
 	s := &Server{}
 	s.routes.Store(&routes{})
+	s.challenges.Store(&challenges{})
 	s.proxy = &httputil.ReverseProxy{
 		Rewrite: rewrite, Transport: newBalancer(), ErrorHandler: failed, ErrorLog: log.New(io.Discard, "", 0),
 	}
@@ -49,6 +52,7 @@ func (s *Server) Apply(t runtime.Traffic) []runtime.RouteProblem {
 		t.Ingress = &runtime.Ingress{}
 	}
 	problems := s.certificates.replace(t.Ingress.Certificates)
+	s.challenges.Store(newChallenges(t.Ingress.Challenges))
 	s.routes.Store(newRoutes(t.Ingress, s.routes.Load()))
 	return problems
 }
@@ -63,12 +67,17 @@ func (s *Server) HTTP(secure bool) *http.Server {
 	}
 	if secure {
 		server.TLSConfig = s.certificates.config()
+		server.TLSConfig.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return s.challenges.Load().config(hello) }
 	}
 	return server
 }
 
 // serve answers one request.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, secure bool) {
+	if answer, ok := s.challenges.Load().answer(r); ok {
+		_, _ = io.WriteString(w, answer)
+		return
+	}
 	all := s.routes.Load()
 	route := all.find(r.Host, r.URL.Path)
 	switch {
