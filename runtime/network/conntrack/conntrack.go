@@ -6,12 +6,13 @@ package conntrack
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"berth/runtime/network/internal/socket"
 )
 
 // Flow is what the kernel remembers of an IPv4 connection.
@@ -50,7 +51,7 @@ func Forget(among Among, goes func(Flow) bool) error {
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer func() { _ = s.Close() }() // nothing is under way
 	var keys [][]byte
 	err = s.list(among, func(f Flow) {
 		if goes(f) {
@@ -122,12 +123,13 @@ func (a Among) request() []byte {
 
 func family() []byte { return []byte{unix.AF_INET, unix.NFNETLINK_V0, 0, 0} }
 
-var errMalformed = errors.New("the kernel's list is malformed")
+// attr is an attribute with its value.
+func attr(kind uint16, value []byte) []byte { return socket.AppendAttribute(nil, kind, value) }
 
 // flowOf reads what follows the family in the description of a flow.
 func flowOf(b []byte) (Flow, error) {
 	f, reply := Flow{whole: b}, Flow{}
-	err := each(b, func(kind uint16, _, value []byte) {
+	err := socket.Attributes(b, func(kind uint16, _, value []byte) {
 		switch kind {
 		case attrOrig:
 			f.tuple(value)
@@ -144,7 +146,7 @@ func flowOf(b []byte) (Flow, error) {
 // key is what the kernel finds the flow by. That is how its answers look, as no other backend's do, and its number. The number alone does not tell
 // it from a later flow: that is made of how the question looks and of a place in memory, which the later flow of the same client gets.
 func (f Flow) key() (key []byte) {
-	_ = each(f.whole, func(kind uint16, whole, _ []byte) { // it was well-formed before
+	_ = socket.Attributes(f.whole, func(kind uint16, whole, _ []byte) { // it was well-formed before
 		if kind == attrReply || kind == attrID || kind == attrZone {
 			key = append(key, whole...)
 		}
@@ -156,8 +158,8 @@ func (f Flow) key() (key []byte) {
 func (f *Flow) tuple(b []byte) {
 	var from, to netip.Addr
 	var source, destination uint16
-	_ = each(b, func(kind uint16, _, value []byte) { // what is missing stays zero, and matches nothing
-		_ = each(value, func(inner uint16, _, v []byte) {
+	_ = socket.Attributes(b, func(kind uint16, _, value []byte) { // what is missing stays zero, and matches nothing
+		_ = socket.Attributes(value, func(inner uint16, _, v []byte) {
 			switch {
 			case kind == tupleIP && inner == ipSource:
 				from, _ = netip.AddrFromSlice(v)

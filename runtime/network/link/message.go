@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
+
+	"berth/runtime/network/internal/socket"
 )
 
-// message is one rtnetlink request: a header whose length and sequence are filled in by the socket, a fixed part, and attributes.
+// message is one rtnetlink request: a header whose length and number are filled in by the socket, a fixed part, and attributes.
 type message struct {
 	what string // for errors: "bring up eth0"
 	data []byte
@@ -17,11 +19,14 @@ type message struct {
 }
 
 func newMessage(what string, kind, flags uint16, fixed ...byte) *message {
-	m := &message{what: what, data: make([]byte, unix.SizeofNlMsghdr, 256)}
-	binary.NativeEndian.PutUint16(m.data[4:], kind)
-	binary.NativeEndian.PutUint16(m.data[6:], unix.NLM_F_REQUEST|unix.NLM_F_ACK|flags)
-	m.data = append(m.data, fixed...)
-	return m
+	return &message{what: what, data: socket.Request(kind, unix.NLM_F_ACK|flags, fixed...)}
+}
+
+// read takes what an answer says of an interface.
+func (m *message) read(a socket.Answer) {
+	if a.Kind == unix.RTM_NEWLINK && len(a.Body) >= unix.SizeofIfInfomsg {
+		m.index, m.flags = int(int32(binary.NativeEndian.Uint32(a.Body[4:]))), binary.NativeEndian.Uint32(a.Body[8:])
+	}
 }
 
 // linkInfo is a struct ifinfomsg.
@@ -33,10 +38,7 @@ func linkInfo(flags, change uint32) []byte {
 }
 
 func (m *message) bytes(kind uint16, value []byte) *message {
-	m.data = binary.NativeEndian.AppendUint16(m.data, uint16(unix.SizeofRtAttr+len(value)))
-	m.data = binary.NativeEndian.AppendUint16(m.data, kind)
-	m.data = append(m.data, value...)
-	m.align()
+	m.data = socket.AppendAttribute(m.data, kind, value)
 	return m
 }
 
@@ -55,10 +57,4 @@ func (m *message) nest(kind uint16, fixed []byte, inside func()) *message {
 	inside()
 	binary.NativeEndian.PutUint16(m.data[start:], uint16(len(m.data)-start))
 	return m
-}
-
-func (m *message) align() {
-	for len(m.data)%unix.NLMSG_ALIGNTO != 0 {
-		m.data = append(m.data, 0)
-	}
 }

@@ -1,8 +1,6 @@
 package link
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -10,33 +8,23 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"berth/runtime/internal/sys"
+	"berth/runtime/network/internal/socket"
 )
 
 // Socket is an rtnetlink socket of one network namespace. It is safe for concurrent use: requests of several goroutines follow each other,
 // as they do in the kernel.
 type Socket struct {
-	mu  sync.Mutex
-	fd  *sys.FD
-	seq uint32
-	buf []byte
+	mu     sync.Mutex
+	kernel *socket.Socket
 }
 
 // Open opens a socket in the namespace of this process.
 func Open() (*Socket, error) {
-	n, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	s, err := socket.Open(unix.NETLINK_ROUTE, 16<<10)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open an rtnetlink socket: %w", err)
+		return nil, fmt.Errorf("cannot reach the interfaces: %w", err)
 	}
-	fd := sys.NewFD(n)
-	err = errors.Join(
-		unix.SetsockoptInt(n, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1), // answers without a copy of the request
-		unix.Bind(n, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}),
-	)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot set up an rtnetlink socket: %w", err), fd.Close())
-	}
-	return &Socket{fd: fd, buf: make([]byte, 16<<10)}, nil
+	return &Socket{kernel: s}, nil
 }
 
 // OpenIn opens a socket in another namespace.
@@ -72,30 +60,38 @@ func OpenIn(netns *os.File) (*Socket, error) {
 }
 
 // Close closes the socket.
-func (s *Socket) Close() error { return s.fd.Close() }
+func (s *Socket) Close() error { return s.kernel.Close() }
 
 // do sends requests together and returns the error of the first that failed. The kernel works on all of them, in order.
 func (s *Socket) do(messages ...*message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first := s.seq + 1
-	var out []byte
-	for _, m := range messages {
-		s.seq++
-		binary.NativeEndian.PutUint32(m.data, uint32(len(m.data)))
-		binary.NativeEndian.PutUint32(m.data[8:], s.seq)
-		out = append(out, m.data...)
+	requests := make([][]byte, len(messages))
+	for i, m := range messages {
+		requests[i] = m.data
 	}
-	if err := unix.Sendto(s.fd.Int(), out, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	first, err := s.kernel.Send(requests...)
+	if err != nil {
 		return fmt.Errorf("cannot %s: %w", messages[0].what, err)
 	}
 	errnos := make([]unix.Errno, len(messages))
 	for answered := 0; answered < len(messages); {
-		n, err := s.receive(first, messages, errnos)
+		err := s.kernel.Receive(func(a socket.Answer) error {
+			i := a.Number - first
+			if int64(i) >= int64(len(messages)) {
+				return nil // an answer to an earlier request that was given up
+			}
+			if errno, last := a.Last(); last {
+				errnos[i] = errno
+				answered++
+			} else {
+				messages[i].read(a)
+			}
+			return nil
+		})
 		if err != nil {
-			return err
+			return fmt.Errorf("cannot read from rtnetlink: %w", err)
 		}
-		answered += n
 	}
 	for i, errno := range errnos {
 		if errno != 0 {
@@ -103,34 +99,4 @@ func (s *Socket) do(messages ...*message) error {
 		}
 	}
 	return nil
-}
-
-// receive reads one packet of answers and returns how many of the requests it answers.
-func (s *Socket) receive(first uint32, messages []*message, errnos []unix.Errno) (int, error) {
-	n, _, err := unix.Recvfrom(s.fd.Int(), s.buf, 0)
-	if errors.Is(err, unix.EINTR) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("cannot read from rtnetlink: %w", err)
-	}
-	answered := 0
-	for p := s.buf[:n]; len(p) >= unix.SizeofNlMsghdr; {
-		size := int(binary.NativeEndian.Uint32(p))
-		if size < unix.SizeofNlMsghdr || size > len(p) {
-			return 0, errors.New("cannot read from rtnetlink: truncated message")
-		}
-		i, body := binary.NativeEndian.Uint32(p[8:])-first, p[unix.SizeofNlMsghdr:size]
-		kind := binary.NativeEndian.Uint16(p[4:])
-		switch {
-		case int64(i) >= int64(len(messages)): // an answer to an earlier request that was given up
-		case kind == unix.NLMSG_ERROR && len(body) >= 4:
-			errnos[i] = unix.Errno(-int32(binary.NativeEndian.Uint32(body)))
-			answered++
-		case kind == unix.RTM_NEWLINK && len(body) >= unix.SizeofIfInfomsg:
-			messages[i].index, messages[i].flags = int(int32(binary.NativeEndian.Uint32(body[4:]))), binary.NativeEndian.Uint32(body[8:])
-		}
-		p = p[min((size+3)&^3, len(p)):]
-	}
-	return answered, nil
 }
