@@ -88,20 +88,7 @@ func (r *Runtime) removeRecords(uid, at string) error {
 
 // RemoveSandbox implements runtime.Pods.
 func (r *Runtime) RemoveSandbox(ctx context.Context, uid string) error {
-	if err := checkUID(uid); err != nil {
-		return err
-	}
-	p := r.pod(uid)
-	if p == nil {
-		return nil
-	}
-	p.op.Lock()
-	defer p.op.Unlock()
-	if err := r.remove(ctx, p); err != nil {
-		return fmt.Errorf("cannot remove sandbox %s: %w", uid, err)
-	}
-	r.events.tell(uid)
-	return nil
+	return r.changeSandbox("remove", uid, func(p *pod) error { return r.remove(ctx, p) })
 }
 
 // remove takes down all of a pod but its logs. The record goes last, so that whatever stops it half-way is taken up again. p.op is held.

@@ -9,6 +9,25 @@ import (
 
 // StopSandbox implements runtime.Pods.
 func (r *Runtime) StopSandbox(ctx context.Context, uid string) error {
+	return r.changeSandbox("stop", uid, func(p *pod) error {
+		r.mu.Lock()
+		err, stands := p.busy(), p.sandboxStatus().Ready && !p.removing
+		rec := p.sandboxRecord
+		r.mu.Unlock()
+		if err != nil || !stands {
+			return err
+		}
+		// Written before the first effect: the next controller finishes what this one does not live to do.
+		rec.Stopped = true
+		if err := r.record(p, rec); err != nil {
+			return err
+		}
+		return r.giveBack(ctx, p)
+	})
+}
+
+// changeSandbox changes the sandbox of a pod while nobody else does, and tells of it. One that is not there needs no change.
+func (r *Runtime) changeSandbox(verb, uid string, change func(*pod) error) error {
 	if err := checkUID(uid); err != nil {
 		return err
 	}
@@ -18,21 +37,10 @@ func (r *Runtime) StopSandbox(ctx context.Context, uid string) error {
 	}
 	p.op.Lock()
 	defer p.op.Unlock()
-	r.mu.Lock()
-	err, stands := p.busy(), p.sandboxStatus().Ready && !p.removing
-	rec := p.sandboxRecord
-	r.mu.Unlock()
-	if err == nil && stands {
-		// Written before the first effect: the next controller finishes what this one does not live to do.
-		rec.Stopped = true
-		if err = r.record(p, rec); err == nil {
-			err = r.giveBack(ctx, p)
-		}
-		r.events.tell(uid)
+	if err := change(p); err != nil {
+		return fmt.Errorf("cannot %s sandbox %s: %w", verb, uid, err)
 	}
-	if err != nil {
-		return fmt.Errorf("cannot stop sandbox %s: %w", uid, err)
-	}
+	r.events.tell(uid)
 	return nil
 }
 
