@@ -96,7 +96,7 @@ func (r *rollout) begin(reason, message string) {
 	setCondition(&r.was, c)
 }
 
-// found says how far the revision to run is known. If it has just become the one to run, or is not held any more, its rollout begins; if nothing is known of its progress,
+// found says how far the revision to run is known. If it has just become the one to run, or is held for another reason or not any more, its rollout begins; if nothing is known of its progress,
 // as after a restart of berth, and it was complete before, nothing is to be waited for.
 func (r *rollout) found() {
 	if r.newest == nil {

@@ -17,9 +17,19 @@ import (
 // tookBack tells that the file's own rollout has failed and that the hold is the answer to it.
 func (r *rollout) tookBack() bool { return r.hold != nil && r.hold.Cause != request.CauseUndo }
 
-// released tells that there was a hold, and that it does not count any more.
-func (r *rollout) released() bool {
+// holdEnds tells that there was a hold, and that it does not count any more.
+func (r *rollout) holdEnds() bool {
 	return r.hold == nil && r.d.Annotations[request.AnnotationHold] != ""
+}
+
+// released tells that a hold does not count any more, or that a user has asked for something else since berth went back. What failed before is no
+// word on what comes, also when that is the same revision.
+func (r *rollout) released() bool {
+	if r.tookBack() {
+		return false
+	}
+	had := findCondition(r.was.Conditions, ConditionRolledBack)
+	return r.holdEnds() || had != nil && had.Reason == request.CauseDeadline
 }
 
 // judgeFailure decides what becomes of a rollout that has failed its deadline, and says what came of it. A large image on a slow line is no reason
@@ -128,7 +138,7 @@ func (r *rollout) holds() []reconcile.Action {
 	case r.back != nil:
 		set.New = r.back.String()
 		event.Warning, event.Reason, event.Message = true, "RolledBack", r.back.Text("")
-	case r.released():
+	case r.holdEnds():
 		event.Reason, event.Message = "HoldReleased", "The manifest's own revision rolls out again"
 	default:
 		return nil

@@ -2,6 +2,7 @@ package deployment_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -212,6 +213,41 @@ func TestRollbackGoesToTheLastReadyRevision(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	w.want(t, "it is not ready any more either", "0 × web:1, 3 × web:2, 2 × bad", timedOut, "True ProgressDeadlineExceeded")
+}
+
+// What a user asks for has its whole time, also when it is what berth went back to and was not ready yet.
+func TestWhatIsAskedForHasItsTime(t *testing.T) {
+	never := []string{"web:1", "web:2", "bad"}
+	tests := map[string]func(*testing.T, *world){
+		"an old revision": func(_ *testing.T, w *world) { image(w, "bad") },
+		"the file's own":  func(t *testing.T, w *world) { undo(t, w, 1) },
+	}
+	for name, fails := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := second(t)
+			recreate(w)
+			w.live(t)
+			fails(t, w)
+			w.live(t, never...)
+			if got := condition(w, deployment.ConditionRolledBack); got != "True ProgressDeadlineExceeded" || *w.ReplicaSets[1].Spec.Replicas != 4 {
+				t.Fatalf("%s, %s", w.sizes(), got)
+			}
+			w.Deployment.Annotations = request.Restarted(w.Deployment.Annotations, "now")
+			w.apply(deployment.Plan(w.Input)) // no new pod before the old ones are gone
+			number, err := strconv.ParseInt(w.ReplicaSets[1].Annotations[deployment.AnnotationRevision], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			undo(t, w, number)
+			asked := w.Now
+			if said := w.live(t, never...); len(said) != 1 || said[0] != "RolledBack" {
+				t.Errorf("events %v", said)
+			}
+			if h, _ := request.ReadHold(w.Deployment.Annotations); h.Since.Sub(asked) < 10*time.Minute {
+				t.Errorf("it goes back %s after the user's wish, which has 10 minutes", h.Since.Sub(asked))
+			}
+		})
+	}
 }
 
 // The revision to go back to outlives every history limit, until another one is ready.
