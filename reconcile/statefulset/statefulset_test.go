@@ -305,6 +305,25 @@ func TestPartition(t *testing.T) {
 	}
 }
 
+// A pod that is made in the pass that completes a rollout is of the revision that the status names from then on.
+func TestAPodBelowThePartitionIsOfWhatIsComplete(t *testing.T) {
+	w := settled(t)
+	*w.spec().UpdateStrategy.RollingUpdate.Partition = 1
+	w.newImage()
+	w.settle(t)
+	w.spec().Ordinals = &appsv1.StatefulSetOrdinals{Start: 1}
+	w.step()
+	w.ready("db-3")
+	if told := w.step(); len(told) != 1 || w.pod("db-0") != nil {
+		t.Fatalf("%v", told)
+	}
+	w.spec().Ordinals = nil // three serve, of which one is too many, and the first is to be made
+	w.step()
+	if got := w.pod("db-0").Spec.Containers[0].Image; got != "db:2" || w.in.StatefulSet.Status.CurrentRevision != w.in.StatefulSet.Status.UpdateRevision {
+		t.Errorf("db-0 is made of %s, the status is %+v", got, w.in.StatefulSet.Status)
+	}
+}
+
 func TestMaxUnavailable(t *testing.T) {
 	w := settled(t)
 	two := intstr.FromInt32(2)

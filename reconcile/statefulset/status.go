@@ -11,9 +11,13 @@ import (
 	"berth/reconcile/readiness"
 )
 
-// report counts, and says when a pod that is ready now becomes available without anything else happening.
+// report counts, and says when a pod that is ready now becomes available without anything else happening. With a rollout that is complete, its revision
+// is the current one for all that follows.
 func (s *pass) report() {
 	status, next := s.status()
+	if status.CurrentRevision == s.update {
+		s.current, s.before = s.update, nil
+	}
 	s.plan.RequeueAfter = next
 	if apiequality.Semantic.DeepEqual(status, s.set.Status) {
 		return
