@@ -80,7 +80,7 @@ func decodePod(status *runtime.PodStatus) (*corev1.Pod, error) {
 // keepWish brings back the wish for a bare Pod that runs, where the state has lost it: only the rules for what vanishes may end it.
 func (c *Controller) keepWish(p *corev1.Pod) {
 	key := reconcile.Key{Kind: reconcile.KindBarePod, Namespace: p.Namespace, Name: p.Name}
-	if metav1.GetControllerOfNoCopy(p) != nil || p.DeletionTimestamp != nil {
+	if metav1.GetControllerOfNoCopy(p) != nil || p.DeletionTimestamp != nil || p.Annotations[reconcile.AnnotationWish] == "" {
 		return
 	}
 	wish := p.DeepCopy()

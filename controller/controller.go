@@ -130,6 +130,7 @@ type Controller struct {
 	asker      probe.Asker
 	prober     *probe.Prober
 	hooks      *hooks
+	kinship    *kinship
 	labelling  sync.Mutex // held while what a sandbox carries is changed
 	evicting   sync.Mutex // held from asking the disruption budgets until a pod's end has begun
 
@@ -171,6 +172,7 @@ func New(opts Options) (*Controller, error) {
 	c.diary = newDiary(opts.Clock)
 	c.observed = newObserved(opts.Pods)
 	c.memory = newMemory()
+	c.kinship = newKinship()
 	c.lost = newLost()
 	c.mounts = newMounts()
 	c.holders = newHolders()
@@ -368,6 +370,7 @@ func (c *Controller) changed(ch store.Change) {
 			c.queue.Add(it.Key)
 		}
 	}
+	c.kinChanged(ch)
 	c.namespacesChanged(ch)
 	c.references.note(ch)
 	c.storageChanged(ch)

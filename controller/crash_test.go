@@ -110,8 +110,10 @@ func (w *world) judge(pods int) {
 	}
 	for _, kind := range []string{reconcile.KindReplicaSet, reconcile.KindControllerRevision} {
 		for _, it := range w.c.store.List(kind) {
-			owner := metav1.GetControllerOfNoCopy(it.Object)
-			if _, ok := w.c.store.ByUID(owner.UID); !ok {
+			owner := metav1.GetControllerOf(it.Object)
+			if owner == nil {
+				w.t.Errorf("%s is nobody's", it.Key)
+			} else if _, ok := w.c.store.ByUID(owner.UID); !ok {
 				w.t.Errorf("%s is owned by nothing", it.Key)
 			}
 		}

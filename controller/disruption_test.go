@@ -47,7 +47,7 @@ func TestDisruptionBudget(t *testing.T) {
 				if it.Object.GetDeletionTimestamp() != nil {
 					continue
 				}
-				err := w.c.Evict(it.Key, false, func() error { return w.c.Delete(it.Key, it.Object.GetUID(), nil) })
+				err := w.c.Evict(it.Key, false, func() error { return w.c.Delete(it.Key, it.Object.GetUID(), nil, false) })
 				var r *disruption.Refusal
 				switch {
 				case err == nil:

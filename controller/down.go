@@ -82,7 +82,12 @@ func (in *ingest) dropAll() {
 	in.down = true
 	clear(in.vanished)
 	for _, it := range in.c.store.List("") {
-		if it.Source != nil {
+		switch {
+		case it.Key.Kind == reconcile.KindPod && store.Orphan(it):
+			if err := in.c.deletePod(reconcile.DeletePod{Key: it.Key, UID: it.Object.GetUID()}); err != nil {
+				in.c.opts.Log.Error(err, "cannot end a pod", "key", it.Key.String())
+			}
+		case it.Source != nil, store.Orphan(it):
 			in.c.store.Delete(it.Key, "")
 		}
 	}

@@ -33,6 +33,10 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 		return false, c.updateReplicaSet(a)
 	case reconcile.DeleteObject:
 		c.deleteObject(a.Key, a.UID)
+	case reconcile.AdoptObject:
+		return c.adoptObject(ctx, a)
+	case reconcile.ReleaseObject:
+		return c.releaseObject(a), nil
 	case reconcile.ProvisionVolume:
 		return false, c.provisionVolume(ctx, a)
 	case reconcile.BindClaim:

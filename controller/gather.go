@@ -55,10 +55,21 @@ func (c *Controller) plan(ctx context.Context, key reconcile.Key) (reconcile.Pla
 	}
 	if it.Source == nil {
 		if p := c.planGarbage(it.Object); len(p.Actions) > 0 {
-			return p, nil // the change makes this key due again
+			if now, _ := c.store.Get(key); now.Object == it.Object { // else its owner may have let it go before it went
+				return p, nil // the change makes this key due again
+			}
+			return c.plan(ctx, key)
 		}
 		if key.Kind != reconcile.KindPod && c.lost.is(it.Object) {
 			return reconcile.Plan{}, nil // its owner may come back
+		}
+	}
+	if parents(key.Kind) {
+		if c.kinship.leaves(it.Object.GetUID()) {
+			return reconcile.Plan{}, nil
+		}
+		if p := c.planKin(it); len(p.Actions) > 0 {
+			return p, nil
 		}
 	}
 	if plan := c.planners[key.Kind]; plan != nil {

@@ -303,13 +303,18 @@ func (in *ingest) setHeld(key reconcile.Key, held bool) {
 	}
 }
 
-// remove ends a wish; what was made from it follows, as garbage.
+// remove ends a wish; what was made from it follows, as garbage, unless somebody wants it to stay.
 func (in *ingest) remove(key reconcile.Key, why string) {
 	delete(in.vanished, key)
 	delete(in.problems, key)
 	in.c.opts.Log.Info("removing", "key", key.String(), "reason", why)
 	in.c.events.add(reconcile.RecordEvent{Key: key, Reason: "Removed", Message: why})
-	in.c.deleteObject(key, "")
+	end := func() { in.c.deleteObject(key, "") }
+	if it, ok := in.c.store.Get(key); ok && it.Source != nil && it.Source.Alone {
+		in.c.leave(it, end)
+		return
+	}
+	end()
 }
 
 // expectLost gives lost owners the prune delay after the first whole snapshot to come back.

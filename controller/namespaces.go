@@ -141,7 +141,11 @@ func (c *Controller) endNamespace(key reconcile.Key, uid types.UID) error {
 		case it.Key.Namespace != key.Name || in.wishes[it.Key] || metav1.GetControllerOfNoCopy(it.Object) != nil:
 		case it.Source != nil:
 			in.remove(it.Key, "its namespace was deleted")
-		case it.Key.Kind != reconcile.KindPod && it.Key.Kind != reconcile.KindEvent: // a Pod goes with its wish
+		case it.Key.Kind == reconcile.KindPod && store.Orphan(it): // others go with their wish
+			if err := c.deletePod(reconcile.DeletePod{Key: it.Key, UID: it.Object.GetUID()}); err != nil {
+				return err
+			}
+		case it.Key.Kind != reconcile.KindPod && it.Key.Kind != reconcile.KindEvent:
 			c.deleteObject(it.Key, it.Object.GetUID())
 		}
 	}

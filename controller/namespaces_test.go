@@ -40,13 +40,13 @@ func TestDeleteNamespace(t *testing.T) {
 				if w.write(); tt.stated {
 					w.write(stays)
 				}
-				if err := w.c.Delete(key, "another", nil); err != nil {
+				if err := w.c.Delete(key, "another", nil, false); err != nil {
 					t.Fatal(err)
 				}
 				if now, _ := phase(); now != corev1.NamespaceActive {
 					t.Fatalf("another UID made it %s", now)
 				}
-				if err := w.c.Delete(key, "", nil); err != nil {
+				if err := w.c.Delete(key, "", nil, false); err != nil {
 					t.Fatal(err)
 				}
 				w.pass(10 * time.Second) // of the 30 that one pod takes

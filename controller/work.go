@@ -94,7 +94,7 @@ func verbosity(a reconcile.Action) int {
 	switch a.(type) {
 	case reconcile.UpdateStatus, reconcile.RecordEvent, reconcile.SetAnnotation, reconcile.ForgetPod, reconcile.RemoveContainer:
 		return 1
-	case reconcile.CreateObject, reconcile.UpdateObject, reconcile.DeleteObject, reconcile.ProvisionVolume, reconcile.BindClaim,
+	case reconcile.CreateObject, reconcile.UpdateObject, reconcile.DeleteObject, reconcile.AdoptObject, reconcile.ReleaseObject, reconcile.ProvisionVolume, reconcile.BindClaim,
 		reconcile.UnbindVolume, reconcile.RemoveClaim, reconcile.RemoveVolume, reconcile.UpdateReplicaSet, reconcile.CreatePod, reconcile.DeletePod,
 		reconcile.PullImage, reconcile.RunSandbox, reconcile.UpdateFiles, reconcile.StartContainer, reconcile.RunHook, reconcile.SignalContainer, reconcile.KillContainer,
 		reconcile.StopSandbox, reconcile.RemoveSandbox:

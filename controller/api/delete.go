@@ -8,6 +8,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"berth/controller/store"
@@ -43,10 +45,18 @@ func deleteOptions(r *Request) (*metav1.DeleteOptions, error) {
 	if g := o.GracePeriodSeconds; g != nil && *g < 0 {
 		*g = 1 // as Kubernetes reads it
 	}
-	if p := o.PropagationPolicy; p != nil && *p == metav1.DeletePropagationOrphan || o.OrphanDependents != nil && *o.OrphanDependents { //nolint:staticcheck // old clients send it
-		return nil, apierrors.NewBadRequest("berth removes what an object has made together with it: propagationPolicy Orphan is not supported")
+	if errs := metav1validation.ValidateDeleteOptions(o); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", errs)
 	}
 	return o, nil
+}
+
+// alone tells of a deletion that leaves what the object has made.
+func alone(o *metav1.DeleteOptions) bool {
+	if p := o.PropagationPolicy; p != nil {
+		return *p == metav1.DeletePropagationOrphan
+	}
+	return o.OrphanDependents != nil && *o.OrphanDependents //nolint:staticcheck // old clients send it
 }
 
 func (wr *writer) delete(w http.ResponseWriter, r *Request) error {
@@ -114,13 +124,17 @@ func (wr *writer) remove(r *Request, it store.Item, o *metav1.DeleteOptions) err
 			if !there { // the file was first
 				return data, nil
 			}
-			return edit.Remove(stated.Origin.File, data, old.Key, "")
+			out, err := edit.Remove(stated.Origin.File, data, old.Key, "")
+			if err == nil && alone(o) {
+				wr.control.Leave(it.Key, it.Object.GetUID())
+			}
+			return out, err
 		})
 		if err != nil {
 			return err
 		}
 	}
-	if err := wr.control.Delete(it.Key, it.Object.GetUID(), o.GracePeriodSeconds); err != nil {
+	if err := wr.control.Delete(it.Key, it.Object.GetUID(), o.GracePeriodSeconds, alone(o)); err != nil {
 		return apierrors.NewConflict(r.Resource.GroupResource(), r.Name, err)
 	}
 	return nil

@@ -55,7 +55,7 @@ func (wr *writer) removeNamespace(r *Request, it store.Item, dryRun bool) error 
 		if dryRun {
 			return nil
 		}
-		if err := wr.control.Delete(it.Key, it.Object.GetUID(), nil); err != nil {
+		if err := wr.control.Delete(it.Key, it.Object.GetUID(), nil, false); err != nil {
 			return apierrors.NewConflict(r.Resource.GroupResource(), name, err)
 		}
 	}

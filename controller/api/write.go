@@ -25,8 +25,10 @@ import (
 // Control is what writing needs of the controller beside files and the store.
 type Control interface { //nolint:interfacebloat // one controller has them all
 	// Delete ends an object whose end somebody has asked for, whatever its file says meanwhile; a namespace with all that is in it. grace is nil
-	// for a Pod's own.
-	Delete(key reconcile.Key, uid types.UID, grace *int64) error
+	// for a Pod's own; alone means that what the object has made stays.
+	Delete(key reconcile.Key, uid types.UID, grace *int64, alone bool) error
+	// Leave notes, right before its file loses it, that an object is deleted alone.
+	Leave(key reconcile.Key, uid types.UID)
 	// Evict calls end, which begins the end of a Pod, if the disruption budgets allow it; else it returns a *disruption.Refusal.
 	Evict(pod reconcile.Key, dry bool, end func() error) error
 	// SetEphemeral gives a Pod, of the resource version of wish, the ephemeral containers of wish; changed tells that it is of another one by now.

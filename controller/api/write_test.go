@@ -88,8 +88,8 @@ func (p *place) ingest() {
 	}
 }
 
-func (p *place) Delete(key reconcile.Key, uid types.UID, _ *int64) error {
-	p.asked = append(p.asked, "delete "+key.String())
+func (p *place) Delete(key reconcile.Key, uid types.UID, _ *int64, alone bool) error {
+	p.asked = append(p.asked, "delete "+key.String()+map[bool]string{true: " alone"}[alone])
 	p.store.Delete(key, uid)
 	for _, it := range p.store.List("") {
 		if key.Kind == reconcile.KindNamespace && it.Key.Namespace == key.Name {
@@ -98,6 +98,10 @@ func (p *place) Delete(key reconcile.Key, uid types.UID, _ *int64) error {
 	}
 	p.ingest()
 	return nil
+}
+
+func (p *place) Leave(key reconcile.Key, _ types.UID) {
+	p.asked = append(p.asked, "leave "+key.String())
 }
 
 func (p *place) Evict(key reconcile.Key, dry bool, end func() error) error {
@@ -199,7 +203,9 @@ func TestWrites(t *testing.T) {
 		"a dry delete":           {method: "DELETE", path: configMaps + "/b", media: jsonType, body: `{"dryRun":["All"]}`, code: 200},
 		"a delete of another":    {method: "DELETE", path: configMaps + "/b", media: jsonType, body: `{"preconditions":{"uid":"x"}}`, code: 409, message: "Precondition failed"},
 		"the default namespace":  {method: "DELETE", path: "/api/v1/namespaces/default", code: 403, message: "this namespace may not be deleted"},
-		"orphans":                {method: "DELETE", path: deployment, media: jsonType, body: `{"propagationPolicy":"Orphan"}`, code: 400, message: "Orphan is not supported"},
+		"a delete alone":         {method: "DELETE", path: configMaps + "/b", media: jsonType, body: `{"propagationPolicy":"Orphan"}`, code: 200, old: "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, labels: {x: z}}\n", asked: "leave ConfigMap/default/b, delete ConfigMap/default/b alone"},
+		"alone and not alone":    {method: "DELETE", path: deployment, media: jsonType, body: `{"propagationPolicy":"Orphan","orphanDependents":true}`, code: 422, message: "orphanDependents and deletionPropagation cannot be both set"},
+		"an unknown propagation": {method: "DELETE", path: deployment, media: jsonType, body: `{"propagationPolicy":"Alone"}`, code: 422, message: "propagationPolicy"},
 		"a collection":           {method: "DELETE", path: configMaps + "?labelSelector=x=z", code: 200, old: "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, labels: {x: z}}\n", asked: "delete ConfigMap/default/b"},
 		"there already":          {method: "POST", path: configMaps, media: jsonType, body: `{"metadata":{"name":"a"}}`, code: 409, message: `configmaps "a" already exists`},
 		"no such namespace":      {method: "POST", path: "/api/v1/namespaces/none/configmaps", media: jsonType, body: `{"metadata":{"name":"n"}}`, code: 404, message: `namespaces "none" not found`},

@@ -16,6 +16,8 @@ func (s *Store) remember(it *Item) {
 	insert(s.byKind, it.Key.Kind, it.Key)
 	if owner := metav1.GetControllerOfNoCopy(it.Object); owner != nil {
 		insert(s.byOwner, owner.UID, it.Key)
+	} else if Orphan(*it) {
+		insert(s.byOwner, "", it.Key)
 	}
 	if s.opts.Guard {
 		s.guard[it.Object] = it.Object.DeepCopyObject().(Object)
@@ -30,7 +32,23 @@ func (s *Store) forget(it *Item) {
 	remove(s.byKind, it.Key.Kind, it.Key)
 	if owner := metav1.GetControllerOfNoCopy(it.Object); owner != nil {
 		remove(s.byOwner, owner.UID, it.Key)
+	} else if Orphan(*it) {
+		remove(s.byOwner, "", it.Key)
 	}
+}
+
+// Orphan tells of what was made for an owner and has none any more: neither a controller nor a file.
+func Orphan(it Item) bool {
+	if it.Source != nil || metav1.GetControllerOfNoCopy(it.Object) != nil {
+		return false
+	}
+	switch it.Key.Kind {
+	case reconcile.KindPod:
+		return it.Object.GetAnnotations()[reconcile.AnnotationWish] == ""
+	case reconcile.KindReplicaSet, reconcile.KindControllerRevision, reconcile.KindJob:
+		return true
+	}
+	return false
 }
 
 func (s *Store) check(obj Object) {

@@ -150,12 +150,12 @@ func kindOf(obj Object) schema.GroupVersionKind {
 	return schema.GroupVersionKind{}
 }
 
-// durable tells what the journal keeps: all but Pods, which live as long as their sandboxes and are carried by them, and what is made of Pods
-// anew whenever one changes.
+// durable tells what the journal keeps: all but Pods that somebody would make again, which live as long as their sandboxes and are carried by them, and
+// what is made of Pods anew whenever one changes.
 func durable(it *Item) bool {
 	switch it.Key.Kind {
 	case reconcile.KindPod:
-		return false
+		return Orphan(*it)
 	case reconcile.KindEndpoints, reconcile.KindEndpointSlice:
 		return it.Source != nil
 	}
@@ -182,7 +182,7 @@ func withoutStatus(obj Object) Object {
 }
 
 // keptOf is what is kept of a status that is observed again, as a status; nil for nothing. Counts of collisions are part of the names of revisions, and
-// which revision a StatefulSet was at nobody can see.
+// which revision a StatefulSet was at nobody can see; a Pod that has ended does not run again.
 func keptOf(obj Object) any {
 	switch o := obj.(type) {
 	case *appsv1.Deployment:
@@ -191,6 +191,10 @@ func keptOf(obj Object) any {
 		return appsv1.StatefulSetStatus{CollisionCount: o.Status.CollisionCount, CurrentRevision: o.Status.CurrentRevision}
 	case *appsv1.DaemonSet:
 		return appsv1.DaemonSetStatus{CollisionCount: o.Status.CollisionCount}
+	case *corev1.Pod:
+		if o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed {
+			return o.Status
+		}
 	}
 	return nil
 }

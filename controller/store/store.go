@@ -5,7 +5,7 @@
 //
 // Two lifetimes meet here. What a source states and the ReplicaSets and the like made from it are durable: each change is written to the journal before
 // it can be seen, so a killed controller finds all that it acted on, and synced to the disk soon after, many changes at once. Pods live as long
-// as their sandboxes, which carry them; of a Pod only the order to end is in the journal.
+// as their sandboxes, which carry them; of a Pod only the order to end is in the journal. A Pod that has lost its owner is durable: nobody would make it again.
 package store
 
 import (
@@ -47,6 +47,8 @@ type Source struct {
 	Hash string `json:"hash"`
 	// Held is true while the removal of the object waits for consent.
 	Held bool `json:"held,omitempty"`
+	// Alone is true when somebody deletes the object and not what it has made: its file is about to lose it.
+	Alone bool `json:"alone,omitempty"`
 }
 
 // Item is one object with its name and its source; Source is nil for what no file states.
@@ -236,7 +238,7 @@ func (s *Store) ListAt(kind string) ([]Item, uint64) {
 	return list, version
 }
 
-// OwnedBy returns the items whose controller has the UID, sorted.
+// OwnedBy returns the items whose controller has the UID, sorted; "" means orphans.
 func (s *Store) OwnedBy(uid types.UID) []Item {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -246,6 +248,15 @@ func (s *Store) OwnedBy(uid types.UID) []Item {
 	}
 	slices.SortFunc(list, func(a, b Item) int { return compare(a.Key, b.Key) })
 	return list
+}
+
+// EachOwned calls f for what OwnedBy returns, in no order. f must not use the store.
+func (s *Store) EachOwned(uid types.UID, f func(Item)) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for key := range s.byOwner[uid] {
+		f(*s.items[key])
+	}
 }
 
 // Len is the number of objects of a kind.
@@ -315,7 +326,11 @@ func (s *Store) Update(key reconcile.Key, change func(Item) (Item, error)) error
 	if respec {
 		next.Object.SetGeneration(old.Object.GetGeneration() + 1)
 	}
-	write := durable(&next) && (respec || next.Source != old.Source || !sameMeta(old.Object, next.Object) || !sameStatus(old.Object, next.Object))
+	write := durable(&next) && (respec || next.Source != old.Source || !sameMeta(old.Object, next.Object) || !sameStatus(old.Object, next.Object) ||
+		key.Kind == reconcile.KindPod && !sameSpec(old, next)) // it may get ephemeral containers
+	if !durable(&next) && durable(&old) { // a Pod that is adopted
+		s.append(record{Op: opDelete, Key: &key})
+	}
 	s.commit(&next, write)
 	return nil
 }

@@ -169,7 +169,7 @@ func TestReopen(t *testing.T) {
 	rsKey, rs := replicaSet("web-1", d)
 	mustCreate(t, s, rsKey, rs, nil)
 	podKey := reconcile.Key{Kind: "Pod", Namespace: "shop", Name: "p"}
-	mustCreate(t, s, podKey, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p"}}, nil)
+	mustCreate(t, s, podKey, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p", OwnerReferences: controlledBy(rs)}}, nil)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	s.SetEnding("pod-1", Ending{At: at, Grace: 30})
 	s.SetEnding("pod-2", Ending{At: at, Grace: 30})
@@ -205,6 +205,60 @@ func TestReopen(t *testing.T) {
 	}
 }
 
+func controlledBy(owner metav1.Object) []metav1.OwnerReference {
+	return []metav1.OwnerReference{*metav1.NewControllerRef(owner, appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))}
+}
+
+// A Pod without an owner comes back from the journal, where nobody would make it again; without a status, unless it has ended.
+func TestOrphansAreDurable(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir)
+	rsKey, rs := replicaSet("web-1", &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "web"}})
+	mustCreate(t, s, rsKey, rs, nil)
+	change := func(name string, f func(*corev1.Pod)) {
+		t.Helper()
+		err := s.Update(reconcile.Key{Kind: "Pod", Namespace: "shop", Name: name}, func(it Item) (Item, error) {
+			p := it.Object.DeepCopyObject().(*corev1.Pod)
+			f(p)
+			it.Object = p
+			return it, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"kept", "owned", "left", "adopted", "deleted", "ended", "debugged"} {
+		mustCreate(t, s, reconcile.Key{Kind: "Pod", Namespace: "shop", Name: name}, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "shop", Name: name, OwnerReferences: controlledBy(rs),
+		}, Status: corev1.PodStatus{Phase: corev1.PodRunning}}, nil)
+		if name != "owned" {
+			change(name, func(p *corev1.Pod) { p.OwnerReferences = nil })
+		}
+	}
+	mustCreate(t, s, reconcile.Key{Kind: "Pod", Namespace: "shop", Name: "stated"}, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "shop", Name: "stated", Annotations: map[string]string{reconcile.AnnotationWish: "1"},
+	}}, nil)
+	change("adopted", func(p *corev1.Pod) { p.OwnerReferences = controlledBy(rs) })
+	change("ended", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })
+	change("debugged", func(p *corev1.Pod) { p.Spec.EphemeralContainers = make([]corev1.EphemeralContainer, 1) })
+	s.Delete(reconcile.Key{Kind: "Pod", Namespace: "shop", Name: "deleted"}, "")
+
+	r := mustOpen(t, dir)
+	var got []string
+	for _, it := range r.List("Pod") {
+		p := it.Object.(*corev1.Pod)
+		got = append(got, fmt.Sprintf("%s %s %d", p.Name, p.Status.Phase, len(p.Spec.EphemeralContainers)))
+	}
+	if diff := cmp.Diff([]string{"debugged  1", "ended Succeeded 0", "kept  0", "left  0"}, got); diff != "" {
+		t.Errorf("other Pods came back (-want +got):\n%s", diff)
+	}
+	n := 0
+	r.EachOwned("", func(Item) { n++ })
+	if n != 4 || len(r.OwnedBy("")) != 4 {
+		t.Errorf("%d and %d orphans are known, want 4", n, len(r.OwnedBy("")))
+	}
+}
+
 func TestStatusIsNotWritten(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir)
@@ -213,7 +267,9 @@ func TestStatusIsNotWritten(t *testing.T) {
 	before := size(t, dir)
 	for i := range 100 {
 		setStatus(t, s, key, int32(i))
-		mustCreate(t, s, reconcile.Key{Kind: "Pod", Name: fmt.Sprint(i)}, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint(i)}}, nil)
+		mustCreate(t, s, reconcile.Key{Kind: "Pod", Name: fmt.Sprint(i)}, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint(i), OwnerReferences: controlledBy(d)},
+		}, nil)
 	}
 	if after := size(t, dir); after != before {
 		t.Errorf("200 changes of status and pods wrote %d bytes", after-before)

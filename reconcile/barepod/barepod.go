@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,10 +26,12 @@ type Input struct {
 }
 
 // Plan makes the Pod, or ends the one that a former wish led to; its successor is made when it is gone. A change of labels or annotations
-// alone changes the Pod and does not end a running program. A Pod that has finished stays: it did what was wished.
+// alone changes the Pod and does not end a running program. A Pod that has finished stays: it did what was wished. A Pod that was made for no wish
+// has lost its owner, and stays until a file states one of its name.
 func Plan(in Input) reconcile.Plan {
 	if in.Wish == nil {
-		return reconcile.Plan{Actions: end(in.Pods, "no file states it any more")}
+		stated := slices.DeleteFunc(slices.Clone(in.Pods), func(p *corev1.Pod) bool { return p.Annotations[reconcile.AnnotationWish] == "" })
+		return reconcile.Plan{Actions: end(stated, "no file states it any more")}
 	}
 	wish := Hash(in.Wish)
 	if len(in.Pods) == 0 {

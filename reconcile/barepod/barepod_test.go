@@ -51,7 +51,9 @@ func TestPlan(t *testing.T) {
 		"its labels change while it ends": {func(in *barepod.Input) {
 			in.Wish.Labels["app"], in.Pods[0].DeletionTimestamp = "other", &metav1.Time{Time: now}
 		}, nil},
-		"its file is gone": {func(in *barepod.Input) { in.Wish = nil }, []string{"delete Pod/shop/job: no file states it any more"}},
+		"it was made for no file": {func(in *barepod.Input) { in.Wish, in.Pods[0].Annotations = nil, nil }, nil},
+		"a file takes the name":   {func(in *barepod.Input) { in.Pods[0].Annotations = nil }, []string{"delete Pod/shop/job: its file has changed"}},
+		"its file is gone":        {func(in *barepod.Input) { in.Wish = nil }, []string{"delete Pod/shop/job: no file states it any more"}},
 		"the old one is still ending": {
 			func(in *barepod.Input) {
 				in.Wish.Spec.Containers[0].Image = "busybox:2"
