@@ -51,6 +51,22 @@ func Orphan(it Item) bool {
 	return false
 }
 
+// sibling is an object of the kind with the same controller, nil when there is none.
+func (s *Store) sibling(kind string, obj Object) Object {
+	owner := metav1.GetControllerOfNoCopy(obj)
+	if owner == nil {
+		return nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for key := range s.byOwner[owner.UID] {
+		if key.Kind == kind {
+			return s.items[key].Object
+		}
+	}
+	return nil
+}
+
 func (s *Store) check(obj Object) {
 	if !s.opts.Guard {
 		return

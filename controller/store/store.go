@@ -290,6 +290,9 @@ func (s *Store) Create(key reconcile.Key, obj Object, src *Source) error {
 	if obj.GetGeneration() == 0 {
 		obj.SetGeneration(1)
 	}
+	if like := s.sibling(key.Kind, obj); like != nil {
+		share(obj, like)
+	}
 	it := &Item{Key: key, Object: obj, Source: src}
 	s.commit(it, durable(it))
 	return nil
@@ -322,6 +325,7 @@ func (s *Store) Update(key reconcile.Key, change func(Item) (Item, error)) error
 	next.Object.SetUID(old.Object.GetUID())
 	next.Object.SetCreationTimestamp(old.Object.GetCreationTimestamp())
 	next.Object.SetGeneration(old.Object.GetGeneration())
+	share(next.Object, old.Object)
 	respec := key.Kind != reconcile.KindPod && !sameWish(old, next) // a Pod's spec does not change
 	if respec {
 		next.Object.SetGeneration(old.Object.GetGeneration() + 1)
