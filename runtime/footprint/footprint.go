@@ -1,56 +1,92 @@
-// Package footprint gives back memory that a process has needed only to start.
+// Package footprint keeps small what a process holds of the machine's memory.
 package footprint
 
 import (
-	"bufio"
-	"fmt"
-	"os"
-	"strings"
-	"syscall"
+	"math"
+	goruntime "runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
 	"time"
 )
 
-// settled is how long after its start a process has done what is done only then.
-const settled = 15 * time.Second
+const (
+	// calm is how long after a collection without another one what was done is over for now.
+	calm = 3 * time.Second
+	// often is how soon pages of the program are given back again.
+	often = time.Second
+	// little is what a process that has nothing to do allocates between two collections of which nobody but Go's clock is the reason.
+	little = 512 << 10
+)
 
-// LetGoOfStart gives the pages of the program that were needed to start back to the kernel, once, a moment after it is called: most of those that were touched. What is
-// needed again is still in the page cache. It returns at once; stop cancels it. Where it does not work nothing is lost but memory.
-func LetGoOfStart() (stop func() bool) {
-	return time.AfterFunc(settled, func() {
-		for _, p := range programPages() {
-			_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, p.from, p.to-p.from, syscall.MADV_DONTNEED)
-		}
-	}).Stop
+// Tend keeps the process small from now on, when it begins to serve. The garbage collector comes when half of what is in use has been thrown away, not when as much as is in use
+// has been; but while little is in use it waits for that much garbage, in bytes. With a collection the pages of the program go back to the kernel, and when
+// none has come for some seconds, the garbage and what it lay in, too. All this hangs on collections, so a process that has nothing to do is not woken.
+func Tend(garbage uint64) {
+	t := &tended{garbage: garbage, percent: 100}
+	t.over = time.AfterFunc(calm, letGo) // of what was needed to start
+	t.allocated = look().allocated
+	letGoOfProgram()
+	t.await()
 }
 
-func programPages() []pages {
-	f, err := os.Open("/proc/self/smaps")
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	program, err := os.Readlink("/proc/self/exe")
-	if err != nil {
-		return nil
-	}
-	return unchangedPages(bufio.NewScanner(f), program)
+// tended is a process.
+type tended struct {
+	garbage uint64
+	over    *time.Timer
+
+	mu        sync.Mutex
+	percent   int
+	allocated uint64 // in all, when it was last looked at
+	gave      time.Time
 }
 
-type pages struct{ from, to uintptr }
+// await is called again after the next collection.
+func (t *tended) await() {
+	goruntime.AddCleanup(new([64]byte), func(t *tended) {
+		t.collected(look(), time.Now())
+		t.await()
+	}, t)
+}
 
-// unchangedPages are the mappings of a file that nobody writes to and in which all is as it is in the file: of others the changes would be lost.
-func unchangedPages(smaps *bufio.Scanner, file string) (out []pages) {
-	var at pages
-	ours := false
-	for smaps.Scan() {
-		f := strings.Fields(smaps.Text())
-		switch {
-		case len(f) >= 5 && strings.Contains(f[0], "-"):
-			_, err := fmt.Sscanf(f[0], "%x-%x", &at.from, &at.to)
-			ours = err == nil && strings.Join(f[5:], " ") == file && !strings.Contains(f[1], "w")
-		case len(f) >= 2 && f[0] == "Anonymous:" && ours && f[1] == "0":
-			out = append(out, at)
-		}
+// collected adjusts when the next collection comes, and lets go of what the time before this one has left, unless nothing was done then.
+func (t *tended) collected(m memory, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	percent := garbagePercent(m.live, t.garbage)
+	if d := percent - t.percent; d > 9 || d < -9 { // each change stops all for a moment
+		t.percent = percent
+		debug.SetGCPercent(percent)
 	}
-	return out
+	did := m.allocated - t.allocated
+	t.allocated = m.allocated
+	if did < little {
+		return
+	}
+	t.over.Reset(calm)
+	if now.Sub(t.gave) >= often {
+		t.gave = now
+		letGoOfProgram()
+	}
+}
+
+func letGo() {
+	debug.FreeOSMemory()
+	letGoOfProgram()
+}
+
+func garbagePercent(live, garbage uint64) int {
+	return int(max(50, min(400, garbage*100/max(live, 1))))
+}
+
+// memory is what the runtime says of the heap, in bytes.
+type memory struct{ live, allocated uint64 }
+
+func look() memory {
+	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(s)
+	if s[0].Value.Kind() != metrics.KindUint64 || s[1].Value.Kind() != metrics.KindUint64 {
+		return memory{live: math.MaxInt64} // another Go than this one
+	}
+	return memory{s[0].Value.Uint64(), s[1].Value.Uint64()}
 }

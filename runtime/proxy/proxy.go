@@ -59,6 +59,9 @@ const (
 	relievePatience = 5 * time.Second
 )
 
+// leastGarbage is how much may be thrown away between two collections: requests and connections leave some, and what lives is little.
+const leastGarbage = 2 << 20
+
 // Run serves a run directory until the process ends.
 func Run(ctx context.Context, runDir string) error {
 	p := &proxy{runDir: runDir, build: buildID(), load: newLoad()}
@@ -87,7 +90,7 @@ func Run(ctx context.Context, runDir string) error {
 		_ = keeper.Serving(ctx) // one that has died is followed by another, which is told again
 	}
 	go p.followKeeper(ctx, keeper)
-	footprint.LetGoOfStart()
+	footprint.Tend(leastGarbage)
 	return p.answer(ctx, listener)
 }
 

@@ -151,14 +151,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 			errs[i] = run(ctx)
 		})
 	}
-	tendCollector()
-	defer footprint.LetGoOfStart()()
+	footprint.Tend(leastGarbage)
 	notifySystemd(daemon.SdNotifyReady)
 	<-ctx.Done()
 	notifySystemd(daemon.SdNotifyStopping)
 	group.Wait()
 	return errors.Join(errs...)
 }
+
+// leastGarbage is how much may be thrown away between two collections however little is in use: with less, a start of many pods would collect all the time.
+const leastGarbage = 8 << 20
 
 // Close lets go of the machine; what runs goes on running.
 func (d *Daemon) Close() {
