@@ -33,49 +33,29 @@ type apiServer struct {
 	*harness.Server
 	name   string
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
-	memory func() float64 // MiB, PSS of all its processes
-	client *http.Client   // one connection, as a program that goes on asking has
+	memory func() (held, string) // of all its processes, and of each
+	client *http.Client          // one connection, as a program that goes on asking has
 	pods   []string
 	sizes  map[string]int // of the answers to a list, by what was accepted
 	rows   map[string]sample
-	held   []string // "when: MiB"
+	held   strings.Builder // a line for each moment
 }
 
-// benchAPI: a get, a list of 1,000 pods, 100 watchers on them and the memory all that takes, beside a kube-apiserver with the very same pods when there is one.
-// The pods wait for a ConfigMap: they are as many objects as real ones, and cost the machine no processes.
+// benchAPI: a get, a list of 1,000 pods, 100 watchers on them and the memory all that takes, beside another berth and a kube-apiserver with the very same pods when
+// there are such. The pods wait for a ConfigMap: they are as many objects as real ones, and cost the machine no processes.
 func benchAPI(r *harness.Runner, o options) {
 	section(r, fmt.Sprintf("(h) the API with %d pods, over TLS", apiPods), func() {
-		b := harness.New(r)
-		up := b.Up()
-		b.Write("crowd.yaml", crowd(0))
-		own := newAPIServer(r, "berth", filepath.Join(b.Run, "kubeconfig"), (&net.Dialer{}).DialContext)
-		own.memory = func() float64 {
-			sum, _ := pss(up.PID())
-			for _, role := range []string{"keeper", "proxy"} {
-				for _, pid := range b.Processes(role) {
-					whole, _ := pss(pid)
-					sum += whole
-				}
-			}
-			return sum
-		}
-		own.note("no pods")
-		b.Write("crowd.yaml", crowd(apiPods))
-		settled(b, apiPods)
-		own.note("1,000 pods")
+		var all []*apiServer
 		var list podList
-		own.read(r, podsPath, &list)
-		for i := range list.Items {
-			own.pods = append(own.pods, list.Items[i]["metadata"].(map[string]any)["name"].(string))
+		if o.other != "" {
+			r.Run(func() { all = append(all, benchOwnAPI(r, "the other berth", o.other, &list)) })
 		}
-		all := []*apiServer{own}
+		r.Run(func() { all = append(all, benchOwnAPI(r, "berth", "", &list)) })
 		if other := otherAPIServer(r, o); other != nil {
 			other.fill(r, list)
 			defer other.empty(r)
+			other.measure(r)
 			all = append(all, other)
-		}
-		for _, s := range all {
-			s.measure(r)
 		}
 		for _, row := range []string{"get a pod", "list 1,000 pods: JSON", "list 1,000 pods: table", "change -> each of 100 watchers", "change -> the last of 100 watchers"} {
 			var samples []sample
@@ -85,9 +65,30 @@ func benchAPI(r *harness.Runner, o options) {
 			table(samples...)
 		}
 		for _, s := range all {
-			fmt.Printf("%s, PSS in MiB: %s; bytes of a list: %v\n", s.name, strings.Join(s.held, ", "), s.sizes)
+			fmt.Printf("%s, bytes of a list: %v; PSS in MiB:\n%s", s.name, s.sizes, s.held.String())
 		}
 	})
+}
+
+// benchOwnAPI measures a binary of berth, or the one of this bench, and lists the pods it had.
+func benchOwnAPI(r *harness.Runner, name, binary string, list *podList) *apiServer {
+	b := harness.New(r)
+	b.Binary = binary
+	up := b.Up()
+	b.Write("crowd.yaml", crowd(0))
+	s := newAPIServer(r, name, filepath.Join(b.Run, "kubeconfig"), (&net.Dialer{}).DialContext)
+	s.memory = func() (held, string) { return heldByAll(b, up) }
+	s.note("no pods")
+	b.Write("crowd.yaml", crowd(apiPods))
+	settled(b, apiPods)
+	s.note("1,000 pods")
+	*list = podList{}
+	s.read(r, podsPath, list)
+	for i := range list.Items {
+		s.pods = append(s.pods, list.Items[i]["metadata"].(map[string]any)["name"].(string))
+	}
+	s.measure(r)
+	return s
 }
 
 // crowd is a Deployment of pods as people write them.
@@ -136,15 +137,14 @@ func otherAPIServer(r *harness.Runner, o options) *apiServer {
 		return nil
 	}
 	s := newAPIServer(r, "kube-apiserver", o.kubeconfig, dialBeside)
-	s.memory = func() float64 {
+	s.memory = func() (h held, each string) {
 		c, err := askBeside(context.Background(), "memory")
 		if err != nil {
-			return 0
+			return held{}, ""
 		}
 		defer c.Close()
-		var mib float64
-		_, _ = fmt.Fscan(c, &mib)
-		return mib
+		_, _ = fmt.Fscan(c, &h.pss, &h.anonymous)
+		return h, ""
 	}
 	return s
 }
@@ -181,9 +181,8 @@ func (s *apiServer) empty(r *harness.Runner) {
 }
 
 func (s *apiServer) note(when string) {
-	if s.memory != nil {
-		s.held = append(s.held, fmt.Sprintf("%s %.1f", when, s.memory()))
-	}
+	all, each := s.memory()
+	fmt.Fprintf(&s.held, "  %-24s %v\t%s\n", when, all, each)
 }
 
 func (s *apiServer) request(ctx context.Context, method, path, accept string, body io.Reader) *http.Request {

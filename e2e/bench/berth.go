@@ -80,30 +80,6 @@ func scale(r *harness.Runner, b *harness.Berth, n int) time.Duration {
 	return until(r, n, t)
 }
 
-// pss is the proportional set size of a process in MiB, and its private part.
-func pss(pid int) (whole, private float64) { return pssIn(fmt.Sprintf("/proc/%d", pid)) }
-
-func pssIn(dir string) (whole, private float64) {
-	text, err := os.ReadFile(filepath.Join(dir, "smaps_rollup"))
-	if err != nil {
-		return 0, 0
-	}
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		kib, _ := strconv.ParseFloat(f[1], 64)
-		switch f[0] {
-		case "Pss:":
-			whole = kib / 1024
-		case "Private_Clean:", "Private_Dirty:":
-			private += kib / 1024
-		}
-	}
-	return whole, private
-}
-
 // effort is the CPU time of a process, and how often its threads were woken.
 type effort struct {
 	cpu   time.Duration

@@ -19,8 +19,8 @@ import (
 // besideVar names the socket where connections to the other API server are to be had.
 const besideVar = "BERTH_BENCH_BESIDE"
 
-// serveBeside answers on a socket until the program ends: "dial" with a connection to the server of a kubeconfig, "memory" with the
-// PSS of what kube-apiserver consists of on this machine, in MiB.
+// serveBeside answers on a socket until the program ends: "dial" with a connection to the server of a kubeconfig, "memory" with what
+// kube-apiserver consists of on this machine holds: the PSS and what of it is anonymous, in MiB.
 func serveBeside(kubeconfig, path string) error {
 	server, err := harness.ReadKubeconfig(kubeconfig)
 	if err != nil {
@@ -50,7 +50,8 @@ func answerBeside(c *net.UnixConn, address string) {
 	switch {
 	case err != nil:
 	case line == "memory\n":
-		fmt.Fprintf(c, "%f", besideMemory(address))
+		h := besideMemory(address)
+		fmt.Fprintln(c, h.pss, h.anonymous)
 	default:
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
@@ -64,11 +65,11 @@ func answerBeside(c *net.UnixConn, address string) {
 	}
 }
 
-// besideMemory is what the kube-apiserver of an address and its etcd hold, in MiB. Other servers may run beside them.
-func besideMemory(address string) float64 {
+// besideMemory is what the kube-apiserver of an address and its etcd hold. Other servers may run beside them.
+func besideMemory(address string) held {
 	const etcdFlag = "--etcd-servers="
 	_, port, _ := net.SplitHostPort(address)
-	sum, etcd := 0.0, ""
+	sum, etcd := held{}, ""
 	each := func(name, mark string, found func(args []string)) {
 		dirs, _ := filepath.Glob("/proc/[0-9]*")
 		for _, dir := range dirs {
@@ -77,8 +78,7 @@ func besideMemory(address string) float64 {
 			if mark == "" || strings.TrimSpace(string(comm)) != name || !strings.Contains(string(line), mark) {
 				continue
 			}
-			whole, _ := pssIn(dir)
-			sum += whole
+			sum = sum.plus(heldIn(dir))
 			found(strings.Split(string(line), "\x00"))
 		}
 	}

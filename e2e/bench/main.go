@@ -25,6 +25,7 @@ type options struct {
 	only            string
 	minute          time.Duration
 	kubeconfig      string
+	other           string
 }
 
 // wants tells whether a part is to be run.
@@ -41,6 +42,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "a comma-separated choice of "+partNames())
 	flag.DurationVar(&o.minute, "minute", time.Minute, "how long the quiet minute is")
 	flag.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv(kubeconfigVar), "leads to an API server on this machine, to measure the same there; all pods of its namespace default are removed")
+	flag.StringVar(&o.other, "other", "", "another binary of berth, whose API is measured beside this one's")
 	flag.Parse()
 	undo := func() {}
 	if !isolate.Inside() {

@@ -95,28 +95,6 @@ func settled(b *harness.Berth, n int) {
 	})
 }
 
-// benchMemory: keeper and controller with none, some and many pods.
-func benchMemory(r *harness.Runner, o options) {
-	section(r, "(d) memory of keeper and controller, MiB", func() {
-		b, up := start(r)
-		fmt.Printf("%-8s %14s %14s %14s %14s %10s\n", "pods", "keeper PSS", "private", "controller PSS", "private", "sum PSS")
-		for _, n := range []int{0, o.pods / 3, o.pods} {
-			if n > 0 {
-				scale(r, b, n)
-			} else {
-				// The keeper is there as soon as one pod was.
-				scale(r, b, 1)
-				scale(r, b, 0)
-			}
-			settled(b, n)
-			time.Sleep(3 * time.Second)
-			kp, kq := pss(b.Keeper())
-			cp, cq := pss(up.PID())
-			fmt.Printf("%-8d %14.1f %14.1f %14.1f %14.1f %10.1f\n", n, kp, kq, cp, cq, kp+cp)
-		}
-	})
-}
-
 // benchQuiet: a minute in which nothing happens.
 func benchQuiet(r *harness.Runner, o options) {
 	for _, n := range []int{1, o.pods} {

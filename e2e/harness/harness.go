@@ -4,6 +4,7 @@ package harness
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -92,6 +93,8 @@ type Berth struct {
 	TB
 	// Manifests, State and Run are its directories.
 	Manifests, State, Run string
+	// Binary is run instead of the one that was built.
+	Binary string
 
 	before leak.Snapshot
 	ups    []*Up
@@ -145,7 +148,7 @@ func (b *Berth) Command(args ...string) *exec.Cmd {
 		}
 	}
 	all := append(append(append([]string{}, args[:at]...), "--state-dir", b.State, "--run-dir", b.Run), args[at:]...)
-	return exec.Command(os.Getenv(BinaryVar), all...)
+	return exec.Command(cmp.Or(b.Binary, os.Getenv(BinaryVar)), all...)
 }
 
 // CLI runs one command to its end. One that hangs is a failure of the test.
