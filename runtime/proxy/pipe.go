@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -56,29 +55,14 @@ func (p *pipe) giveBack() {
 }
 
 // fill moves what there is from a socket into the empty pipe; 0 at the end of the stream, EAGAIN when there is nothing yet.
-func (p *pipe) fill(fd int) (int, error) {
-	for {
-		n, err := unix.Splice(fd, nil, p.w, nil, pipeSize, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		p.held = int(n)
-		return p.held, nil
-	}
+func (p *pipe) fill(fd int) (n int, err error) {
+	p.held, err = splice(fd, p.w, pipeSize)
+	return p.held, err
 }
 
 // empty moves what the pipe holds to a socket, in part perhaps; EAGAIN when the socket takes nothing.
 func (p *pipe) empty(fd int) error {
-	n, err := unix.Splice(p.r, nil, fd, nil, p.held, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
-	if errors.Is(err, unix.EINTR) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	p.held -= int(n)
-	return nil
+	n, err := splice(p.r, fd, p.held)
+	p.held -= n
+	return err
 }

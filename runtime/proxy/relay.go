@@ -63,7 +63,7 @@ func (s *stream) copy() (ended bool, err error) {
 	n := 0
 	rerr := s.from.raw.Read(func(fd uintptr) bool {
 		buf, _ = buffers.Get().(*[bufferSize]byte)
-		n, err = ignoringEINTR(func() (int, error) { return unix.Read(int(fd), buf[:]) })
+		n, err = read(fd, buf[:])
 		if errors.Is(err, unix.EAGAIN) {
 			buffers.Put(buf)
 			buf = nil
@@ -86,7 +86,7 @@ func (s *stream) copy() (ended bool, err error) {
 	rest := buf[:n]
 	werr := s.to.raw.Write(func(fd uintptr) bool {
 		for len(rest) > 0 && err == nil {
-			n, err = ignoringEINTR(func() (int, error) { return unix.Write(int(fd), rest) })
+			n, err = write(fd, rest)
 			if err == nil {
 				rest = rest[n:]
 			}
@@ -142,13 +142,4 @@ func (s *stream) splice() (ended bool, err error) {
 	})
 	p.giveBack()
 	return false, errors.Join(err, werr)
-}
-
-func ignoringEINTR(f func() (int, error)) (int, error) {
-	for {
-		n, err := f()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
-	}
 }

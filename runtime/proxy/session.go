@@ -62,7 +62,7 @@ func newSession(u *udpPort, at peers, backend netip.AddrPort) (*session, error) 
 
 func (s *session) send(data []byte) {
 	s.passed()
-	_ = s.raw.Control(func(fd uintptr) { _, _ = unix.Write(int(fd), data) }) // what is refused is told to who reads
+	_ = s.raw.Control(func(fd uintptr) { _, _ = write(fd, data) }) // what is refused is told to who reads
 }
 
 // passed notes that a datagram goes by. The kernel counts from it too, so a port that is ours no more is nobody's in its table either: it would
@@ -113,7 +113,7 @@ func (s *session) some() error {
 		got := false
 		for {
 			var n int
-			n, err = ignoringEINTR(func() (int, error) { return unix.Read(int(fd), buf[:]) })
+			n, err = read(fd, buf[:])
 			if err != nil {
 				break
 			}
