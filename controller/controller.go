@@ -67,6 +67,8 @@ type Options struct {
 	Dialer     runtime.Dialer
 	Events     runtime.Events
 	Images     runtime.Images
+	// Meter measures what pods use; nil for a machine that cannot.
+	Meter runtime.Meter
 	// Volumes keeps the data of claims; nil for a machine that cannot.
 	Volumes runtime.Volumes
 	// Router directs connections to pods; nil for a machine without Services.
@@ -123,6 +125,7 @@ type Controller struct {
 	mounts     *mounts
 	holders    *holders
 	turns      *turns
+	disks      *disks
 	traffic    *traffic
 	policies   *policies
 	planners   map[string]func(*Controller, context.Context, store.Item) (reconcile.Plan, error) // by kind
@@ -177,6 +180,7 @@ func New(opts Options) (*Controller, error) {
 	c.mounts = newMounts()
 	c.holders = newHolders()
 	c.turns = newTurns()
+	c.disks = newDisks()
 	c.traffic = newTraffic()
 	c.policies = &policies{}
 	c.hooks = newHooks()
@@ -243,6 +247,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	}
 	group.Go(func() { c.observe(ctx, heard) })
 	group.Go(func() { c.prober.Run(ctx) })
+	group.Go(func() { c.measureDisks(ctx) })
 	first := make(chan struct{})
 	group.Go(func() { c.follow(ctx, first) })
 	c.await(ctx, first)
@@ -379,6 +384,7 @@ func (c *Controller) changed(ch store.Change) {
 	c.policiesChanged(ch)
 	c.disruptionChanged(ch)
 	c.nodeChanged(ch)
+	c.disksChanged(ch)
 	if ch.Deleted && ch.Key.Kind == reconcile.KindReplicaSet && ch.Owner.Kind != "" {
 		c.diary.orphaned(ch.Key, ch.Owner)
 	}

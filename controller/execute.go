@@ -78,7 +78,9 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 	case reconcile.RemoveContainer:
 		return false, c.onMachine(a.Pod, a.UID, c.opts.Containers.RemoveContainer(ctx, string(a.UID), a.Container, a.Attempt))
 	case reconcile.StopSandbox:
-		return false, c.onMachine(a.Pod, a.UID, c.opts.Pods.StopSandbox(ctx, string(a.UID)))
+		return false, c.onMachine(a.Pod, a.UID, c.opts.Pods.StopSandbox(ctx, string(a.UID), a.Empty))
+	case reconcile.EvictPod:
+		c.evict(a)
 	case reconcile.RemoveSandbox:
 		return false, c.onMachine(a.Pod, a.UID, c.opts.Pods.RemoveSandbox(ctx, string(a.UID)))
 	case reconcile.ForgetPod:

@@ -144,6 +144,7 @@ func (c *Controller) podInput(ctx context.Context, p *corev1.Pod) (pod.Input, er
 	in.Services = c.servicesOf(p.Namespace)
 	c.examine(p, &in)
 	in.Routed, in.Undirected = c.routes(p), !c.directed()
+	in.Disk, in.Evicted = c.disks.of(p.UID), c.evictionOf(p.UID)
 	in.Unjudged = c.unjudged(p, in.Observed)
 	in.Now = c.opts.Clock.Now()
 	return in, nil

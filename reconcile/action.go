@@ -54,7 +54,14 @@ func (a RemoveContainer) String() string {
 	return fmt.Sprintf("remove container %s of %s, attempt %d", a.Container, a.Pod, a.Attempt)
 }
 
-func (a StopSandbox) String() string { return "stop sandbox of " + a.Pod.String() }
+func (a StopSandbox) String() string {
+	if a.Empty {
+		return "stop and empty sandbox of " + a.Pod.String()
+	}
+	return "stop sandbox of " + a.Pod.String()
+}
+
+func (a EvictPod) String() string { return "evict " + a.Pod.String() + because(a.Message) }
 
 func (a RemoveSandbox) String() string { return "remove sandbox of " + a.Pod.String() }
 

@@ -177,6 +177,14 @@ type (
 	StopSandbox struct {
 		Pod Key
 		UID types.UID
+		// Empty gives back the disk as well: writable layers and emptyDirs.
+		Empty bool
+	}
+	// EvictPod decides that a Pod ends for what it does to the machine, and remembers it for as long as the Pod exists.
+	EvictPod struct {
+		Pod     Key
+		UID     types.UID
+		Message string // of its status
 	}
 	// RemoveSandbox takes down everything of the pod on the machine.
 	RemoveSandbox struct {
@@ -204,6 +212,7 @@ func (SignalContainer) isAction()  {}
 func (KillContainer) isAction()    {}
 func (RemoveContainer) isAction()  {}
 func (StopSandbox) isAction()      {}
+func (EvictPod) isAction()         {}
 func (RemoveSandbox) isAction()    {}
 func (ForgetPod) isAction()        {}
 

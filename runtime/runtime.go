@@ -36,8 +36,8 @@ type Sandboxes interface {
 	RunSandbox(ctx context.Context, cfg SandboxConfig) (SandboxStatus, error)
 	// StopSandbox gives back what the sandbox of ended containers has of the machine: namespaces, address, cgroups, mounts. The records of the
 	// pod and its containers stay, and so do logs, writable layers and emptyDirs on disk, until RemoveSandbox. A container that has not ended is
-	// an error; a sandbox that is not there, or stopped already, is none.
-	StopSandbox(ctx context.Context, uid string) error
+	// an error; a sandbox that is not there, or stopped already, is none. With empty writable layers and emptyDirs go as well.
+	StopSandbox(ctx context.Context, uid string, empty bool) error
 	// RemoveSandbox kills what still runs and removes every trace but the logs: processes, cgroups, namespaces, address, directories.
 	// Removing what is not there is not an error.
 	RemoveSandbox(ctx context.Context, uid string) error

@@ -22,6 +22,10 @@ func (b busy) Usage(_ context.Context, uid string) (map[string]runtime.Usage, er
 	return map[string]runtime.Usage{"main": {CPU: time.Since(b.began) / 4, Memory: 1 << 20}}, nil
 }
 
+func (busy) DiskUsage(context.Context, string) (runtime.DiskUsage, error) {
+	return runtime.DiskUsage{}, nil
+}
+
 func (b busy) MachineUsage(context.Context) (runtime.Usage, error) {
 	return runtime.Usage{CPU: time.Since(b.began) / 2, Memory: 1 << 30}, nil
 }

@@ -21,6 +21,7 @@ import (
 type image struct {
 	items   map[reconcile.Key]*Item
 	endings map[types.UID]Ending
+	evicted map[types.UID]Eviction
 	known   map[types.UID]map[string]Known
 	version uint64
 	// damage counts the lines that could not be read; torn means that only the last line was cut, as a crash leaves it.
@@ -30,7 +31,7 @@ type image struct {
 }
 
 func newImage() *image {
-	return &image{items: map[reconcile.Key]*Item{}, endings: map[types.UID]Ending{}, known: map[types.UID]map[string]Known{}}
+	return &image{items: map[reconcile.Key]*Item{}, endings: map[types.UID]Ending{}, evicted: map[types.UID]Eviction{}, known: map[types.UID]map[string]Known{}}
 }
 
 // load reads the newest generation. Where it is damaged, what files stated is completed from the one before, and the damaged file is put aside.
@@ -171,8 +172,13 @@ func (img *image) apply(r record, s *Store) error {
 		}
 	case opKnown:
 		img.known[r.UID] = r.Known
+	case opEvict:
+		if r.Evicted != nil {
+			img.evicted[r.UID] = *r.Evicted
+		}
 	case opEnded:
 		delete(img.endings, r.UID)
+		delete(img.evicted, r.UID)
 		delete(img.known, r.UID)
 	case opHeader:
 		if r.Version != formatVersion {
@@ -198,6 +204,11 @@ func (img *image) lay(older *image) {
 			img.endings[uid] = e
 		}
 	}
+	for uid, e := range older.evicted {
+		if _, ok := img.evicted[uid]; !ok {
+			img.evicted[uid] = e
+		}
+	}
 	for uid, k := range older.known {
 		if _, ok := img.known[uid]; !ok {
 			img.known[uid] = k
@@ -218,7 +229,7 @@ func (s *Store) adopt(img *image) {
 		}
 		s.remember(it)
 	}
-	s.endings, s.known = img.endings, img.known
+	s.endings, s.evicted, s.known = img.endings, img.evicted, img.known
 	s.version, s.reserved = max(s.version, img.version), img.version
 }
 
@@ -237,6 +248,10 @@ func (s *Store) picture() []record {
 		e.At = e.At.Round(time.Nanosecond)
 		records = append(records, record{Op: opEnding, UID: uid, Ending: &e})
 	}
+	for _, uid := range slices.Sorted(maps.Keys(s.evicted)) {
+		e := s.evicted[uid]
+		records = append(records, record{Op: opEvict, UID: uid, Evicted: &e})
+	}
 	for _, uid := range slices.Sorted(maps.Keys(s.known)) {
 		records = append(records, record{Op: opKnown, UID: uid, Known: s.known[uid]})
 	}
@@ -253,6 +268,7 @@ func (s *Store) Forget() error {
 	clear(s.byKind)
 	clear(s.byOwner)
 	clear(s.endings)
+	clear(s.evicted)
 	clear(s.known)
 	clear(s.guard)
 	s.mu.Unlock()

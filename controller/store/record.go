@@ -31,6 +31,7 @@ const (
 	opMark   = "mark"   // resource versions up to Version may have been given out
 	opEnding = "ending" // the Pod UID shall end
 	opKnown  = "known"  // of the containers of the Pod UID Known is known
+	opEvict  = "evict"  // the Pod UID has ended, as Evicted says
 	opEnded  = "ended"  // the Pod UID is gone
 	opBase   = "base"   // Count records before this one are a whole picture
 )
@@ -49,6 +50,7 @@ type record struct {
 	UID     types.UID                `json:"uid,omitempty"`
 	Ending  *Ending                  `json:"ending,omitempty"`
 	Known   map[string]Known         `json:"known,omitempty"`
+	Evicted *Eviction                `json:"evicted,omitempty"`
 	Version uint64                   `json:"version,omitempty"`
 	Count   int                      `json:"count,omitempty"`
 

@@ -99,6 +99,7 @@ type Store struct {
 	byOwner  map[types.UID]map[reconcile.Key]struct{}
 	byKind   map[string]map[reconcile.Key]struct{}
 	endings  map[types.UID]Ending
+	evicted  map[types.UID]Eviction
 	known    map[types.UID]map[string]Known
 	version  uint64
 	reserved uint64 // versions up to this one are never given out again after a restart
@@ -127,7 +128,7 @@ func Open(opts Options) (*Store, error) {
 		byUID:   map[types.UID]reconcile.Key{},
 		byOwner: map[types.UID]map[reconcile.Key]struct{}{},
 		byKind:  map[string]map[reconcile.Key]struct{}{},
-		endings: map[types.UID]Ending{},
+		endings: map[types.UID]Ending{}, evicted: map[types.UID]Eviction{},
 		known:   map[types.UID]map[string]Known{},
 		guard:   map[Object]Object{},
 		version: 1, // 0 means any version to those who list and watch

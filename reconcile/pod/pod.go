@@ -38,6 +38,10 @@ type Input struct {
 	Undirected bool
 	// Unjudged means that the machine does not go by the network policies for the Pod's address yet: nothing of it may begin to run.
 	Unjudged bool
+	// Disk is what was last measured of the Pod, nil when nothing was.
+	Disk *runtime.DiskUsage
+	// Evicted is set when an EvictPod was carried out.
+	Evicted *Eviction
 	// Cordoned means that the machine takes no new Pods. Those that have begun go on, and those of DaemonSets do not mind.
 	Cordoned bool
 	Node     Node
@@ -83,9 +87,11 @@ func Plan(in Input) reconcile.Plan {
 	case in.Pod.DeletionTimestamp != nil:
 		p.remove()
 	case p.settled():
-		if p.stop(ending{deadline: p.graceOver(p.verdict.since), decided: p.unreadySince(), reason: p.verdict.reason}) && p.ready {
-			p.do(reconcile.StopSandbox{Pod: p.key, UID: p.pod.UID})
+		if p.stop(ending{deadline: p.verdictOver(), decided: p.unreadySince(), reason: p.verdict.reason}) && p.ready {
+			p.do(reconcile.StopSandbox{Pod: p.key, UID: p.pod.UID, Empty: p.in.Evicted != nil})
 		}
+	case p.exceeds():
+		return reconcile.Plan{Actions: p.actions} // decided first, and told then
 	default:
 		p.run()
 	}

@@ -224,6 +224,9 @@ func (p *pass) settled() bool {
 	case s.Phase == corev1.PodFailed || s.Phase == corev1.PodSucceeded:
 		p.verdict = verdict{phase: s.Phase, cause: s.Reason, message: s.Message, reason: "the pod has ended", since: p.lastEnd()}
 		return true
+	case p.in.Evicted != nil:
+		p.verdict = p.evicted()
+		return true
 	case p.overdue():
 		return true
 	}

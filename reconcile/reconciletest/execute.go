@@ -59,6 +59,8 @@ func (w *world) execute(a reconcile.Action) error {
 	case reconcile.RunSandbox, reconcile.UpdateFiles, reconcile.StartContainer, reconcile.RunHook, reconcile.SignalContainer,
 		reconcile.KillContainer, reconcile.RemoveContainer, reconcile.StopSandbox, reconcile.RemoveSandbox, reconcile.ForgetPod:
 		return w.executeOnMachine(a)
+	case reconcile.EvictPod:
+		w.fail("%s is evicted, and nobody measures it", a.Pod)
 	default:
 		w.fail("nobody carries out %T", a)
 	}

@@ -121,7 +121,7 @@ func (w *world) executeOnMachine(a reconcile.Action) error {
 		w.must(w.fake.RemoveContainer(background, string(a.UID), a.Container, a.Attempt))
 		w.enqueue(a.Pod)
 	case reconcile.StopSandbox:
-		w.must(w.fake.StopSandbox(background, string(a.UID)))
+		w.must(w.fake.StopSandbox(background, string(a.UID), a.Empty))
 		w.enqueue(a.Pod)
 	case reconcile.RemoveSandbox:
 		w.checkRemove(a.UID)

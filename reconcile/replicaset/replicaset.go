@@ -2,7 +2,9 @@
 package replicaset
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -27,7 +29,7 @@ func Plan(in Input) reconcile.Plan {
 	counted := count(in.Pods)
 	var p reconcile.Plan
 	if rs.DeletionTimestamp == nil {
-		p.Actions = resize(in, counted.active)
+		p.Actions = append(resize(in, counted.active), dropOld(in)...)
 	}
 	status, next := newStatus(in, counted)
 	p.RequeueAfter = next
@@ -87,6 +89,31 @@ func resize(in Input, active []*corev1.Pod) []reconcile.Action {
 			Key: reconcile.Key{Kind: reconcile.KindPod, Namespace: pod.Namespace, Name: pod.Name}, UID: pod.UID,
 			Reason: fmt.Sprintf("%s has %d pods and wants %d", rs.Name, len(active), wish),
 		}, note(rs, "SuccessfulDelete", "Deleted pod: "+pod.Name))
+	}
+	return actions
+}
+
+// mostKept is how many pods of a ReplicaSet stay that have come to an end, as evicted ones do, for whoever wants to know why. Kubernetes, too, removes them
+// when there are many.
+const mostKept = 50
+
+// dropOld ends the pods that were made first of those that have come to an end, beyond those that are kept.
+func dropOld(in Input) []reconcile.Action {
+	var over []*corev1.Pod
+	for _, pod := range in.Pods {
+		if finished(pod) && pod.DeletionTimestamp == nil {
+			over = append(over, pod)
+		}
+	}
+	if len(over) <= mostKept {
+		return nil
+	}
+	slices.SortFunc(over, func(a, b *corev1.Pod) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	var actions []reconcile.Action
+	for _, pod := range over[:len(over)-mostKept] {
+		actions = append(actions, reconcile.DeletePod{Key: reconcile.KeyOf(pod), UID: pod.UID, Reason: "many others ended after it"})
 	}
 	return actions
 }

@@ -217,3 +217,19 @@ func TestNewPods(t *testing.T) {
 		t.Error("another nonce gave the same names")
 	}
 }
+
+// Of pods that have come to an end, as evicted ones do, the last fifty stay.
+func TestEndedPodsAreBounded(t *testing.T) {
+	in := settled()
+	for i := range 52 {
+		in.Pods = append(in.Pods, pod(fmt.Sprintf("ended-%02d", i), failed, createdBefore(time.Duration(i+1)*time.Minute)))
+	}
+	want := []string{"delete Pod/shop/ended-51: many others ended after it", "delete Pod/shop/ended-50: many others ended after it"}
+	if diff := cmp.Diff(want, told(replicaset.Plan(in))); diff != "" {
+		t.Errorf("with 52 (-want +got):\n%s", diff)
+	}
+	in.Pods = in.Pods[:len(in.Pods)-2]
+	if got := told(replicaset.Plan(in)); len(got) > 0 {
+		t.Errorf("with 50: %v", got)
+	}
+}

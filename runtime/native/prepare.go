@@ -111,7 +111,7 @@ func (r *Runtime) makeLayer(uid string, s *start) error {
 	if err != nil {
 		return err
 	}
-	s.in.upper, s.in.work = filepath.Join(dir, "upper"), filepath.Join(dir, "work")
+	s.in.upper, s.in.work = filepath.Join(dir, upperDir), filepath.Join(dir, "work")
 	for _, d := range []string{s.in.upper, s.in.work} {
 		// The upper directory is the container's "/": everybody may read it.
 		if err := os.Mkdir(d, 0o755); err != nil {
@@ -190,6 +190,9 @@ func (s *start) bindFile(at, source string, readOnly bool) error {
 
 // messageFile is the name of the termination message's file beside the writable layer.
 const messageFile = "termination-log"
+
+// upperDir holds what a container writes into its own files.
+const upperDir = "upper"
 
 func (r *Runtime) bindMessage(uid string, s *start, at string) error {
 	if err := checkMountPath(at); err != nil {

@@ -29,6 +29,8 @@ type sandboxRecord struct {
 	Ready bool
 	// Stopped is written before a sandbox is given back, of which all containers have ended for good.
 	Stopped bool `json:",omitempty"`
+	// Emptied is written with it when what the pod has on disk goes, too.
+	Emptied bool `json:",omitempty"`
 	// InitPID and InitTicks name the process that keeps a shared pid namespace.
 	InitPID   int    `json:",omitempty"`
 	InitTicks uint64 `json:",omitempty"`

@@ -2,13 +2,14 @@ package native
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"berth/runtime"
 )
 
 // StopSandbox implements runtime.Pods.
-func (r *Runtime) StopSandbox(ctx context.Context, uid string) error {
+func (r *Runtime) StopSandbox(ctx context.Context, uid string, empty bool) error {
 	return r.changeSandbox("stop", uid, func(p *pod) error {
 		r.mu.Lock()
 		err, stands := p.busy(), p.sandboxStatus().Ready && !p.removing
@@ -18,7 +19,7 @@ func (r *Runtime) StopSandbox(ctx context.Context, uid string) error {
 			return err
 		}
 		// Written before the first effect: the next controller finishes what this one does not live to do.
-		rec.Stopped = true
+		rec.Stopped, rec.Emptied = true, empty
 		if err := r.record(p, rec); err != nil {
 			return err
 		}
@@ -62,6 +63,9 @@ func (r *Runtime) giveBack(ctx context.Context, p *pod) error {
 	}
 	if err == nil {
 		err = r.cgroups.RemovePod(ctx, p.uid)
+	}
+	if err == nil && p.Emptied {
+		err = errors.Join(removeTree(r.dirs.podLayers(p.uid)), removeTree(r.dirs.volumes(p.uid)))
 	}
 	if err != nil {
 		return err

@@ -269,13 +269,13 @@ func testRemoveContainer(t *testing.T, s *suite) {
 }
 
 func testStopSandbox(t *testing.T, s *suite) {
-	if err := s.Pods.StopSandbox(t.Context(), s.uid); err != nil {
+	if err := s.Pods.StopSandbox(t.Context(), s.uid, false); err != nil {
 		t.Errorf("StopSandbox of no pod = %v, want nil", err)
 	}
 	memory := runtime.Volume{Name: "memory", EmptyDir: &runtime.EmptyDir{Memory: true}}
 	s.sandbox(t, memory)
 	s.start(t, 0, s.Sleep)
-	if err := s.Pods.StopSandbox(t.Context(), s.uid); err == nil {
+	if err := s.Pods.StopSandbox(t.Context(), s.uid, false); err == nil {
 		t.Error("StopSandbox with a running container succeeded")
 	}
 	if p, err := s.Pods.Status(t.Context(), s.uid); err != nil || !p.Sandbox.Ready || p.Containers[0].State != runtime.Running {
@@ -286,7 +286,7 @@ func testStopSandbox(t *testing.T, s *suite) {
 	}
 	before := s.await(t, "container killed", exited(0))
 	for range 2 {
-		if err := s.Pods.StopSandbox(t.Context(), s.uid); err != nil {
+		if err := s.Pods.StopSandbox(t.Context(), s.uid, false); err != nil {
 			t.Fatalf("StopSandbox: %v", err)
 		}
 	}

@@ -179,12 +179,12 @@ func (f *Fake) RemoveSandbox(ctx context.Context, uid string) error {
 }
 
 // StopSandbox implements runtime.Pods.
-func (f *Fake) StopSandbox(ctx context.Context, uid string) error {
+func (f *Fake) StopSandbox(ctx context.Context, uid string, empty bool) error {
 	after, err := f.enter(ctx, true)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.stopSandbox(uid), after)
+	return errors.Join(f.stopSandbox(uid, empty), after)
 }
 
 // StartContainer implements runtime.Containers.

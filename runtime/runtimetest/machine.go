@@ -101,7 +101,7 @@ func (m *machine) runSandbox(cfg runtime.SandboxConfig) (runtime.SandboxStatus, 
 	return p.sandbox, nil
 }
 
-func (m *machine) stopSandbox(uid string) error {
+func (m *machine) stopSandbox(uid string, empty bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.pods[uid]
@@ -116,6 +116,9 @@ func (m *machine) stopSandbox(uid string) error {
 	if p.sandbox.Ready {
 		m.note("stop sandbox %s/%s", p.cfg.Namespace, p.cfg.Name)
 		p.sandbox.Ready, p.sandbox.IP, p.sandbox.FormerIP = false, "", p.sandbox.IP
+		if empty {
+			clear(p.written)
+		}
 		m.tell(uid)
 	}
 	return nil

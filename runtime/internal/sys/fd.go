@@ -69,3 +69,10 @@ func retry(call func() error) error {
 		}
 	}
 }
+
+// StatIn describes what a name in a directory stands for; a symbolic link for itself.
+func StatIn(dir *FD, name string) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	err := retry(func() error { return unix.Fstatat(dir.Int(), name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	return st, err
+}

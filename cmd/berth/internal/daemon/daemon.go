@@ -105,7 +105,7 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 		return nil, err
 	}
 	d.Controller, err = controller.New(controller.Options{
-		Pods: d.Runtime, Containers: d.Runtime, Executor: d.Runtime, Dialer: d.Runtime, Events: d.Runtime, Images: d.Images, Volumes: d.Runtime,
+		Pods: d.Runtime, Containers: d.Runtime, Executor: d.Runtime, Dialer: d.Runtime, Events: d.Runtime, Images: d.Images, Volumes: d.Runtime, Meter: d.Runtime,
 		Router: d.Runtime, ServiceCIDR: d.network.ServiceCIDR(), Judge: d.network, ClusterDNS: d.network.ClusterDNS(),
 		Source: opts.Source, StateDir: opts.StateDir, Log: opts.Log, PruneDelay: opts.PruneDelay, AllowPrune: opts.AllowPrune,
 		Workers: opts.Workers, Node: d.node(), NodeStatus: d.nodeStatus,
