@@ -74,8 +74,8 @@ func TestEphemeralStorage(t *testing.T) {
 	}
 	for prefix, message := range messages {
 		p := evictedPod(b, prefix)
-		described := b.MustKubectl("describe", "pod", p.Name)
-		for _, want := range []string{"Status:           Failed", "Reason:           Evicted", "Message:          " + message, "Warning  Evicted"} {
+		described := strings.Join(strings.Fields(b.MustKubectl("describe", "pod", p.Name)), " ")
+		for _, want := range []string{"Status: Failed", "Reason: Evicted", "Message: " + message, "Warning Evicted"} {
 			if !strings.Contains(described, want) {
 				t.Errorf("%s: no %q in\n%s", p.Name, want, described)
 			}

@@ -108,7 +108,6 @@ var features = []struct{ name, rows string }{
 
 // later are rows that wait for something berth has not yet.
 var later = []string{
-	"EmptyDirVolumeSource.sizeLimit",  // a volume on disk is not bounded
 	"JobSpec.ttlSecondsAfterFinished", // on purpose: a Job that a file states would run again
 }
 

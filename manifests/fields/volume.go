@@ -26,7 +26,7 @@ func volumes() []Row {
 		of("core/v1.EmptyDirVolumeSource",
 			shown("medium"),
 			refused("huge pages are not handed out", "medium=HugePages*"),
-			approximated("TestFields/sizeLimit", "only volumes in memory are bounded", "sizeLimit"),
+			honoured("TestEphemeralStorage", "sizeLimit"),
 		),
 		of("core/v1.HostPathVolumeSource", honoured("TestFields/hostPath", "path"), honoured("TestFields/hostPath.type", "type")),
 		of("core/v1.ImageVolumeSource", honoured("TestFields/image", "reference"), honoured("TestFields/image.pullPolicy", "pullPolicy")),

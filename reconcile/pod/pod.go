@@ -71,9 +71,9 @@ const (
 type Node struct {
 	Name   string
 	HostIP string
-	// CPUs and Memory stand for limits that a container does not state; Memory is in bytes.
-	CPUs   int
-	Memory int64
+	// CPUs, Memory and Disk stand for limits that a container does not state; Memory and Disk are in bytes.
+	CPUs         int
+	Memory, Disk int64
 	// DNS is the machine's own resolver configuration. It is needed for Pods that add to it.
 	DNS runtime.DNS
 	// ClusterDNS is the address that answers for the names of Services, ClusterDomain what those end in ("cluster.local"); "" where nobody does.

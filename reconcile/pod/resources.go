@@ -87,6 +87,8 @@ func (p *pass) orMachine(q resource.Quantity, name string) resource.Quantity {
 		return *resource.NewQuantity(int64(p.in.Node.CPUs), resource.DecimalSI)
 	case name == string(corev1.ResourceMemory):
 		return *resource.NewQuantity(p.in.Node.Memory, resource.BinarySI)
+	case name == string(corev1.ResourceEphemeralStorage):
+		return *resource.NewQuantity(p.in.Node.Disk, resource.BinarySI)
 	}
 	return q
 }

@@ -206,8 +206,9 @@ func (d *Daemon) node() pod.Node {
 	if err != nil {
 		name = "localhost"
 	}
+	disk, _ := diskOf(d.opts.StateDir)
 	return pod.Node{
-		Name: strings.ToLower(name), HostIP: hostIP(), CPUs: goruntime.NumCPU(), Memory: memory(), DNS: network.ResolvConf(),
+		Name: strings.ToLower(name), HostIP: hostIP(), CPUs: goruntime.NumCPU(), Memory: memory(), Disk: disk, DNS: network.ResolvConf(),
 		ClusterDNS: d.network.ClusterDNS().String(), ClusterDomain: clusterDomain,
 	}
 }
