@@ -155,13 +155,14 @@ func TestEnvironment(t *testing.T) {
 		{Name: "CPU", ValueFrom: amount("requests.cpu", "1m")},
 		{Name: "CPUS", ValueFrom: amount("limits.cpu", "0")},
 		{Name: "MEM", ValueFrom: amount("limits.memory", "1Mi")},
+		{Name: "DISK", ValueFrom: amount("limits.ephemeral-storage", "1Gi")},
 		{Name: "A", Value: "again"},
 	}
 	in.Pod.Spec.Containers[0].Command = []string{"sh", "-c"}
 	in.Pod.Spec.Containers[0].Args = []string{"echo $(B) $$(B) $(NOBODY)"}
 	_, c := wish(t, in)
 	want := []string{
-		"A=again", "B=12", "C=$(A) $(LATER) $x $", "LATER=l", "NAME=web", "LABEL=web", "NOTE=n", "NODE=here", "HOST=192.0.2.1", "CPU=250", "CPUS=4", "MEM=1024",
+		"A=again", "B=12", "C=$(A) $(LATER) $x $", "LATER=l", "NAME=web", "LABEL=web", "NOTE=n", "NODE=here", "HOST=192.0.2.1", "CPU=250", "CPUS=4", "MEM=1024", "DISK=20",
 	}
 	if diff := cmp.Diff(want, c.Env); diff != "" {
 		t.Errorf("env (-want +got):\n%s", diff)

@@ -99,7 +99,7 @@ func fresh() pod.Input {
 			},
 		},
 		Images: map[string]reconcile.ImageState{"web:1": {Image: &runtime.Image{ID: "sha256:1"}}},
-		Node:   pod.Node{Name: "here", HostIP: "192.0.2.1", CPUs: 4, Memory: 1 << 30},
+		Node:   pod.Node{Name: "here", HostIP: "192.0.2.1", CPUs: 4, Memory: 1 << 30, Disk: 20 << 30},
 		Now:    now,
 	}
 }
