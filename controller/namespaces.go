@@ -130,7 +130,7 @@ func (c *Controller) endNamespace(key reconcile.Key, uid types.UID) error {
 			return it, nil
 		}
 		n := *ns
-		n.DeletionTimestamp, n.Annotations = &now, request.With(ns.Annotations, annotationMade, "true")
+		n.DeletionTimestamp, n.Annotations = &now, request.With(ns.Annotations, reconcile.AnnotationMade, "true")
 		return store.Item{Object: active(&n)}, nil
 	})
 	if err != nil {
@@ -200,10 +200,7 @@ func (c *Controller) forgetNamespace(ns store.Item) {
 }
 
 // asked tells of a namespace that somebody has made through the API: it stays until somebody removes it.
-func asked(obj store.Object) bool { return obj.GetAnnotations()[annotationMade] != "true" }
-
-// annotationMade is on what is kept here, and goes by itself.
-const annotationMade = reconcile.AnnotationPrefix + "made"
+func asked(obj store.Object) bool { return obj.GetAnnotations()[reconcile.AnnotationMade] != "true" }
 
 func accountKey(namespace string) reconcile.Key {
 	return reconcile.Key{Kind: reconcile.KindServiceAccount, Namespace: namespace, Name: defaultAccount}
@@ -215,7 +212,7 @@ func (c *Controller) keepNamespace(name string) error {
 	if !ok {
 		return ignoreTaken(c.store.Create(key, active(&corev1.Namespace{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: reconcile.KindNamespace},
-			ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{annotationMade: "true"}},
+			ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{reconcile.AnnotationMade: "true"}},
 		}), nil))
 	}
 	ns, ok := it.Object.(*corev1.Namespace)

@@ -52,6 +52,8 @@ const (
 	AnnotationPrefix = "berth.dev/"
 	// AnnotationWish is on Pods made for a BarePod: the hash of the spec that the file stated.
 	AnnotationWish = AnnotationPrefix + "wish"
+	// AnnotationMade is on Namespaces that are kept for what is in them, and go by themselves.
+	AnnotationMade = AnnotationPrefix + "made"
 	// AnnotationRecord is a part of a status that Kubernetes has no field for: UpdateStatus takes it together with the status.
 	AnnotationRecord = AnnotationPrefix + "record"
 )

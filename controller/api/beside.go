@@ -20,10 +20,11 @@ import (
 // present is an object as Kubernetes would show it. It is not changed.
 func present(obj store.Object) store.Object {
 	if job, ok := obj.(*batchv1.Job); ok {
-		return selecting(job)
+		return withoutHidden(selecting(job))
 	}
 	notes := obj.GetAnnotations()
 	at, paused := notes[request.AnnotationRestartedAt], request.Paused(notes)
+	obj = withoutHidden(obj)
 	if at == "" && !paused {
 		return obj
 	}
@@ -41,6 +42,24 @@ func present(obj store.Object) store.Object {
 		n := *o
 		n.Spec.Template = request.Template(&o.Spec.Template, at)
 		return &n
+	}
+	return obj
+}
+
+// withoutHidden is an object without the annotations that are nobody's to read.
+func withoutHidden(obj store.Object) store.Object {
+	notes := obj.GetAnnotations()
+	for name := range notes {
+		if !request.Hidden(name) {
+			continue
+		}
+		notes = maps.Clone(notes)
+		if maps.DeleteFunc(notes, func(name, _ string) bool { return request.Hidden(name) }); len(notes) == 0 {
+			notes = nil
+		}
+		obj = shallow(obj)
+		obj.SetAnnotations(notes)
+		break
 	}
 	return obj
 }

@@ -4,12 +4,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"berth/controller/store"
+	"berth/reconcile"
 )
 
 // A Job is shown with the selector that Kubernetes writes into it, and can be changed all the same.
@@ -72,5 +77,43 @@ func TestApplyGoesOverToTheServer(t *testing.T) {
 	notes, _ := below(answer, "metadata")["annotations"].(map[string]any)
 	if diff := cmp.Diff(`{"apiVersion":"v1","data":{"key":"v"},"kind":"ConfigMap","metadata":{"name":"m","namespace":"default"}}`+"\n", notes[lastApplied]); diff != "" {
 		t.Errorf("what was applied last (-want +got):\n%s", diff)
+	}
+}
+
+// Berth's own notes are nobody's to read, and nothing that a client writes loses them or brings them into a file.
+func TestHiddenNotes(t *testing.T) {
+	p, s := newPlace(t)
+	const text = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, annotations: {a: b}}\nspec: {containers: [{name: c, image: i}]}\n"
+	p.files["p.yaml"] = text
+	p.ingest()
+	wish, _ := p.store.Get(reconcile.Key{Kind: reconcile.KindBarePod, Namespace: "default", Name: "p"})
+	pod := wish.Object.DeepCopyObject().(*corev1.Pod)
+	pod.UID, pod.Annotations = "pod", map[string]string{"a": "b", reconcile.AnnotationWish: "hash"}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Annotations: map[string]string{reconcile.AnnotationMade: "true"}}}
+	for _, obj := range []store.Object{pod, namespace} {
+		if err := p.store.Create(reconcile.KeyOf(obj), obj, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const path, space = "/api/v1/namespaces/default/pods/p", "/api/v1/namespaces/shop"
+	for where, want := range map[string]map[string]any{path: {"a": "b"}, space: nil} {
+		_, out, _ := askTo(s, "GET", where, "", "")
+		if got, _ := below(out, "metadata")["annotations"].(map[string]any); !cmp.Equal(want, got) {
+			t.Errorf("%s has the annotations %v, want %v", where, got, want)
+		}
+	}
+	for name, notes := range map[string]string{"as read": `{"a":"b","c":"d"}`, "as read from an older berth": `{"a":"b","c":"d","berth.dev/wish":"hash"}`} {
+		p.files["p.yaml"] = text
+		p.ingest()
+		_, out, _ := askTo(s, "GET", path, "", "")
+		body := string(mustJSON(t, out))
+		_, out, _ = askTo(s, "PUT", path, jsonType, strings.Replace(body, `{"a":"b"}`, notes, 1))
+		if diff := cmp.Diff(strings.Replace(text, "a: b", "a: b, c: d", 1), p.files["p.yaml"]); diff != "" {
+			t.Errorf("%s: %v\nthe file (-want +got)\n%s", name, out["message"], diff)
+		}
+	}
+	askTo(s, "PATCH", space, mergePatchType, `{"metadata":{"labels":{"x":"y"}}}`)
+	if it, _ := p.store.Get(reconcile.KeyOf(namespace)); it.Object.GetAnnotations()[reconcile.AnnotationMade] != "true" || it.Object.GetLabels()["x"] != "y" {
+		t.Errorf("the namespace has the annotations %v and the labels %v", it.Object.GetAnnotations(), it.Object.GetLabels())
 	}
 }

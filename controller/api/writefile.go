@@ -96,7 +96,7 @@ func (wr *writer) changeMade(r *Request, it store.Item, seen, wish map[string]an
 		}
 		obj := shallow(now.Object)
 		for name, value := range now.Object.GetAnnotations() {
-			if request.Beside(name) {
+			if request.Beside(name) || request.Hidden(name) {
 				notes[name] = value
 			}
 		}

@@ -34,7 +34,16 @@ const AnnotationPodsRestarted = "kubectl.kubernetes.io/restartedAt"
 // Beside tells whether an annotation is kept beside an object and never in its file.
 func Beside(annotation string) bool {
 	switch annotation {
-	case AnnotationRestartedAt, AnnotationPaused, AnnotationHold, AnnotationRevision, reconcile.AnnotationRecord, corev1.LastAppliedConfigAnnotation:
+	case AnnotationRestartedAt, AnnotationPaused, AnnotationHold, AnnotationRevision, reconcile.AnnotationRecord, reconcile.AnnotationWish, corev1.LastAppliedConfigAnnotation:
+		return true
+	}
+	return false
+}
+
+// Hidden tells whether an annotation is nobody's to read: berth's own notes, and what is shown where Kubernetes has it.
+func Hidden(annotation string) bool {
+	switch annotation {
+	case AnnotationRestartedAt, AnnotationPaused, reconcile.AnnotationRecord, reconcile.AnnotationWish, reconcile.AnnotationMade:
 		return true
 	}
 	return false
