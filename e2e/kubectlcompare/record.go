@@ -117,7 +117,7 @@ func (on *side) run(text string) string {
 	if code != 0 {
 		fmt.Fprintf(&b, "exit code %d\n", code)
 	}
-	return b.String()
+	return normal(b.String()) // once more, as a recording is when it is read: with the marks of the lines
 }
 
 func (on *side) shell(text string) (stdout, stderr string, code int) {

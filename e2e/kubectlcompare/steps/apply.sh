@@ -2,13 +2,13 @@ deployment web 1 >web.yaml
 
 ## new
 kubectl apply -f web.yaml
-says 'web +1/1 +1 +1' kubectl get deployment web
+ready deployment web 1
 ## unchanged
 kubectl apply -f web.yaml
 ## changed
 deployment web 2 'env: [{name: A, value: b}]' >web.yaml
 kubectl apply -f web.yaml
-says 'web +2/2 +2 +2' kubectl get deployment web
+ready deployment web 2
 kubectl get deployment web -o 'jsonpath={.spec.replicas} {.spec.template.spec.containers[0].env}'
 ## a field taken away
 deployment web 2 >web.yaml

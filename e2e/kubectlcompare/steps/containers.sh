@@ -1,6 +1,6 @@
 # The verbs that need a real container are compared in what they refuse: the pods of the cluster may be simulated.
 pod one | kubectl create -f - >/dev/null
-says 'one +1/1' kubectl get pod one
+ready pod one 1
 cat >two.yaml <<YAML
 apiVersion: v1
 kind: Pod
@@ -8,7 +8,7 @@ metadata: {name: two}
 spec: {terminationGracePeriodSeconds: 1, containers: [{name: a, image: $IMAGE}, {name: b, image: $IMAGE}]}
 YAML
 kubectl create -f two.yaml >/dev/null
-says 'two +2/2' kubectl get pod two
+ready pod two 2
 waiting big
 
 ## logs, not there

@@ -22,7 +22,7 @@ kubectl delete namespace create-more
 kubectl create namespace Bad
 ## deployment
 kubectl create deployment made --image="$IMAGE" --replicas=1 --port=8080 -o yaml
-says 'made +1/1' kubectl get deployment made
+ready deployment made 1
 ## job
 kubectl create job once --image="$IMAGE" -o yaml -- /bin/true
 ## cronjob

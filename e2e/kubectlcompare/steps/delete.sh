@@ -1,7 +1,7 @@
 for n in a b c d; do kubectl create configmap "$n" >/dev/null; kubectl label configmap "$n" name="$n" >/dev/null; done
 running web 1
 pod one | kubectl create -f - >/dev/null
-says 'one +1/1' kubectl get pod one
+ready pod one 1
 
 ## one
 kubectl delete configmap a
@@ -25,11 +25,11 @@ kubectl delete pod one
 kubectl get pod one
 ## a pod at once
 pod two | kubectl create -f - >/dev/null
-says 'two +1/1' kubectl get pod two
+ready pod two 1
 kubectl delete pod two --grace-period=0 --force
 ## now
 pod three | kubectl create -f - >/dev/null
-says 'three +1/1' kubectl get pod three
+ready pod three 1
 kubectl delete pod three --now
 ## a deployment
 kubectl delete deployment web

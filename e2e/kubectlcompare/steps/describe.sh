@@ -36,10 +36,10 @@ spec:
 YAML
 kubectl create configmap map --from-literal=k=v >/dev/null
 kubectl create -f rich.yaml >/dev/null
-says 'rich +2/2 +Running' kubectl get pod rich
+ready pod rich 2
 waiting big
 pod same 'resources: {requests: {cpu: 10m, memory: 16Mi}, limits: {cpu: 10m, memory: 16Mi}}' | kubectl create -f - >/dev/null
-says 'same +1/1' kubectl get pod same
+ready pod same 1
 
 ## pod
 kubectl describe pod rich

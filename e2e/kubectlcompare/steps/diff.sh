@@ -1,6 +1,6 @@
 deployment web 1 >web.yaml
 kubectl apply -f web.yaml >/dev/null
-says 'web +1/1 +1 +1' kubectl get deployment web
+ready deployment web 1
 
 ## none
 kubectl diff -f web.yaml

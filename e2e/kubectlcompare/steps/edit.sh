@@ -8,7 +8,7 @@ kubectl get configmap map -o 'jsonpath={.data}'
 EDITOR=true kubectl edit configmap map
 ## a number
 EDITOR='sed -i s/replicas:.1/replicas:\ 2/' kubectl edit deployment web
-says 'web +2/2' kubectl get deployment web
+ready deployment web 2
 ## not there
 EDITOR=true kubectl edit configmap none
 ## as json
@@ -51,7 +51,7 @@ kubectl patch deployment web -p '{"spec":{"selector":{"matchLabels":{"app":"x"}}
 kubectl patch configmap map -p '{"data":{"z":"z"}}' --dry-run=server -o 'jsonpath={.data}'
 ## patch, subresource
 kubectl patch deployment web --subresource=scale --type=merge -p '{"spec":{"replicas":1}}'
-says 'web +1/1' kubectl get deployment web
+ready deployment web 1
 ## replace
 kubectl get configmap map -o yaml | sed 's/a: b/a: replaced/' | kubectl replace -f -
 kubectl get configmap map -o 'jsonpath={.data}'

@@ -1,6 +1,6 @@
 running web 1
 kubectl scale deployment web --replicas=2 >/dev/null
-says 'web +2/2' kubectl get deployment web
+ready deployment web 2
 
 ## of the deployment
 kubectl events --for deployment/web

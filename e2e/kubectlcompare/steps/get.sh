@@ -1,6 +1,6 @@
 running web 2
 pod one 'env: [{name: A, value: b}]' | kubectl create -f - >/dev/null
-says 'one +1/1 +Running' kubectl get pods
+ready pod one 1
 kubectl expose deployment web --port=80 --target-port=http >/dev/null
 kubectl create configmap map --from-literal=k=v --from-literal=more=text >/dev/null
 kubectl label configmap map tier=front >/dev/null
@@ -127,8 +127,7 @@ kubectl get --raw /apis/nothing
 ## raw health
 kubectl get --raw /readyz; echo; kubectl get --raw /livez; echo; kubectl get --raw /healthz
 ## watch
-timeout 5 kubectl get configmaps -w --output-watch-events -l tier=front &
-sleep 1 # what is listed comes before what is watched
+meanwhile timeout 5 kubectl get configmaps -w --output-watch-events -l tier=front
 kubectl create configmap later --from-literal=a=b >/dev/null
 kubectl label configmap later tier=front >/dev/null
 sleep 0.2
@@ -138,12 +137,10 @@ kubectl label configmap later tier=back --overwrite >/dev/null
 kubectl delete configmap later >/dev/null
 wait
 ## watch one
-timeout 4 kubectl get configmap map -w -o name &
-sleep 1
+meanwhile timeout 4 kubectl get configmap map -w -o name
 kubectl annotate configmap map a=b >/dev/null
 wait
 ## watch only
-timeout 4 kubectl get configmaps --watch-only -o custom-columns=N:.metadata.name,A:.metadata.annotations.a &
-sleep 1
+meanwhile timeout 4 kubectl get configmaps --watch-only -o custom-columns=N:.metadata.name,A:.metadata.annotations.a
 kubectl annotate configmap map a=c --overwrite >/dev/null
 wait

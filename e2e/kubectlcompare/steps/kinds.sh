@@ -30,7 +30,7 @@ spec:
     spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, image: $IMAGE}]}
 YAML
 kubectl create -f statefulset.yaml
-says 'db +2/2' kubectl get statefulset db
+ready statefulset db 2
 kubectl get statefulset db -o wide
 kubectl get statefulset db -o yaml
 kubectl describe statefulset db

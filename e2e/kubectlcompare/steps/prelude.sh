@@ -28,6 +28,17 @@ says() {
   return 1
 }
 
+# ready KIND NAME N waits until all N containers of a Pod, or all N pods of a workload and no others, are ready.
+ready() {
+  says "^$2 +$3/$3 +(Running|$3 +$3 .*|[0-9]+[a-z0-9]*$)" kubectl get "$1" "$2"
+}
+
+# meanwhile COMMAND... lets a command listen that the next ones are told to: what is listed comes before what is watched.
+meanwhile() {
+  "$@" &
+  sleep 1
+}
+
 # deployment NAME REPLICAS [LINE] prints a Deployment; LINE stands in its container.
 deployment() {
   cat <<YAML
@@ -74,7 +85,7 @@ waiting() {
 
 # running NAME REPLICAS makes a Deployment and waits for its pods.
 running() {
-  deployment "$1" "$2" | kubectl create -f - >/dev/null && says "$1 +$2/$2 +$2 +$2" kubectl get deployment "$1"
+  deployment "$1" "$2" | kubectl create -f - >/dev/null && ready deployment "$1" "$2"
 }
 
 # made KIND NAME creates what stands in KIND.yaml, and lists it.

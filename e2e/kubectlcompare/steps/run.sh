@@ -1,6 +1,6 @@
 ## pod
 kubectl run one --image="$IMAGE" --port=8080 --env=A=b --labels=tier=x
-says 'one +1/1' kubectl get pod one
+ready pod one 1
 kubectl get pod one -o 'jsonpath={.spec.containers} {.metadata.labels}' | sed 's/{"mountPath.*serviceaccount","name":"[^"]*","readOnly":true}/TOKEN/'
 ## again
 kubectl run one --image="$IMAGE"

@@ -2,7 +2,7 @@ running web 1
 
 ## up
 kubectl scale deployment web --replicas=2
-says 'web +2/2' kubectl get deployment web
+ready deployment web 2
 kubectl get deployment web -o 'jsonpath={.spec.replicas} {.metadata.generation}'
 ## by kind and name
 kubectl scale deployment/web --replicas=1
@@ -25,7 +25,7 @@ kubectl scale configmap map --replicas=1
 kubectl scale deployment -l app=web --replicas=1
 ## to nothing
 kubectl scale deployment web --replicas=0
-says 'web +0/0' kubectl get deployment web
+ready deployment web 0
 kubectl get deployment web
 ## replica set
 kubectl get rs -o name | while read -r rs; do kubectl scale "$rs" --replicas=0; done

@@ -18,13 +18,11 @@ kubectl wait --for=condition=Ready pod/none --timeout=1s
 ## nothing matches
 kubectl wait --for=condition=Ready pods -l app=nothing --timeout=1s
 ## creation
-kubectl wait --for=create configmap/later --timeout=20s &
-sleep 1
+meanwhile kubectl wait --for=create configmap/later --timeout=20s
 kubectl create configmap later >/dev/null
 wait
 ## deletion
-kubectl wait --for=delete pod/one --timeout=30s &
-sleep 1
+meanwhile kubectl wait --for=delete pod/one --timeout=30s
 kubectl delete pod one --wait=false
 wait
 ## deletion of what is not there
