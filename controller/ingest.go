@@ -37,6 +37,7 @@ type ingest struct {
 	vanished map[reconcile.Key]time.Time       // since when; not those that are held or unreadable
 	problems map[reconcile.Key]manifests.Fault // wishes that cannot be followed
 	reported map[reconcile.Key]manifests.Fault // those of the snapshot before
+	asides   map[reconcile.Key]*aside          // what comes with the next words of files
 	timer    clock.Timer
 	patience clock.Timer // for lost owners
 	stopped  bool
@@ -47,6 +48,7 @@ func newIngest(c *Controller) *ingest {
 	return &ingest{
 		c: c, clock: c.opts.Clock, delay: c.opts.PruneDelay,
 		wishes: map[reconcile.Key]bool{}, vanished: map[reconcile.Key]time.Time{}, problems: map[reconcile.Key]manifests.Fault{},
+		asides: map[reconcile.Key]*aside{},
 	}
 }
 
@@ -116,7 +118,7 @@ func (in *ingest) put(key reconcile.Key, o *manifests.Object) {
 		obj.SetUID(in.c.lost.uid(key))
 		obj.SetResourceVersion("")
 		obj.SetGeneration(0)
-		in.failed(key, o, in.c.store.Create(key, withBeside(obj, nil), src))
+		in.failed(key, o, in.c.store.Create(key, in.withAside(key, withBeside(obj, nil)), src))
 		in.c.lost.found(key)
 		return
 	}
@@ -133,7 +135,7 @@ func (in *ingest) put(key reconcile.Key, o *manifests.Object) {
 		if it.Source != nil && it.Source.Hash == src.Hash && src.Hash != "" {
 			return store.Item{Object: it.Object, Source: src}, nil // it has moved, or is back
 		}
-		return store.Item{Object: in.c.withAllocation(carryOver(it.Object, obj), it.Object), Source: src}, nil
+		return store.Item{Object: in.withAside(key, in.c.withAllocation(carryOver(it.Object, obj), it.Object)), Source: src}, nil
 	}))
 }
 

@@ -121,6 +121,14 @@ type asides struct {
 	pause   *bool // a change of spec.paused that is all there is
 }
 
+// notes are the annotations among them.
+func (a *asides) notes() map[string]string {
+	if a.applied == "" {
+		return nil
+	}
+	return map[string]string{lastApplied: a.applied}
+}
+
 // takeAsides takes them out of what the client saw and wishes.
 func takeAsides(kind string, stored store.Object, seen, wish map[string]any) asides {
 	var a asides

@@ -71,7 +71,7 @@ func (wr *writer) appeared(ctx context.Context, key reconcile.Key) (store.Item, 
 	}
 }
 
-// remember writes what no file says.
+// remember writes what no file says, where it did not come with the file's words.
 func (wr *writer) remember(key reconcile.Key, a asides) error {
 	if key.Kind == reconcile.KindPod {
 		if _, ok := wr.opts.Store.Get(reconcile.Key{Kind: reconcile.KindBarePod, Namespace: key.Namespace, Name: key.Name}); ok {
@@ -80,8 +80,8 @@ func (wr *writer) remember(key reconcile.Key, a asides) error {
 	}
 	return wr.opts.Store.Update(key, func(it store.Item) (store.Item, error) {
 		notes := it.Object.GetAnnotations()
-		if a.applied != "" {
-			notes = request.With(notes, lastApplied, a.applied)
+		for name, value := range a.notes() {
+			notes = request.With(notes, name, value)
 		}
 		if a.managed == nil {
 			a.managed = it.Object.GetManagedFields()

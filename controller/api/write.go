@@ -29,6 +29,9 @@ type Control interface { //nolint:interfacebloat // one controller has them all
 	Delete(key reconcile.Key, uid types.UID, grace *int64, alone bool) error
 	// Leave notes, right before its file loses it, that an object is deleted alone.
 	Leave(key reconcile.Key, uid types.UID)
+	// NoteBeside gives a stated object annotations and managed fields, nil for those it has, together with its file's next words. It is called right before the
+	// file is written; forget drops what was not taken in.
+	NoteBeside(key reconcile.Key, notes map[string]string, managed []metav1.ManagedFieldsEntry) (forget func())
 	// Evict calls end, which begins the end of a Pod, if the disruption budgets allow it; else it returns a *disruption.Refusal.
 	Evict(pod reconcile.Key, dry bool, end func() error) error
 	// SetEphemeral gives a Pod, of the resource version of wish, the ephemeral containers of wish; changed tells that it is of another one by now.
@@ -103,7 +106,7 @@ func (wr *writer) createNamed(w http.ResponseWriter, r *Request, obj map[string]
 		return wr.answer(w, r, http.StatusCreated, wr.dry(wish.Object, nil, aside, true))
 	}
 	file := manifests.NewFile(wish.Key)
-	err = wr.rewrite(r, file, 0, func(data []byte) ([]byte, error) {
+	err = wr.rewriteWith(r, aside, file, 0, func(data []byte) ([]byte, error) {
 		text, err := edit.New(file, wish.GVK, wish.Key, obj)
 		if err != nil || len(bytes.TrimSpace(data)) == 0 {
 			return text, err
@@ -167,7 +170,7 @@ func (wr *writer) commit(w http.ResponseWriter, r *Request, it store.Item, wish 
 		return wr.answer(w, r, http.StatusOK, wr.dry(wished.Object, it.Object, aside, changed))
 	}
 	if changed {
-		if err := wr.change(r, it, seen, wish); err != nil {
+		if err := wr.change(r, it, seen, wish, aside); err != nil {
 			return err
 		}
 	}

@@ -100,6 +100,11 @@ func (p *place) Delete(key reconcile.Key, uid types.UID, _ *int64, alone bool) e
 	return nil
 }
 
+// NoteBeside does nothing: what is beside the file is written after it then.
+func (p *place) NoteBeside(reconcile.Key, map[string]string, []metav1.ManagedFieldsEntry) func() {
+	return func() {}
+}
+
 func (p *place) Leave(key reconcile.Key, _ types.UID) {
 	p.asked = append(p.asked, "leave "+key.String())
 }

@@ -18,12 +18,12 @@ import (
 )
 
 // change changes the file that states an object. What no file states was made by somebody, who would make it as it was again.
-func (wr *writer) change(r *Request, it store.Item, seen, wish map[string]any) error {
+func (wr *writer) change(r *Request, it store.Item, seen, wish map[string]any, a asides) error {
 	stated, ok := wr.stated(it)
 	if !ok {
 		return wr.changeMade(r, it, seen, wish)
 	}
-	return wr.rewrite(r, stated.Origin.File, stated.Origin.Line, func(data []byte) ([]byte, error) {
+	return wr.rewriteWith(r, a, stated.Origin.File, stated.Origin.Line, func(data []byte) ([]byte, error) {
 		old, there := find(stated.Origin.File, data, it.Key)
 		if !there || old.Hash != stated.Hash {
 			return nil, edit.ErrNotThere
@@ -121,6 +121,24 @@ func stringMap(v any) map[string]string {
 		out[name], _ = v.(string)
 	}
 	return out
+}
+
+// rewriteWith changes a file, and says with it what is beside it.
+func (wr *writer) rewriteWith(r *Request, a asides, file string, line int, change func([]byte) ([]byte, error)) error {
+	forget := func() {}
+	defer func() { forget() }()
+	return wr.rewrite(r, file, line, func(data []byte) ([]byte, error) {
+		out, err := change(data)
+		if err == nil {
+			key := r.Key()
+			if key.Kind == reconcile.KindPod {
+				key.Kind = reconcile.KindBarePod
+			}
+			forget()
+			forget = wr.control.NoteBeside(key, a.notes(), a.managed)
+		}
+		return out, err
+	})
 }
 
 // rewrite changes a file, and answers in Kubernetes' words when it cannot be done.
