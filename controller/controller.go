@@ -128,6 +128,7 @@ type Controller struct {
 	disks      *disks
 	traffic    *traffic
 	policies   *policies
+	room       *room
 	planners   map[string]func(*Controller, context.Context, store.Item) (reconcile.Plan, error) // by kind
 	started    time.Time
 	asker      probe.Asker
@@ -183,6 +184,7 @@ func New(opts Options) (*Controller, error) {
 	c.disks = newDisks()
 	c.traffic = newTraffic()
 	c.policies = &policies{}
+	c.room = newRoom(opts.Node)
 	c.hooks = newHooks()
 	c.asker = probe.Asker{Dialer: opts.Dialer, Executor: opts.Executor}
 	c.prober = probe.New(probe.Options{Asker: c.asker, Clock: opts.Clock, Changed: c.verdictChanged, Event: c.events.add})
@@ -360,6 +362,7 @@ func (c *Controller) changed(ch store.Change) {
 	if ch.Key.Kind == reconcile.KindEvent {
 		return // tells of changes, and is none
 	}
+	c.roomChanged(ch) // a pod counts before anything is decided about it
 	if c.planners[ch.Key.Kind] != nil || ch.Key.Kind == reconcile.KindBarePod {
 		c.queue.Add(ch.Key)
 	}

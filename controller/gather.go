@@ -128,7 +128,8 @@ func (c *Controller) planPod(ctx context.Context, it store.Item) (reconcile.Plan
 }
 
 func (c *Controller) podInput(ctx context.Context, p *corev1.Pod) (pod.Input, error) {
-	in := pod.Input{Pod: p, Memory: c.memory.get(p.UID), Images: map[string]reconcile.ImageState{}, Node: c.opts.Node, Cordoned: c.cordoned()}
+	in := pod.Input{Pod: p, Memory: c.memory.get(p.UID), Images: map[string]reconcile.ImageState{}, Node: c.opts.Node}
+	in.Cordoned, in.Wanting = c.cordoned(), c.room.place(p)
 	var err error
 	if in.Observed, err = c.observed.get(ctx, string(p.UID)); err != nil {
 		return in, fmt.Errorf("cannot look at pod %s/%s: %w", p.Namespace, p.Name, err)

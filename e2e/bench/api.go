@@ -109,7 +109,7 @@ spec:
           args: [--port, "8080"]
           env: [{name: MODE, value: production}, {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]
           ports: [{name: http, containerPort: 8080}]
-          resources: {requests: {cpu: 100m, memory: 64Mi}, limits: {memory: 128Mi}}
+          resources: {requests: {cpu: 1m, memory: 4Mi}, limits: {memory: 128Mi}}
           readinessProbe: {httpGet: {path: /ready, port: http}}
           volumeMounts: [{name: config, mountPath: /etc/web}, {name: tmp, mountPath: /tmp}]
 `, n)

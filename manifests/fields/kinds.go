@@ -57,7 +57,7 @@ func kinds() []Row {
 		none("there are no other runtimes here", "node/v1.RuntimeClass"),
 		none("berth keeps revisions of its own", "apps/v1.ControllerRevision"),
 		none("berth gives addresses to services itself, from a range of its own", "networking/v1.IPAddress", "networking/v1.ServiceCIDR"),
-		none("all pods run: nothing is preempted", "scheduling/v1.PriorityClass"),
+		none("the older pod has its place first: nothing is preempted", "scheduling/v1.PriorityClass"),
 		none("nobody competes for it", "coordination/v1.Lease"),
 		none("there are no drivers of devices", "resource/v1.ResourceClaim", "resource/v1.ResourceClaimTemplate", "resource/v1.DeviceClass", "resource/v1.ResourceSlice"),
 	)

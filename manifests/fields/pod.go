@@ -29,7 +29,7 @@ func pods() []Row {
 			honoured("reconcile/pod.TestRefused", "automountServiceAccountToken=false"),
 			notEnforced(oneMachine, "nodeName nodeSelector affinity tolerations topologySpreadConstraints schedulerName schedulingGroup"),
 			honoured("reconcile/pod.TestRefused", "nodeSelector[kubernetes.io/os]=linux nodeSelector[beta.kubernetes.io/os]=linux schedulerName=default-scheduler"),
-			notEnforced("all pods run: nothing is preempted", "priorityClassName priority preemptionPolicy"),
+			notEnforced("the older pod has its place first: nothing is preempted", "priorityClassName priority preemptionPolicy"),
 			notEnforced("nothing is added to what the containers ask for", "overhead"),
 			notEnforced("limits are those of each container", "resources"),
 			honoured("reconcile/pod.TestRefused", "os"),

@@ -20,7 +20,7 @@ type Claim struct {
 	Holder string
 }
 
-// schedule tells whether the Pod may begin: the machine takes new ones, and what it claims is there. One that has begun is never held up again.
+// schedule tells whether the Pod may begin: the machine takes new ones, and what it claims and asks for is there. One that has begun is never held up again.
 func (p *pass) schedule() bool {
 	if p.begun() {
 		return true
@@ -36,6 +36,9 @@ func (p *pass) schedule() bool {
 		if why := p.claimObstacle(v); why != "" {
 			return p.unschedulable(why)
 		}
+	}
+	if p.in.Wanting != "" {
+		return p.unschedulable(p.in.Wanting)
 	}
 	return true
 }

@@ -1,6 +1,7 @@
 package pod_test
 
 import (
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,6 +55,37 @@ func TestCordoned(t *testing.T) {
 		if plan := look(&in); tt.waits && len(plan.Actions) > 0 {
 			t.Errorf("%s: it is not quiet: %v", name, plan.Actions)
 		}
+	}
+}
+
+// A Pod that asks for more than there is waits, and begins when there is enough; one that has begun is not asked again.
+func TestWanting(t *testing.T) {
+	const why = "1 Insufficient cpu, 1 Insufficient memory"
+	in := fresh()
+	in.Wanting = why
+	plan := look(&in)
+	at := slices.IndexFunc(in.Pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled })
+	if at < 0 || in.Pod.Status.Conditions[at].Message != "0/1 nodes are available: "+why+"." || in.Pod.Status.Conditions[at].Reason != corev1.PodReasonUnschedulable {
+		t.Fatalf("status %+v", in.Pod.Status)
+	}
+	said := slices.ContainsFunc(plan.Actions, func(a reconcile.Action) bool {
+		e, ok := a.(reconcile.RecordEvent)
+		return ok && e.Warning && e.Reason == "FailedScheduling"
+	})
+	if got := told(plan); len(got) > 0 || !said || in.Pod.Status.Phase != corev1.PodPending {
+		t.Errorf("phase %s, it does %q, it is said: %t", in.Pod.Status.Phase, got, said)
+	}
+	if plan := look(&in); len(plan.Actions) > 0 {
+		t.Errorf("it is not quiet: %v", plan.Actions)
+	}
+	in.Wanting = ""
+	live(&in)
+	if in.Observed == nil {
+		t.Error("it does not begin when there is enough")
+	}
+	in.Wanting = why
+	if plan := look(&in); in.Pod.Status.Conditions[at].Status != corev1.ConditionTrue {
+		t.Errorf("it has begun, and waits: %v", plan.Actions)
 	}
 }
 

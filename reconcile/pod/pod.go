@@ -44,8 +44,10 @@ type Input struct {
 	Evicted *Eviction
 	// Cordoned means that the machine takes no new Pods. Those that have begun go on, and those of DaemonSets do not mind.
 	Cordoned bool
-	Node     Node
-	Now      time.Time
+	// Wanting is what the machine does not have of what the Pod asks for, in a scheduler's words (see fit); "" when it has all.
+	Wanting string
+	Node    Node
+	Now     time.Time
 }
 
 // Probe is the verdict of the probes of one running container.
