@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/clock"
 
 	"berth/controller/store"
@@ -38,10 +39,18 @@ type history struct {
 // markEvery is how soon after a change those who watch something else are told that they have missed nothing.
 const markEvery = time.Minute
 
-// entry is one change. What it looks like on the wire is made once for all who watch.
+// entry is as much of a change as is told. What it looks like on the wire is made once for all who watch.
 type entry struct {
-	store.Change
-	wire atomic.Pointer[[]byte]
+	Key      reconcile.Key
+	Version  uint64
+	Old, New store.Object
+	wire     atomic.Pointer[line]
+}
+
+// line is a change as it is sent: what type it is depends on who watches.
+type line struct {
+	kind watch.EventType
+	text []byte
 }
 
 func newHistory(s *store.Store, c clock.WithDelayedExecution) *history {
@@ -56,7 +65,7 @@ func newHistory(s *store.Store, c clock.WithDelayedExecution) *history {
 func (h *history) add(c store.Change) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	e := &entry{Change: c}
+	e := &entry{Key: c.Key, Version: c.Version, Old: c.Old, New: c.New}
 	if len(h.ring) < remembered {
 		h.ring = append(h.ring, e)
 	} else {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -84,18 +85,23 @@ func (s *Server) piecesOf(r *Request, f form, meta metav1.ListMeta) *pieces {
 	return ownPieces(r.Resource, meta)
 }
 
-// ownPieces are those of a list of the resource's own kind. Its items say no kind, as those of a Kubernetes API server.
+// ownPieces are those of a list of the resource's own kind. Its items say no kind, as those of a Kubernetes API server. An item is good until the next one is made: all are
+// shown in one place, so that a list of a thousand pods does not leave a thousand of them to the garbage collector.
 func ownPieces(r *Resource, meta metav1.ListMeta) *pieces {
+	var shown reflect.Value
 	return &pieces{head: listHead(r.Kind+"List", r.GVK().GroupVersion().String(), meta), items: "items", item: func(obj store.Object) (any, error) {
 		typed, err := Typed(r, obj)
 		if err != nil {
 			return nil, err
 		}
-		if typed == obj {
-			typed = shallow(obj)
+		v := reflect.ValueOf(typed).Elem()
+		if !shown.IsValid() || shown.Type() != v.Type() {
+			shown = reflect.New(v.Type()).Elem()
 		}
-		typed.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-		return typed, nil
+		shown.Set(v)
+		out, _ := reflect.TypeAssert[store.Object](shown.Addr()) // it is of typed's type
+		out.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+		return out, nil
 	}}
 }
 

@@ -141,19 +141,24 @@ func withVersion(obj store.Object, version uint64) store.Object {
 }
 
 func (t *watching) write(kind watch.EventType, e *entry, obj store.Object) bool {
-	data, err := t.encode(kind, e, obj)
+	text, err := t.line(kind, e, obj)
 	if err != nil {
 		t.s.opts.Log.Error(err, "cannot tell a change")
 		status := StatusOf(err)
-		data, _ = json.Marshal(status) //nolint:errchkjson // a struct of strings and numbers
-		kind = watch.Error
+		data, _ := json.Marshal(status) //nolint:errchkjson // a struct of strings and numbers
+		text = frame(watch.Error, data)
 	}
-	return t.frame(kind, data)
+	return t.tell(text)
 }
 
-func (t *watching) frame(kind watch.EventType, object []byte) bool {
+func frame(kind watch.EventType, object []byte) []byte {
+	return fmt.Appendf(make([]byte, 0, len(object)+40), "{\"type\":%q,\"object\":%s}\n", kind, object)
+}
+
+// tell sends a line as one write: in parts it would be as many frames.
+func (t *watching) tell(text []byte) bool {
 	_ = http.NewResponseController(t.w).SetWriteDeadline(t.s.opts.Clock.Now().Add(writePatience)) // tests write to memory
-	_, err := fmt.Fprintf(t.w, "{\"type\":%q,\"object\":%s}\n", kind, object)
+	_, err := t.w.Write(text)
 	return err == nil
 }
 
@@ -166,37 +171,40 @@ func (t *watching) flush() bool {
 	return true
 }
 
-func (t *watching) encode(kind watch.EventType, e *entry, obj store.Object) ([]byte, error) {
-	switch t.form.as {
-	case "Table":
-		table, err := t.tabler.table([]store.Object{obj}, metav1.ListMeta{ResourceVersion: obj.GetResourceVersion()}, !t.columns)
-		if err != nil {
-			return nil, err
-		}
-		t.columns = true
-		return json.Marshal(table)
-	case "PartialObjectMetadata", "PartialObjectMetadataList":
-		return json.Marshal(partial(obj, t.form.version))
-	}
-	// Of a change that everybody sees alike the bytes are made once. Two resources show one kind: then each makes its own.
-	shared := e != nil && (kind != watch.Deleted || e.New == nil) && !t.s.registry.several[t.r.Resource.Kind]
+// line is what is sent of a change. Of one that everybody sees alike it is made once. Two resources show one kind: then each makes its own.
+func (t *watching) line(kind watch.EventType, e *entry, obj store.Object) ([]byte, error) {
+	shared := t.form.as == "" && e != nil && (kind != watch.Deleted || e.New == nil) && !t.s.registry.several[t.r.Resource.Kind]
 	if shared {
-		if data := e.wire.Load(); data != nil {
-			return *data, nil
+		if l := e.wire.Load(); l != nil && l.kind == kind {
+			return l.text, nil
 		}
 	}
-	typed, err := Typed(t.r.Resource, obj)
+	shown, err := t.shown(obj)
 	if err != nil {
 		return nil, err
 	}
-	data, err := json.Marshal(typed)
+	data, err := json.Marshal(shown)
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode %s %s: %w", t.r.Resource.Kind, obj.GetName(), err)
 	}
+	l := &line{kind, frame(kind, data)}
 	if shared {
-		e.wire.Store(&data)
+		e.wire.Store(l)
 	}
-	return data, nil
+	return l.text, nil
+}
+
+// shown is an object in the form that is watched.
+func (t *watching) shown(obj store.Object) (any, error) {
+	switch t.form.as {
+	case "Table":
+		table, err := t.tabler.table([]store.Object{obj}, metav1.ListMeta{ResourceVersion: obj.GetResourceVersion()}, !t.columns)
+		t.columns = t.columns || err == nil
+		return table, err
+	case "PartialObjectMetadata", "PartialObjectMetadataList":
+		return partial(obj, t.form.version), nil
+	}
+	return Typed(t.r.Resource, obj)
 }
 
 // bookmark tells the version up to which the client knows everything.
@@ -221,14 +229,14 @@ func (t *watching) bookmark(annotations map[string]string) bool {
 		obj["kind"], obj["apiVersion"] = "PartialObjectMetadata", "meta.k8s.io/"+t.form.version
 	}
 	data, err := json.Marshal(obj)
-	return err == nil && t.frame(watch.Bookmark, data)
+	return err == nil && t.tell(frame(watch.Bookmark, data))
 }
 
 // expired tells the client to list again.
 func (t *watching) expired() {
 	err := errTooOld(t.version)
 	data, _ := json.Marshal(StatusOf(err)) //nolint:errchkjson // a struct of strings and numbers
-	if t.frame(watch.Error, data) {
+	if t.tell(frame(watch.Error, data)) {
 		t.flush()
 	}
 }
