@@ -45,7 +45,7 @@ func (s *Server) respondAs(w http.ResponseWriter, r *Request, f form, code int, 
 	var err error
 	switch f.as {
 	case "Table":
-		out, err = s.newTabler(r).table([]store.Object{obj}, metav1.ListMeta{ResourceVersion: obj.GetResourceVersion()}, true)
+		out, err = s.newTabler(r).table(obj, true)
 	case "PartialObjectMetadata", "PartialObjectMetadataList":
 		out = partial(obj, f.version)
 	default:

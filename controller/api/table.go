@@ -7,7 +7,6 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	kruntime "k8s.io/apimachinery/pkg/runtime"
 
 	"berth/controller/api/table"
 	"berth/controller/store"
@@ -26,30 +25,40 @@ func (s *Server) newTabler(r *Request) *tabler {
 	return &tabler{r: r, include: metav1.IncludeObjectPolicy(r.Query.Get("includeObject")), now: s.opts.Clock.Now}
 }
 
-// table is the objects as rows; columns tells whether to say what they mean.
-func (t *tabler) table(objects []store.Object, meta metav1.ListMeta, columns bool) (*metav1.Table, error) {
-	out := &metav1.Table{TypeMeta: tableKind, ListMeta: meta, Rows: []metav1.TableRow{}}
+// rows is a metav1.Table, and a row one of it, with an object that is encoded where it stands: a RawExtension would be encoded twice.
+type rows struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ListMeta   `json:"metadata"`
+	ColumnDefinitions []metav1.TableColumnDefinition `json:"columnDefinitions"`
+	Rows              []row                          `json:"rows"`
+}
+
+type row struct {
+	Cells      []any                      `json:"cells"`
+	Conditions []metav1.TableRowCondition `json:"conditions,omitempty"`
+	Object     any                        `json:"object"`
+}
+
+// table is an object as a table of one row; columns tells whether to say what they mean.
+func (t *tabler) table(obj store.Object, columns bool) (*rows, error) {
+	out := &rows{TypeMeta: tableKind, ListMeta: metav1.ListMeta{ResourceVersion: obj.GetResourceVersion()}}
 	if columns {
 		out.ColumnDefinitions = table.Columns(t.r.Resource.Kind)
 	}
-	for _, obj := range objects {
-		row, err := t.row(obj)
-		if err != nil {
-			return nil, err
-		}
-		out.Rows = append(out.Rows, row)
-	}
-	return out, nil
+	row, err := t.row(obj)
+	out.Rows = append(out.Rows, row)
+	return out, err
 }
 
 // row is an object as a row.
-func (t *tabler) row(obj store.Object) (row metav1.TableRow, err error) {
+func (t *tabler) row(obj store.Object) (out row, err error) {
 	shown, err := tabular(present(obj))
 	if err != nil {
-		return row, err
+		return out, err
 	}
-	row.Cells, row.Conditions = table.Row(shown, t.now())
-	return row, t.attach(&row, obj)
+	out.Cells, out.Conditions = table.Row(shown, t.now())
+	out.Object, err = t.attached(obj)
+	return out, err
 }
 
 // tabular is an object in the version that tables are made of.
@@ -60,19 +69,15 @@ func tabular(obj store.Object) (store.Object, error) {
 	return obj, nil
 }
 
-func (t *tabler) attach(row *metav1.TableRow, obj store.Object) error {
+// attached is what goes along with a row.
+func (t *tabler) attached(obj store.Object) (any, error) {
 	switch t.include {
 	case metav1.IncludeNone:
+		return nil, nil //nolint:nilnil // null
 	case metav1.IncludeObject:
-		typed, err := Typed(t.r.Resource, obj)
-		if err != nil {
-			return err
-		}
-		row.Object = kruntime.RawExtension{Object: typed}
+		return Typed(t.r.Resource, obj)
 	case metav1.IncludeMetadata, "":
-		row.Object = kruntime.RawExtension{Object: partial(obj, "v1")}
-	default:
-		return badOption(fmt.Sprintf("includeObject: Unsupported value: %q", t.include))
+		return partial(obj, "v1"), nil
 	}
-	return nil
+	return nil, badOption(fmt.Sprintf("includeObject: Unsupported value: %q", t.include))
 }

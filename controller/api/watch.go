@@ -198,7 +198,7 @@ func (t *watching) line(kind watch.EventType, e *entry, obj store.Object) ([]byt
 func (t *watching) shown(obj store.Object) (any, error) {
 	switch t.form.as {
 	case "Table":
-		table, err := t.tabler.table([]store.Object{obj}, metav1.ListMeta{ResourceVersion: obj.GetResourceVersion()}, !t.columns)
+		table, err := t.tabler.table(obj, !t.columns)
 		t.columns = t.columns || err == nil
 		return table, err
 	case "PartialObjectMetadata", "PartialObjectMetadataList":
