@@ -29,8 +29,9 @@ type Event struct {
 	Last    time.Time     `json:"lastTimestamp"`
 
 	id      eventKey
-	shown   string // its name in the store
-	routine bool   // RecordEvent.Routine
+	shown   string    // its name in the store
+	showed  time.Time // when it was last shown
+	routine bool      // RecordEvent.Routine
 }
 
 // eventKey is what makes two events one.
@@ -59,6 +60,10 @@ const (
 	combined = "(combined from similar events): "
 )
 
+// showEvery is how soon one that is told for many is shown again, with the first event of any kind from then on: a thousand pods that are made at once are a thousand
+// versions of it otherwise, which every watch and the history of the API have to take.
+const showEvery = time.Second
+
 // events is a bounded list. Events outlive their objects; the ones that happened longest ago go first, and what went well before what did not.
 type events struct {
 	clock  clock.PassiveClock
@@ -71,10 +76,11 @@ type events struct {
 	mu       sync.Mutex
 	list     map[eventKey]*Event
 	families map[family]*kin
+	late     map[*Event]struct{} // have happened more often than is shown
 }
 
 func newEvents(c clock.PassiveClock, n *notifier, s *store.Store) *events {
-	return &events{clock: c, notify: n, store: s, steps: newSteps(c), list: map[eventKey]*Event{}, families: map[family]*kin{}}
+	return &events{clock: c, notify: n, store: s, steps: newSteps(c), list: map[eventKey]*Event{}, families: map[family]*kin{}, late: map[*Event]struct{}{}}
 }
 
 // add tells of something at once.
@@ -104,12 +110,28 @@ func (e *events) record(a reconcile.RecordEvent, now time.Time) {
 	ev.Message = message
 	ev.Count++
 	ev.Last = now
-	told := *ev
+	e.late[ev] = struct{}{}
+	due := e.due(now)
 	e.mu.Unlock()
 	for _, key := range old {
 		e.store.Delete(key, "")
 	}
-	e.show(told)
+	for _, ev := range due {
+		e.show(ev)
+	}
+}
+
+// due takes out of the late ones those that are to be shown now. The caller holds the lock.
+func (e *events) due(now time.Time) (due []Event) {
+	for ev := range e.late {
+		if ev.id.message == combined && now.Sub(ev.showed) < showEvery {
+			continue
+		}
+		delete(e.late, ev)
+		due = append(due, *ev)
+		ev.showed = now
+	}
+	return due
 }
 
 // identify finds what an event is told as: itself, or one with others of its family.
@@ -143,6 +165,7 @@ func (e *events) shrink() (gone []reconcile.Key) {
 	}
 	for _, ev := range all[:n] {
 		delete(e.list, ev.id)
+		delete(e.late, ev)
 		delete(e.families, ev.id.family)
 		gone = append(gone, ev.key())
 	}

@@ -102,3 +102,28 @@ func TestEventsAreShown(t *testing.T) {
 		t.Errorf("%d events are shown, %d kept, want the same, at most %d", shown, kept, maxEvents)
 	}
 }
+
+// Of a thousand pods that are made in a moment nobody is told a thousand times, and all are counted.
+func TestManyAlikeAreShownSeldom(t *testing.T) {
+	clock := testclock.NewFakePassiveClock(time.Unix(1000, 0))
+	s := eventStore(t)
+	e := newEvents(clock, newNotifier(), s)
+	changes := 0
+	s.Watch(func(c store.Change) { changes++ })
+	key := reconcile.Key{Kind: "ReplicaSet", Namespace: "shop", Name: "web"}
+	for i := range 1000 {
+		e.add(reconcile.RecordEvent{Key: key, Reason: "SuccessfulCreate", Message: fmt.Sprint("Created pod: web-", i)})
+	}
+	if changes != maxKin+1 {
+		t.Errorf("%d changes were told, want %d", changes, maxKin+1)
+	}
+	clock.SetTime(time.Unix(1001, 0))
+	e.add(reconcile.RecordEvent{Key: key, Reason: "Other", Message: "other"})
+	counts := map[int32]int{}
+	for _, it := range s.List(reconcile.KindEvent) {
+		counts[it.Object.(*corev1.Event).Count]++
+	}
+	if diff := cmp.Diff(map[int32]int{1: maxKin + 1, 1000 - maxKin: 1}, counts); diff != "" {
+		t.Errorf("how many are shown to have happened how often (-want +got):\n%s", diff)
+	}
+}

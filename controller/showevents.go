@@ -47,7 +47,7 @@ func (e *events) show(ev Event) {
 		Source:              corev1.EventSource{Component: component},
 		ReportingController: component,
 	}
-	if ev.Count == 1 {
+	if ev.showed.IsZero() {
 		_ = ignoreTaken(e.store.Create(ev.key(), obj, nil)) // its name is new
 		return
 	}
