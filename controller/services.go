@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"berth/controller/store"
 	"berth/reconcile"
@@ -77,6 +78,12 @@ func (c *Controller) allocate() {
 	t.mu.Lock()
 	t.refused = refused
 	t.mu.Unlock()
+}
+
+// RefuseService tells what a client's Service newly states and cannot have. Two clients at a time may both be let through: then the older Service has it, as
+// with files.
+func (c *Controller) RefuseService(wish *corev1.Service) field.ErrorList {
+	return service.Refuse(wish, all[*corev1.Service](c.store, reconcile.KindService), c.opts.ServiceCIDR)
 }
 
 // withAllocation is the new version of a Service with what the old one was allocated, unless that was nothing it could have. n is nobody's yet, and

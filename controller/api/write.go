@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"berth/controller/store"
 	"berth/manifests"
@@ -32,6 +33,8 @@ type Control interface { //nolint:interfacebloat // one controller has them all
 	// NoteBeside gives a stated object annotations and managed fields, nil for those it has, together with its file's next words. It is called right before the
 	// file is written; forget drops what was not taken in.
 	NoteBeside(key reconcile.Key, notes map[string]string, managed []metav1.ManagedFieldsEntry) (forget func())
+	// RefuseService tells what a Service newly states and cannot have.
+	RefuseService(wish *corev1.Service) field.ErrorList
 	// Evict calls end, which begins the end of a Pod, if the disruption budgets allow it; else it returns a *disruption.Refusal.
 	Evict(pod reconcile.Key, dry bool, end func() error) error
 	// SetEphemeral gives a Pod, of the resource version of wish, the ephemeral containers of wish; changed tells that it is of another one by now.
@@ -102,6 +105,9 @@ func (wr *writer) createNamed(w http.ResponseWriter, r *Request, obj map[string]
 	if err := wr.refuseEnding(r); err != nil {
 		return err
 	}
+	if err := wr.refuseService(r, wish.Object); err != nil {
+		return err
+	}
 	if r.bool("dryRun") {
 		return wr.answer(w, r, http.StatusCreated, wr.dry(wish.Object, nil, aside, true))
 	}
@@ -132,6 +138,16 @@ func (wr *writer) haveNamespace(name string) error {
 	return apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, name)
 }
 
+// refuseService refuses an address or a port that a Service cannot have. What a file states of that kind is taken, and told of.
+func (wr *writer) refuseService(r *Request, wish any) error {
+	if svc, ok := wish.(*corev1.Service); ok {
+		if errs := wr.control.RefuseService(svc); len(errs) > 0 {
+			return apierrors.NewInvalid(r.Resource.GVK().GroupKind(), r.Name, errs)
+		}
+	}
+	return nil
+}
+
 // update puts a whole object in the place of one.
 func (wr *writer) update(w http.ResponseWriter, r *Request) error {
 	wish, err := wr.object(r)
@@ -157,6 +173,9 @@ func (wr *writer) commit(w http.ResponseWriter, r *Request, it store.Item, wish 
 	aside := takeAsides(r.Resource.Kind, it.Object, seen, wish)
 	wished, wish, err := wr.wished(w, r, seen, wish)
 	if err != nil {
+		return err
+	}
+	if err := wr.refuseService(r, wished.Object); err != nil {
 		return err
 	}
 	if aside.managed = r.managed; aside.managed == nil {

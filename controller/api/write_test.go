@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,10 +18,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"berth/controller/store"
 	"berth/manifests"
 	"berth/reconcile"
+	"berth/reconcile/service"
 )
 
 // place is a directory in memory whose files are in the store as soon as they are written.
@@ -103,6 +106,14 @@ func (p *place) Delete(key reconcile.Key, uid types.UID, _ *int64, alone bool) e
 // NoteBeside does nothing: what is beside the file is written after it then.
 func (p *place) NoteBeside(reconcile.Key, map[string]string, []metav1.ManagedFieldsEntry) func() {
 	return func() {}
+}
+
+func (p *place) RefuseService(wish *corev1.Service) field.ErrorList {
+	var services []*corev1.Service
+	for _, it := range p.store.List(reconcile.KindService) {
+		services = append(services, it.Object.(*corev1.Service))
+	}
+	return service.Refuse(wish, services, netip.MustParsePrefix("10.43.0.0/16"))
 }
 
 func (p *place) Leave(key reconcile.Key, _ types.UID) {
@@ -211,6 +222,7 @@ func TestWrites(t *testing.T) {
 		"a delete alone":         {method: "DELETE", path: configMaps + "/b", media: jsonType, body: `{"propagationPolicy":"Orphan"}`, code: 200, old: "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, labels: {x: z}}\n", asked: "leave ConfigMap/default/b, delete ConfigMap/default/b alone"},
 		"alone and not alone":    {method: "DELETE", path: deployment, media: jsonType, body: `{"propagationPolicy":"Orphan","orphanDependents":true}`, code: 422, message: "orphanDependents and deletionPropagation cannot be both set"},
 		"an unknown propagation": {method: "DELETE", path: deployment, media: jsonType, body: `{"propagationPolicy":"Alone"}`, code: 422, message: "propagationPolicy"},
+		"a port it cannot have":  {method: "POST", path: "/api/v1/namespaces/default/services", media: jsonType, body: `{"metadata":{"name":"s"},"spec":{"type":"NodePort","ports":[{"port":80,"nodePort":80}]}}`, code: 422, message: `Service "s" is invalid: spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range`},
 		"a collection":           {method: "DELETE", path: configMaps + "?labelSelector=x=z", code: 200, old: "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, labels: {x: z}}\n", asked: "delete ConfigMap/default/b"},
 		"there already":          {method: "POST", path: configMaps, media: jsonType, body: `{"metadata":{"name":"a"}}`, code: 409, message: `configmaps "a" already exists`},
 		"no such namespace":      {method: "POST", path: "/api/v1/namespaces/none/configmaps", media: jsonType, body: `{"metadata":{"name":"n"}}`, code: 404, message: `namespaces "none" not found`},
