@@ -97,7 +97,7 @@ func verbosity(a reconcile.Action) int {
 	case reconcile.CreateObject, reconcile.UpdateObject, reconcile.DeleteObject, reconcile.AdoptObject, reconcile.ReleaseObject, reconcile.ProvisionVolume, reconcile.BindClaim,
 		reconcile.UnbindVolume, reconcile.RemoveClaim, reconcile.RemoveVolume, reconcile.UpdateReplicaSet, reconcile.CreatePod, reconcile.DeletePod,
 		reconcile.PullImage, reconcile.RunSandbox, reconcile.UpdateFiles, reconcile.StartContainer, reconcile.RunHook, reconcile.SignalContainer, reconcile.KillContainer,
-		reconcile.StopSandbox, reconcile.EvictPod, reconcile.RemoveSandbox:
+		reconcile.StopSandbox, reconcile.EvictPod, reconcile.RemoveSandbox, reconcile.ObtainCertificate:
 		return 0
 	}
 	return 0
