@@ -76,6 +76,8 @@ type Options struct {
 	// Judge judges connections of pods by NetworkPolicies; nil for a machine that cannot. ClusterDNS is what pods ask for names; zero for nobody.
 	Judge      runtime.Judge
 	ClusterDNS netip.Addr
+	// Certificates has certificates issued for Ingresses; nil for a machine that cannot.
+	Certificates runtime.Certificates
 	// ServiceCIDR is the range of the addresses of Services.
 	ServiceCIDR netip.Prefix
 	// NodeStatus describes the machine to clients of the Kubernetes API; nil for no Node object.
@@ -138,6 +140,8 @@ type Controller struct {
 	labelling  sync.Mutex // held while what a sandbox carries is changed
 	evicting   sync.Mutex // held from asking the disruption budgets until a pod's end has begun
 
+	certificates *certificates // those that an authority issues
+
 	pulls   sync.WaitGroup
 	keeping sync.Mutex // held while what is known of a pod is read and written down
 
@@ -185,6 +189,7 @@ func New(opts Options) (*Controller, error) {
 	c.traffic = newTraffic()
 	c.policies = &policies{}
 	c.room = newRoom(opts.Node)
+	c.certificates = newCertificates(opts.Certificates, c.warn)
 	c.hooks = newHooks()
 	c.asker = probe.Asker{Dialer: opts.Dialer, Executor: opts.Executor}
 	c.prober = probe.New(probe.Options{Asker: c.asker, Clock: opts.Clock, Changed: c.verdictChanged, Event: c.events.add})
@@ -264,6 +269,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.ingest.stop()
 	group.Go(c.pulls.Wait)
 	group.Go(c.hooks.under.Wait)
+	group.Go(c.certificates.under.Wait)
 	c.waitFor(&group)
 	return nil
 }
@@ -342,6 +348,7 @@ func (c *Controller) enqueueAll() {
 	c.traffic.doubt()
 	c.queue.Add(keyTraffic)
 	c.queue.Add(keyNamespaces)
+	c.queue.Add(c.allCertificates()...)
 	for _, p := range planners() {
 		for _, it := range c.store.List(p.kind) {
 			c.queue.Add(it.Key)
@@ -384,6 +391,7 @@ func (c *Controller) changed(ch store.Change) {
 	c.storageChanged(ch)
 	c.setsChanged(ch)
 	c.trafficChanged(ch)
+	c.certificatesChanged(ch)
 	c.policiesChanged(ch)
 	c.disruptionChanged(ch)
 	c.nodeChanged(ch)

@@ -63,6 +63,8 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 		}
 	case reconcile.PullImage:
 		c.images.pull(ctx, a, c.credentials(a))
+	case reconcile.ObtainCertificate:
+		return false, c.obtain(ctx, a)
 	case reconcile.RunSandbox:
 		return c.runSandbox(ctx, a)
 	case reconcile.UpdateFiles:

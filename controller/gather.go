@@ -49,6 +49,9 @@ func (c *Controller) plan(ctx context.Context, key reconcile.Key) (reconcile.Pla
 	if key.Kind == reconcile.KindBarePod {
 		return c.planBarePod(key), nil // also when the wish is gone
 	}
+	if key.Kind == kindCertificate {
+		return c.planCertificate(key), nil
+	}
 	it, ok := c.store.Get(key)
 	if !ok {
 		return reconcile.Plan{}, nil

@@ -40,7 +40,11 @@ func (c *Controller) withIngress(table *service.Table, services []*corev1.Servic
 			in.Secrets[key] = s
 		}
 	}
+	in.Absent = c.absentCertificates(secrets)
 	rules, problems := ingress.Rules(in)
+	if rules != nil {
+		rules.Challenges = c.certificates.challenges()
+	}
 	table.Traffic.Ingress = rules
 	table.Problems = append(table.Problems, problems...)
 }

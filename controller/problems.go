@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"berth/reconcile"
+	"berth/reconcile/certificate"
 	"berth/reconcile/service"
 	"berth/runtime"
 )
@@ -23,7 +24,7 @@ func (c *Controller) tellProblems(table *service.Table, status runtime.RouteStat
 		}
 	}
 	for _, p := range list {
-		if !slices.Contains(had, p) {
+		if !slices.Contains(had, p) && p.Reason != certificate.ReasonPending && p.Reason != certificate.ReasonFailed { // who asks the authority tells of those
 			key := ownerKey(p.Owner)
 			e := reconcile.RecordEvent{Key: key, Warning: true, Reason: p.Reason, Message: p.Message}
 			if it, ok := c.store.Get(key); ok {
@@ -46,6 +47,16 @@ type Problem struct {
 	Object  string `json:"object"` // KIND/NAMESPACE/NAME
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
+}
+
+// problemOf is what the network cannot do of an object; "" for nothing.
+func (c *Controller) problemOf(key reconcile.Key) string {
+	for _, p := range append(c.trafficProblems(), c.certificateProblems()...) {
+		if p.Object == key.String() {
+			return p.Message
+		}
+	}
+	return ""
 }
 
 // trafficProblems are those of the table that holds.

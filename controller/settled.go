@@ -37,7 +37,7 @@ func (c *Controller) Converged() bool { return c.Status().Converged }
 
 // converged judges a status. What waits for consent, or for a file to become readable, is settled: it is the user's turn.
 func (c *Controller) converged(s *Status) bool {
-	if !s.Ready || c.queue.Len() > 0 || len(s.Pulls) > 0 || !c.traffic.settled() || !c.policies.settled() {
+	if !s.Ready || c.queue.Len() > 0 || len(s.Pulls) > 0 || c.certificates.ordersUnderWay() || !c.traffic.settled() || !c.policies.settled() {
 		return false
 	}
 	for _, w := range s.Waiting {

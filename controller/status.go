@@ -126,7 +126,7 @@ func (c *Controller) Status() Status {
 	s.Ready = c.ready
 	s.Warnings = append(s.Warnings, c.warnings...)
 	c.mu.Unlock()
-	s.Problems, s.Published, s.Volumes = append(c.trafficProblems(), c.policies.problem()...), c.published(), c.volumes()
+	s.Problems, s.Published, s.Volumes = slices.Concat(c.trafficProblems(), c.policies.problem(), c.certificateProblems()), c.published(), c.volumes()
 	c.ingest.status(&s)
 	pods := map[string][]*corev1.Pod{}
 	for _, it := range c.store.List(reconcile.KindPod) {

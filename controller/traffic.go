@@ -159,6 +159,7 @@ func (c *Controller) direct(ctx context.Context) (after time.Duration, err error
 		return 0, err
 	}
 	released, differing, first := t.hold(&table, asked)
+	c.waysChanged(table.Traffic.Ingress)
 	if first {
 		for _, it := range c.store.List(reconcile.KindIngress) {
 			c.queue.Add(it.Key)

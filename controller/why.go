@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"berth/controller/store"
@@ -121,6 +122,9 @@ func (c *Controller) account(it store.Item) Account {
 			keys = append(keys, reconcile.KeyOf(p))
 		}
 	}
+	if ing, ok := it.Object.(*networkingv1.Ingress); ok {
+		keys = append(keys, certificatesOf(ing)...)
+	}
 	for _, d := range c.diary.about(whyDecisions, keys...) {
 		a.decision(d)
 	}
@@ -171,7 +175,7 @@ func rankPod(p *corev1.Pod) int {
 
 // answer is the whole account in one sentence.
 func (c *Controller) answer(it store.Item, pods []*corev1.Pod) (text string, well bool) {
-	trouble := cmp.Or(problem(pods), c.stuckOn(it.Key), c.stuckPod(pods), c.unready(pods))
+	trouble := cmp.Or(problem(pods), c.stuckOn(it.Key), c.problemOf(it.Key), c.stuckPod(pods), c.unready(pods))
 	switch it.Key.Kind {
 	case reconcile.KindPod:
 		if len(pods) == 0 {

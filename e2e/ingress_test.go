@@ -46,33 +46,47 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// secret is a Secret with a certificate for a name.
-func (a *authority) secret(t *testing.T, secret, name string) string {
+// pem is the authority's own certificate.
+func (a *authority) pem() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+}
+
+// pair is a certificate for a name and its key, PEM.
+func (a *authority) pair(t *testing.T, name string) (cert, key []byte) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	signer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, signer.Public(), a.key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
+	private, err := x509.MarshalPKCS8PrivateKey(signer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	encode := func(kind string, der []byte) string {
-		return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
-	}
-	return fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata: {name: %s}\ntype: kubernetes.io/tls\ndata: {tls.crt: %s, tls.key: %s}\n",
-		secret, encode("CERTIFICATE", der), encode("PRIVATE KEY", private))
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
 }
 
-// client asks this machine, whatever name it asks for, and believes the authority.
+// secret is a Secret with a certificate for a name.
+func (a *authority) secret(t *testing.T, secret, name string) string {
+	t.Helper()
+	cert, key := a.pair(t, name)
+	return fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata: {name: %s}\ntype: kubernetes.io/tls\ndata: {tls.crt: %s, tls.key: %s}\n",
+		secret, base64.StdEncoding.EncodeToString(cert), base64.StdEncoding.EncodeToString(key))
+}
+
+// client is one that believes the authority.
 func (a *authority) client() *http.Client {
 	roots := x509.NewCertPool()
 	roots.AddCert(a.cert)
+	return clientOf(roots)
+}
+
+// clientOf asks this machine, whatever name it asks for, by a new connection each time.
+func clientOf(roots *x509.CertPool) *http.Client {
 	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots},
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {

@@ -79,6 +79,9 @@ func Build() error {
 	if err := ensureKubectl(set.Dir()); err != nil {
 		return err
 	}
+	if _, err := BuildPebble(set.Dir()); err != nil {
+		return err
+	}
 	// Go and its caches are not to be needed later: in the namespaces of the test there is no network.
 	for _, image := range images.All() {
 		if _, err := set.Archive(image); err != nil {

@@ -28,6 +28,8 @@ const (
 	ReasonIssuing = "Issuing"
 	ReasonIssued  = "CertificateIssued"
 	ReasonFailed  = "CertificateFailed"
+	ReasonPending = "CertificatePending"
+	ReasonRefused = "CertificateRefused"
 )
 
 // Wish is a Secret that is to hold a certificate for hosts.

@@ -193,7 +193,7 @@ func TestPlan(t *testing.T) {
 			}
 			got := certificate.Trouble(tt.in)
 			if tt.in.Wish != nil && tt.in.Kept == nil || tt.in.Kept != nil && len(tt.in.Kept.Issued.Cert) == 0 {
-				got = strings.TrimPrefix(certificate.Absent(tt.in), `secret "web-tls" does not exist yet, so its hosts have no certificate: `)
+				got = strings.TrimPrefix(certificate.Absent(tt.in).Message, `secret "web-tls" does not exist yet, so its hosts have no certificate: `)
 			}
 			if tt.why != "-" && got != tt.why {
 				t.Errorf("it says %q, want %q", got, tt.why)
@@ -256,7 +256,9 @@ func TestNoStorm(t *testing.T) {
 			}, func(int) []string { return []string{"a.test"} }, 2,
 		},
 		"killed": {
-			func(k runtime.KeptCertificate, _ reconcile.ObtainCertificate, _ time.Time, _ int) runtime.KeptCertificate { return k },
+			func(k runtime.KeptCertificate, _ reconcile.ObtainCertificate, _ time.Time, _ int) runtime.KeptCertificate {
+				return k
+			},
 			func(int) []string { return []string{"a.test"} }, 4 * 48,
 		},
 		"changed": {

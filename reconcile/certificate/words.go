@@ -6,12 +6,20 @@ import (
 	"strings"
 	"time"
 
+	"berth/reconcile/ingress"
 	"berth/runtime"
 )
 
 // Absent says why a wanted Secret is not there yet, for whoever looks at its Ingress.
-func Absent(in Input) string {
-	return fmt.Sprintf("secret %q does not exist yet, so its hosts have no certificate: %s", in.Wish.Secret.Name, in.why())
+func Absent(in Input) ingress.Absence {
+	reason := ReasonPending
+	switch {
+	case in.refusal() != "":
+		reason = ReasonRefused
+	case in.failing() != nil:
+		reason = ReasonFailed
+	}
+	return ingress.Absence{Reason: reason, Asked: reason != ReasonRefused, Message: fmt.Sprintf("secret %q does not exist yet, so its hosts have no certificate: %s", in.Wish.Secret.Name, in.why())}
 }
 
 // Trouble says what is wrong with a certificate that is there: it should be another one by now, and is not. "" for nothing.

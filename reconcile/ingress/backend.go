@@ -48,7 +48,13 @@ func (b *builder) certificates(ing *networkingv1.Ingress, owner string) {
 		if tls.SecretName == "" {
 			continue
 		}
-		secret := b.in.Secrets[reconcile.Key{Kind: reconcile.KindSecret, Namespace: ing.Namespace, Name: tls.SecretName}]
+		key := reconcile.Key{Kind: reconcile.KindSecret, Namespace: ing.Namespace, Name: tls.SecretName}
+		secret := b.in.Secrets[key]
+		if absence, ok := b.in.Absent[key]; ok && secret == nil {
+			b.looked = b.looked || absence.Asked
+			b.problem(owner, absence.Reason, "%s", absence.Message)
+			continue
+		}
 		if secret == nil {
 			b.problem(owner, ReasonSecret, "secret %q does not exist: its hosts have no certificate", tls.SecretName)
 			continue

@@ -46,10 +46,19 @@ type Input struct {
 	// Services and Secrets are those that exist, by their keys.
 	Services map[reconcile.Key]*corev1.Service
 	Secrets  map[reconcile.Key]*corev1.Secret
+	// Absent says of Secrets that an authority is to fill, and that do not exist yet, why not.
+	Absent map[reconcile.Key]Absence
 	// Table says who stands behind the Services, and which ports of the machine are somebody's.
 	Table *service.Table
 	// HTTP and HTTPS are the ports to listen on.
 	HTTP, HTTPS uint16
+}
+
+// Absence is why there is no certificate yet, as problems have it.
+type Absence struct {
+	Reason, Message string
+	// Asked tells that an authority is asked, and so looks at the port of HTTPS, too.
+	Asked bool
 }
 
 // Rules are what the HTTP ports do, nil for nothing, and what cannot be done.
@@ -72,7 +81,7 @@ func Rules(in Input) (*runtime.Ingress, []runtime.RouteProblem) {
 		b.out.Rules = append(b.out.Rules, b.rules[i].IngressRule)
 	}
 	b.out.HTTP = b.free(in.HTTP)
-	if len(b.out.Certificates) > 0 {
+	if len(b.out.Certificates) > 0 || b.looked {
 		b.out.HTTPS = b.free(in.HTTPS)
 	}
 	return &b.out, b.problems
@@ -126,6 +135,7 @@ type builder struct {
 	rules    []rule
 	problems []runtime.RouteProblem
 	served   []string // the owners, in the order of their age
+	looked   bool     // an authority looks at the port of HTTPS
 }
 
 func (b *builder) problem(owner, reason, format string, args ...any) {

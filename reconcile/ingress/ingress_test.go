@@ -139,6 +139,22 @@ func TestIngressRules(t *testing.T) {
 			input(with(simple(), tls("none"))),
 			append([]string{}, append(one, `Ingress/shop/web: SecretNotFound: secret "none" does not exist: its hosts have no certificate`)...),
 		},
+		"a certificate that is ordered": {
+			func() ingress.Input {
+				in := input(with(simple(), tls("none")))
+				in.Absent = map[reconcile.Key]ingress.Absence{{Kind: "Secret", Namespace: "shop", Name: "none"}: {Reason: "CertificatePending", Message: "soon", Asked: true}}
+				return in
+			}(),
+			[]string{"ports 80 443", one[1], "Ingress/shop/web: CertificatePending: soon"},
+		},
+		"a certificate that cannot be ordered": {
+			func() ingress.Input {
+				in := input(with(simple(), tls("none")))
+				in.Absent = map[reconcile.Key]ingress.Absence{{Kind: "Secret", Namespace: "shop", Name: "none"}: {Reason: "CertificateRefused", Message: "never"}}
+				return in
+			}(),
+			append([]string{}, append(one, "Ingress/shop/web: CertificateRefused: never")...),
+		},
 		"an empty certificate": {
 			input(with(simple(), tls("empty"))),
 			append([]string{}, append(one, `Ingress/shop/web: SecretNotFound: secret "empty" has no tls.crt and tls.key`)...),

@@ -94,7 +94,7 @@ func (c *Certificates) issue(ctx context.Context, o *order) (runtime.Issued, err
 	if err := c.register(ctx, o.client); err != nil {
 		return runtime.Issued{}, err
 	}
-	at, err := o.prove(ctx)
+	placed, err := o.prove(ctx)
 	if err != nil {
 		return runtime.Issued{}, err
 	}
@@ -106,7 +106,7 @@ func (c *Certificates) issue(ctx context.Context, o *order) (runtime.Issued, err
 	if err != nil {
 		return runtime.Issued{}, fmt.Errorf("cannot make a request for a certificate: %w", err)
 	}
-	chain, _, err := o.client.CreateOrderCert(ctx, at, request, true)
+	chain, err := o.finalize(ctx, placed, request)
 	if err != nil {
 		return runtime.Issued{}, err
 	}

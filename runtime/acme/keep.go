@@ -47,7 +47,9 @@ func (c *Certificates) Kept() ([]runtime.KeptCertificate, error) {
 		}
 		out = append(out, k)
 	}
-	slices.SortFunc(out, func(a, b runtime.KeptCertificate) int { return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(out, func(a, b runtime.KeptCertificate) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
 	return out, errors.Join(errs...)
 }
 

@@ -24,11 +24,11 @@ type order struct {
 	looked bool
 }
 
-// prove shows the authority that the hosts are this machine, and returns where the certificate is asked for then.
-func (o *order) prove(ctx context.Context) (finalize string, err error) {
+// prove shows the authority that the hosts are this machine, and returns the order by which the certificate is asked for then.
+func (o *order) prove(ctx context.Context) (*acme.Order, error) {
 	placed, err := o.client.AuthorizeOrder(ctx, acme.DomainIDs(o.hosts...))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	o.open = slices.Clone(placed.AuthzURLs)
 	var shown []runtime.Challenge
@@ -36,7 +36,7 @@ func (o *order) prove(ctx context.Context) (finalize string, err error) {
 	for _, url := range placed.AuthzURLs {
 		a, err := o.client.GetAuthorization(ctx, url)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		if a.Status != acme.StatusPending { // proved not long ago, or refused, which the order says
 			o.decided(url)
@@ -44,35 +44,52 @@ func (o *order) prove(ctx context.Context) (finalize string, err error) {
 		}
 		challenge, err := o.choose(a)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		s, err := o.answer(a.Identifier.Value, challenge)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		shown, asked = append(shown, s), append(asked, challenge)
 	}
 	if len(shown) > 0 {
 		if err := o.show(ctx, shown); err != nil {
-			return "", fmt.Errorf("cannot show what the authority looks for: %w", err)
+			return nil, fmt.Errorf("cannot show what the authority looks for: %w", err)
 		}
 	}
 	for _, challenge := range asked {
 		o.looked = true
 		if _, err := o.client.Accept(ctx, challenge); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
 	for _, url := range slices.Clone(o.open) {
 		if _, err := o.client.WaitAuthorization(ctx, url); err != nil {
-			return "", err
+			return nil, err
 		}
 		o.decided(url)
 	}
-	if placed, err = o.client.WaitOrder(ctx, placed.URI); err != nil {
-		return "", err
+	if _, err := o.client.WaitOrder(ctx, placed.URI); err != nil {
+		return nil, err
 	}
-	return placed.FinalizeURL, nil
+	return placed, nil
+}
+
+// finalize asks for the certificate and fetches it.
+func (o *order) finalize(ctx context.Context, placed *acme.Order, request []byte) ([][]byte, error) {
+	chain, _, err := o.client.CreateOrderCert(ctx, placed.FinalizeURL, request, true)
+	if err == nil {
+		return chain, nil
+	}
+	// The library looks for the order where the answer says it is. Not every authority says so, and then it has been asked well all the same.
+	now, waitErr := o.client.WaitOrder(ctx, placed.URI)
+	switch {
+	case waitErr != nil:
+		return nil, waitErr
+	case now.Status != acme.StatusValid || now.CertURL == "":
+		return nil, err
+	}
+	return o.client.FetchCert(ctx, now.CertURL, true)
 }
 
 func (o *order) decided(url string) {

@@ -1,4 +1,5 @@
-// Command make makes into the cache directory that BERTH_E2E_CACHE names what a machine without Go cannot make itself: all test images, and a kubectl.
+// Command make makes into the cache directory that BERTH_E2E_CACHE names what a machine without Go cannot make itself: all test images, a kubectl, and an
+// authority for certificates.
 package main
 
 import (
@@ -18,6 +19,9 @@ func main() {
 	}
 	if err == nil {
 		err = harness.CopyKubectl(set.Dir())
+	}
+	if err == nil {
+		_, err = harness.BuildPebble(set.Dir())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "make:", err)

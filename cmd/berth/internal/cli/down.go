@@ -27,7 +27,7 @@ cgroup of this instance is gone. Images stay. Nothing running is not an error.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runDown(cmd.Context(), volumes) },
 	}
-	cmd.Flags().BoolVar(&volumes, "volumes", false, "delete the data of claims too")
+	cmd.Flags().BoolVar(&volumes, "volumes", false, "delete the data of claims too, and the certificates that were issued")
 	return cmd
 }
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -16,6 +18,7 @@ import (
 	"berth/cmd/berth/internal/preflight"
 	"berth/controller"
 	"berth/manifests/dir"
+	"berth/runtime/acme"
 )
 
 // upOptions are the flags of up.
@@ -24,6 +27,7 @@ type upOptions struct {
 	pruneDelay, timeout                        time.Duration
 	podCIDR, serviceCIDR, registries, apiGroup string
 	firewall                                   string
+	acmeEmail, acmeDirectory                   string
 }
 
 func (a *app) up() *cobra.Command {
@@ -63,6 +67,8 @@ SIGINT and SIGTERM end berth within 5 s and leave everything running, as kill -9
 	f.StringVar(&o.firewall, "firewall", "", "allow: open what the machine's firewall cuts of pods' paths, by rules that down takes away (default: say so)")
 	f.StringVar(&o.serviceCIDR, "service-cidr", "", "range of the addresses of Services (default: one that no route uses, then kept)")
 	f.StringVar(&o.apiGroup, "api-group", "", "a group whose members may use the Kubernetes API: they can do everything on this machine")
+	f.StringVar(&o.acmeEmail, "acme-email", "", "have certificates issued for Ingresses that ask for them, and accept the authority's terms; it is told this address")
+	f.StringVar(&o.acmeDirectory, "acme-directory", "", "who issues them (default, with --acme-email: Let's Encrypt); this accepts its terms, too")
 	f.StringVar(&o.registries, "registries", defaultRegistries, "mirrors, CAs, credentials, plain http: k3s's registries.yaml form")
 	return cmd
 }
@@ -138,6 +144,10 @@ func (a *app) daemonOptions(o upOptions) (daemon.Options, error) {
 	if o.firewall != "" && o.firewall != "allow" {
 		return opts, fmt.Errorf("cannot use --firewall %q: it is allow or nothing", o.firewall)
 	}
+	if opts.ACMEDirectory, err = acmeDirectory(o); err != nil {
+		return opts, err
+	}
+	opts.ACMEEmail = o.acmeEmail
 	opts.AllowFirewall = o.firewall == "allow"
 	if o.serviceCIDR != "" {
 		if opts.ServiceCIDR, err = netip.ParsePrefix(o.serviceCIDR); err != nil {
@@ -145,6 +155,20 @@ func (a *app) daemonOptions(o upOptions) (daemon.Options, error) {
 		}
 	}
 	return opts, nil
+}
+
+// acmeDirectory is who issues certificates; "" for nobody, as nothing was said.
+func acmeDirectory(o upOptions) (string, error) {
+	if name, host, ok := strings.Cut(o.acmeEmail, "@"); o.acmeEmail != "" && (!ok || name == "" || host == "" || strings.ContainsAny(o.acmeEmail, " ,<>?&%")) {
+		return "", fmt.Errorf("cannot use --acme-email %q: it is no address", o.acmeEmail)
+	}
+	if o.acmeDirectory == "" && o.acmeEmail != "" {
+		return acme.LetsEncrypt, nil
+	}
+	if u, err := url.Parse(o.acmeDirectory); o.acmeDirectory != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
+		return "", fmt.Errorf("cannot use --acme-directory %q: it begins with https://", o.acmeDirectory)
+	}
+	return o.acmeDirectory, nil
 }
 
 // checkMachine shows the preflight once, at the first start on a state directory, and stops where berth cannot run.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	goruntime "runtime"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 	"berth/controller/api/stream"
 	"berth/manifests"
 	"berth/reconcile/pod"
+	"berth/runtime/acme"
 	"berth/runtime/cgroup"
 	"berth/runtime/footprint"
 	"berth/runtime/image"
@@ -42,6 +44,8 @@ type Options struct {
 	PodCIDR netip.Prefix
 	// ServiceCIDR is the range of the addresses of Services, likewise.
 	ServiceCIDR netip.Prefix
+	// ACMEDirectory is the address of who issues certificates for Ingresses, and ACMEEmail who is told of them; "" for nobody.
+	ACMEDirectory, ACMEEmail string
 	// AllowFirewall opens what the machine's firewall cuts of pods' paths.
 	AllowFirewall bool
 	PruneDelay    time.Duration
@@ -107,6 +111,9 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 	d.Controller, err = controller.New(controller.Options{
 		Pods: d.Runtime, Containers: d.Runtime, Executor: d.Runtime, Dialer: d.Runtime, Events: d.Runtime, Images: d.Images, Volumes: d.Runtime, Meter: d.Runtime,
 		Router: d.Runtime, ServiceCIDR: d.network.ServiceCIDR(), Judge: d.network, ClusterDNS: d.network.ClusterDNS(),
+		Certificates: acme.Open(acme.Options{
+			Dir: filepath.Join(opts.StateDir, certificatesDir), Directory: opts.ACMEDirectory, Email: opts.ACMEEmail, Agent: "berth/" + opts.Version,
+		}),
 		Source: opts.Source, StateDir: opts.StateDir, Log: opts.Log, PruneDelay: opts.PruneDelay, AllowPrune: opts.AllowPrune,
 		Workers: opts.Workers, Node: d.node(), NodeStatus: d.nodeStatus,
 	})
@@ -117,6 +124,9 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 	d.streams = d.newStreams()
 	return d, nil
 }
+
+// certificatesDir is where certificates that were issued are kept, below the state directory, with the keys of the accounts.
+const certificatesDir = "acme"
 
 // complain logs what of the machine does not work.
 func (d *Daemon) complain(err error) { d.opts.Log.Error(err, "machine") }

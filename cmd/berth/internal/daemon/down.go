@@ -12,7 +12,8 @@ import (
 )
 
 // Down drains and removes every pod, ends the keeper and takes away whatever carries this instance's name: cgroups, bridge, table,
-// directories. Images stay; so do the data of claims, unless volumes is set. It may be interrupted and repeated. It takes the place of Run.
+// directories. Images stay; so do the data of claims and the certificates that were issued, unless volumes is set. It may be interrupted and
+// repeated. It takes the place of Run.
 func (d *Daemon) Down(ctx context.Context, volumes bool, podsLeft func(int)) error {
 	if err := d.drain(ctx, podsLeft); err != nil {
 		return err
@@ -31,7 +32,7 @@ func (d *Daemon) Down(ctx context.Context, volumes bool, podsLeft func(int)) err
 	}
 	gone := []string{"containers", "pods", "logs", "objects", "skeleton"}
 	if volumes {
-		gone = append(gone, "volumes")
+		gone = append(gone, "volumes", certificatesDir)
 	}
 	for _, name := range gone {
 		if err := os.RemoveAll(filepath.Join(d.opts.StateDir, name)); err != nil {
