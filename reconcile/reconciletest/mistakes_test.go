@@ -42,7 +42,7 @@ var knownMistakes = []mistake{
 	{"mounted files do not follow", "pod/files.go", `if len(changed) > 0 {`, `if len(changed) > 0 && reconcile.Wrong("mounted files do not follow") == 0 {`},
 	{"what is missing is not waited for", "pod/files.go", `if c == nil && !isTrue(optional) {`, `if c == nil && !isTrue(optional) && reconcile.Wrong("what is missing is not waited for") == 0 {`},
 	{"history forgets what it would go back to", "deployment/plan.go", `&& !unsettled && !r.needed(v)`, `&& !unsettled && (reconcile.Wrong("history forgets what it would go back to") == 1 || !r.needed(v))`},
-	{"going back again and again", "deployment/rollback.go", "if r.tookBack() {\n\t\treturn", "if r.tookBack() && reconcile.Wrong(\"going back again and again\") == 0 {\n\t\treturn"},
+	{"going back again and again", "deployment/rollback.go", "if r.tookBack() {\n\t\treturn\n", "if r.tookBack() && reconcile.Wrong(\"going back again and again\") == 0 {\n\t\treturn\n"},
 	{"the deadline of the rollout before", "deployment/conditions.go", `if !hasDeadline(r.d) || r.tookBack() {`, `if !hasDeadline(r.d) || r.tookBack() || reconcile.Wrong("the deadline of the rollout before") == 1 && reason == reasonFoundReplicaSet {`},
 	{"what crashed later counts as a failed rollout", "deployment/revision.go", `return v.readyAs() > 0 && v`, `return reconcile.Wrong("what crashed later counts as a failed rollout") == 0 && v.readyAs() > 0 && v`},
 	{"complete by counts of before", "deployment/status.go", `if !r.observed() || r.newest != nil`, `if !r.observed() && reconcile.Wrong("complete by counts of before") == 0 || reconcile.Wrong("complete by counts of before") == 0 && r.newest != nil`},
