@@ -164,3 +164,7 @@ type RouteProblem struct {
 	// Reason is CamelCase, for events: "PortInUse", "InvalidCertificate".
 	Reason, Message string
 }
+
+// NearCongestion is the congestion control of TCP for what does not leave the machine: the plainest one, which every kernel has. The machine's own may be one
+// that measures the path and paces what it sends (bbr); between pods that finds nothing, and leaves a quarter of what goes through.
+const NearCongestion = "reno"

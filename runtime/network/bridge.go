@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"berth/runtime"
 	"berth/runtime/network/ipam"
 	"berth/runtime/network/nft"
 )
@@ -45,7 +46,7 @@ func ensureBridge(cfg Config, pool *ipam.Pool, kept state, mtu int, ipv6 bool) (
 	if l.Type() != "bridge" {
 		return 0, fmt.Errorf("cannot use interface %s: it is a %s, not a bridge", cfg.bridge(), l.Type())
 	}
-	if err := errors.Join(setUpBridge(l, pool, mtu, ipv6, kept.alias()), routeServices(l, pool, kept.ServiceCIDR)); err != nil {
+	if err := errors.Join(setUpBridge(l, pool, mtu, ipv6, kept.alias()), routeRanges(l, pool, kept.ServiceCIDR)); err != nil {
 		return 0, fmt.Errorf("cannot set up bridge %s: %w", cfg.bridge(), err)
 	}
 	return l.Attrs().Index, nil
@@ -83,25 +84,33 @@ func setUpBridge(l netlink.Link, pool *ipam.Pool, mtu int, ipv6 bool, alias stri
 	return errors.Join(netlink.LinkSetHardwareAddr(l, macOf(pool.Gateway())), netlink.LinkSetUp(l))
 }
 
-// routeServices makes the range of the Services lead to the bridge. Nobody has these addresses there: they are translated before a packet
-// leaves. But the machine itself reaches Services also without a default route, from its address on the bridge, and others see the range taken.
-func routeServices(l netlink.Link, pool *ipam.Pool, services netip.Prefix) error {
-	want := &netlink.Route{
-		LinkIndex: l.Attrs().Index, Scope: netlink.SCOPE_LINK, Src: pool.Gateway().AsSlice(),
-		Dst: &net.IPNet{IP: services.Addr().AsSlice(), Mask: net.CIDRMask(services.Bits(), 32)},
+// routeRanges makes the ranges of the pods and of the Services lead to the bridge, under runtime.NearCongestion. Nobody has the addresses of Services there:
+// they are translated before a packet leaves. But the machine itself reaches them also without a default route, from its address on the bridge, and others see
+// the range taken.
+func routeRanges(l netlink.Link, pool *ipam.Pool, services netip.Prefix) error {
+	wanted := map[string]*netlink.Route{}
+	for p, protocol := range map[netip.Prefix]netlink.RouteProtocol{pool.Prefix(): unix.RTPROT_KERNEL, services: unix.RTPROT_BOOT} {
+		wanted[p.String()] = &netlink.Route{
+			LinkIndex: l.Attrs().Index, Scope: netlink.SCOPE_LINK, Src: pool.Gateway().AsSlice(), Congctl: runtime.NearCongestion,
+			Dst: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}, Protocol: protocol,
+		}
 	}
 	routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(l, unix.AF_INET) })
 	if err != nil {
 		return err
 	}
 	for _, r := range routes {
-		if r.Protocol != unix.RTPROT_KERNEL && r.Dst != nil && r.Dst.String() != want.Dst.String() {
+		if r.Protocol != unix.RTPROT_KERNEL && r.Dst != nil && wanted[r.Dst.String()] == nil {
 			if err := netlink.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
 				return err
 			}
 		}
 	}
-	return netlink.RouteReplace(want)
+	var errs []error
+	for _, route := range wanted {
+		errs = append(errs, netlink.RouteReplace(route)) // that of the pods takes the place of the kernel's own, which came with the address
+	}
+	return errors.Join(errs...)
 }
 
 // addrGenNone: no IPv6 address of the kernel's making (IN6_ADDR_GEN_MODE_NONE).

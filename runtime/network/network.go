@@ -207,7 +207,7 @@ func (n *Network) Attach(ctx context.Context, netns *os.File, uid string, addr n
 	}
 	err := n.socket.Attach(netns, link.Veth{
 		Name: n.linkName(addr), Bridge: n.bridge, MTU: n.mtu, MAC: macOf(addr), IPv6: n.ipv6,
-		Address: addr, Gateway: n.pool.Gateway(), GatewayMAC: macOf(n.pool.Gateway()),
+		Address: addr, Gateway: n.pool.Gateway(), GatewayMAC: macOf(n.pool.Gateway()), Near: []netip.Prefix{n.pool.Prefix(), n.serviceCIDR},
 	})
 	if err != nil {
 		return fmt.Errorf("cannot attach pod %s to the network: %w", uid, err)

@@ -135,10 +135,6 @@ func (d *dialing) dial(to netip.AddrPort, as netip.Addr) (*conn, error) {
 	return c, nil
 }
 
-// localCongestion is the control for what goes to pods, on this machine: the plainest one, which every kernel has. The machine's own may be one that measures
-// the path and paces what it sends (bbr); here that costs timers and finds nothing.
-const localCongestion = "reno"
-
 // errNoPort: there is no port to connect from, or the one that was asked for is in use.
 var errNoPort = errors.New("no port to connect from")
 
@@ -154,7 +150,7 @@ func beginConnect(to netip.AddrPort, sa unix.Sockaddr, as netip.Addr, port int) 
 	// Without them it works too.
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
-	_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, localCongestion)
+	_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, runtime.NearCongestion)
 	showClient(fd, as, to)
 	if port != 0 {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)

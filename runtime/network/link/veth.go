@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"berth/runtime"
 )
 
 const (
@@ -32,6 +34,8 @@ type Veth struct {
 	// goes through the machine, and so does the answer. Else what was sent to a Service's address would be answered from a pod's.
 	MAC, GatewayMAC  net.HardwareAddr
 	Address, Gateway netip.Addr
+	// Near are ranges of IPv4 that are on this machine: what goes there is sent under runtime.NearCongestion, whatever the pod uses else.
+	Near []netip.Prefix
 	// IPv6 says that the kernel has it: then it is kept quiet on both ends.
 	IPv6 bool
 }
@@ -68,7 +72,11 @@ func (s *Socket) Attach(netns *os.File, v Veth) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := inside.do(v.address(index), v.route(index), v.neighbour(index)); err != nil {
+	requests := []*message{v.address(index), v.route(index, netip.Prefix{}), v.neighbour(index)}
+	for _, near := range v.Near {
+		requests = append(requests, v.route(index, near))
+	}
+	if err := inside.do(requests...); err != nil {
 		return err
 	}
 	return s.awaitRunning(v.Name)
@@ -166,11 +174,20 @@ func (v Veth) address(index int) *message {
 		bytes(unix.IFA_LOCAL, ip).bytes(unix.IFA_ADDRESS, ip)
 }
 
-func (v Veth) route(index int) *message {
+// route leads to the gateway: all, with the zero value, or what is near.
+func (v Veth) route(index int, near netip.Prefix) *message {
 	fixed := []byte{unix.AF_INET, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST}
 	fixed = binary.NativeEndian.AppendUint32(fixed, unix.RTNH_F_ONLINK) // the gateway is behind eth0, though no range says so
-	return newMessage("set the default route", unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, fixed...).
+	if near.IsValid() {
+		fixed[1] = byte(near.Bits())
+	}
+	m := newMessage("set the route to the gateway", unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, fixed...).
 		bytes(unix.RTA_GATEWAY, v.Gateway.AsSlice()).uint32(unix.RTA_OIF, uint32(index))
+	if near.IsValid() {
+		m.bytes(unix.RTA_DST, near.Addr().AsSlice())
+		m.nest(unix.RTA_METRICS, nil, func() { m.text(unix.RTAX_CC_ALGO, runtime.NearCongestion) })
+	}
+	return m
 }
 
 // neighbour tells the pod the gateway's MAC, which never changes: it need not ask, and an answer that is lost while the bridge gets its first
