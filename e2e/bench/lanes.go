@@ -133,3 +133,38 @@ func (p place) wire(r *harness.Runner, name, address string, to *place, far stri
 	must(r, "ip", "link", "set", name, "up")
 	r.Cleanup(func() { _ = exec.Command("ip", "link", "del", name).Run() })
 }
+
+// sink runs the other end of measure there.
+func (p place) sink(r *harness.Runner, tool string) {
+	serve := p.command(tool, "sink", "8080")
+	if err := serve.Start(); err != nil {
+		r.Fatalf("%v", err)
+	}
+	r.Cleanup(func() { _ = serve.Process.Kill(); _ = serve.Wait() })
+}
+
+const (
+	// plainControl is every kernel's congestion control.
+	plainControl = "reno"
+	// The addresses of who is behind the router, and its own, in another benchmarking range.
+	routedFrom, routedTo, routerAddr, routedRange = "198.18.8.1", "198.18.8.2", "198.18.8.254", "198.18.8.0/24"
+	routerMAC                                     = "0a:58:c6:12:08:fe"
+)
+
+// routed joins two places as pods are, by a bridge whose machine is their only neighbour, and nothing that looks at packets.
+func routed(r *harness.Runner, a, b place) {
+	router := newPlace(r)
+	router.must(r, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv4/conf/all/send_redirects; echo 0 >/proc/sys/net/ipv4/conf/default/send_redirects")
+	router.must(r, "ip", "link", "add", "br0", "address", routerMAC, "type", "bridge", "mcast_snooping", "0")
+	router.must(r, "ip", "addr", "add", routerAddr+"/24", "dev", "br0")
+	router.must(r, "ip", "link", "set", "br0", "up")
+	for address, p := range map[string]place{routedFrom: a, routedTo: b} {
+		name := "to-" + strconv.Itoa(p.pid)
+		router.must(r, "ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", strconv.Itoa(p.pid))
+		router.must(r, "ip", "link", "set", name, "master", "br0", "up")
+		p.must(r, "ip", "addr", "add", address+"/32", "dev", "eth0")
+		p.must(r, "ip", "link", "set", "eth0", "up")
+		p.must(r, "ip", "route", "add", routedRange, "via", routerAddr, "dev", "eth0", "onlink", "congctl", plainControl)
+		p.must(r, "ip", "neigh", "replace", routerAddr, "lladdr", routerMAC, "dev", "eth0", "nud", "permanent")
+	}
+}

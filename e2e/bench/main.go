@@ -45,7 +45,7 @@ func main() {
 	flag.StringVar(&o.other, "other", "", "another binary of berth, whose API is measured beside this one's")
 	flag.Parse()
 	undo := func() {}
-	if !isolate.Inside() {
+	if isolate.Outermost() {
 		undo = onJournal()
 	}
 	code := isolate.Main(func() error { return prepare(o) }, func() int { return run(o) })

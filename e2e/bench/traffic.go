@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,13 +21,15 @@ const trafficMS = "700"
 const (
 	outsideAddr, machineAddr = "198.18.0.2", "198.18.0.1"
 	bareFrom, bareTo         = "198.51.100.1", "198.51.100.2"
+	plainFrom, plainTo       = "203.0.113.1", "203.0.113.2" // on the same wire
 	serviceRange             = "198.19.64.0/20"
 	clusterIP                = "198.19.65.1"
 	publishedPort            = "8081"
 	podmanPort, rootlessPort = "8082", "8083"
 )
 
-// benchTraffic: what a connection costs on each of the ways, beside two namespaces with a wire between them.
+// benchTraffic: what a connection costs on each of the ways, beside two namespaces with a wire between them, under the congestion control that berth gives
+// to what stays on the machine; and beside the same way through the machine that pods have, without a rule, which no packet filter can be faster than.
 func benchTraffic(r *harness.Runner, o options) {
 	section(r, fmt.Sprintf("(g) traffic: one connection and four at once, %d rounds in turn", o.rounds), func() {
 		tool := toolBinary(r)
@@ -37,13 +40,15 @@ func benchTraffic(r *harness.Runner, o options) {
 		b.Up("--service-cidr", serviceRange)
 		from, to := b.UntilReady("from", 1)[0], b.UntilReady("sink-", 1)[0]
 		bareA.wire(r, "bare0", bareFrom+"/24", &bareB, bareTo+"/24")
+		bareB.must(r, "ip", "addr", "add", plainTo+"/24", "dev", "bare0")
+		bareA.must(r, "ip", "addr", "add", plainFrom+"/24", "dev", "up0", "noprefixroute")
+		bareA.must(r, "ip", "route", "add", "203.0.113.0/24", "dev", "up0", "src", plainFrom, "congctl", plainControl)
 		outside.wire(r, "outside0", outsideAddr+"/24", nil, machineAddr+"/24")
 		outside.must(r, "ip", "route", "add", "default", "via", machineAddr)
-		serve := bareB.command(tool, "sink", "8080")
-		if err := serve.Start(); err != nil {
-			r.Fatalf("%v", err)
-		}
-		defer func() { _ = serve.Process.Kill(); _ = serve.Wait() }()
+		bareB.sink(r, tool)
+		routedA, routedB := newPlace(r), newPlace(r)
+		routed(r, routedA, routedB)
+		routedB.sink(r, tool)
 
 		inPod := func(addr string) func() ([]byte, error) {
 			return func() ([]byte, error) {
@@ -54,11 +59,14 @@ func benchTraffic(r *harness.Runner, o options) {
 			return func() ([]byte, error) { return p.command(tool, "measure", addr, trafficMS).Output() }
 		}
 		lanes := []*lane{
-			{name: "two namespaces, one wire", measure: atPlace(bareA, bareTo+":8080")},
+			{name: "two namespaces, one wire", measure: atPlace(bareA, plainTo+":8080")},
+			{name: "the same, the machine's congestion control", measure: atPlace(bareA, bareTo+":8080")},
+			{name: "two namespaces, a bridge, routed, no rules", measure: atPlace(routedA, routedTo+":8080")},
 			{name: "pod -> pod", measure: inPod(to.IP + ":8080")},
 			{name: "pod -> ClusterIP", measure: inPod(clusterIP + ":80")},
 			{name: "outside -> published port", measure: atPlace(outside, machineAddr+":"+publishedPort)},
 		}
+		ours := lanes[len(lanes)-1]
 		end, err := podmanPublishes()
 		if err != nil {
 			fmt.Println("podman's published port is left out:", err)
@@ -78,8 +86,7 @@ func benchTraffic(r *harness.Runner, o options) {
 		}
 		drive(r, o.rounds, lanes)
 		laneTable(lanes)
-		for _, other := range lanes[4:] {
-			ours := lanes[3]
+		for _, other := range lanes[slices.Index(lanes, ours)+1:] {
 			fmt.Printf("our published port beside %s: %.2f of one stream, %.2f of four, %.2f times the way to and fro\n", strings.TrimPrefix(other.name, "outside -> "),
 				ours.median(one)/other.median(one), ours.median(four)/other.median(four), ours.median(toAndFro)/other.median(toAndFro))
 		}
@@ -154,7 +161,7 @@ func podmanPublishes() (end func(), err error) {
 		return nil
 	}
 	before, _ := filepath.Glob(podmanGroups)
-	end = func() {
+	remove := func() {
 		// A reset alone leaves the network of a container that is slow to end.
 		if err := errors.Join(call("rm", "--all", "--force", "--time", "0"), call("system", "reset", "--force")); err != nil {
 			fmt.Println(err)
@@ -163,20 +170,39 @@ func podmanPublishes() (end func(), err error) {
 		_ = os.RemoveAll(dir)
 		_ = os.RemoveAll(run)
 	}
-	set, err := images.Open()
-	if err == nil {
-		var archive string
-		if archive, err = set.Archive(images.Tool); err == nil {
+	start := func() error {
+		set, err := images.Open()
+		if err != nil {
+			return err
+		}
+		archive, err := set.Archive(images.Tool)
+		if err == nil {
 			err = call("load", "-i", archive)
 		}
+		if err != nil {
+			return err
+		}
+		return call("run", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000", "--detach", "--publish", podmanPort+":8080", images.Ref(images.Tool), "sink", "8080")
 	}
-	if err == nil {
+	// All in one mount namespace: in another one podman does not find the container's network any more, and leaves it.
+	started, ending, ended := make(chan error), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
 		withoutUnified(func() {
-			err = call("run", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000", "--detach", "--publish", podmanPort+":8080", images.Ref(images.Tool), "sink", "8080")
+			defer remove()
+			err := start()
+			started <- err
+			if err == nil {
+				<-ending
+			}
 		})
+	}()
+	end = func() {
+		close(ending)
+		<-ended
 	}
-	if err != nil {
-		end()
+	if err := <-started; err != nil {
+		<-ended
 		return nil, err
 	}
 	time.Sleep(100 * time.Millisecond)

@@ -37,6 +37,9 @@ func Inside() bool {
 	return os.Getenv(stageVar) == "program" || os.Getenv(SwitchVar) == "0"
 }
 
+// Outermost says whether this process is the one that was started by hand: what it sets up is there for the others, and is to be undone by it.
+func Outermost() bool { return os.Getenv(stageVar) == "" }
+
 // Root ends the program with one line when it does not run as root.
 func Root() {
 	if os.Geteuid() != 0 {
