@@ -43,12 +43,11 @@ func addBridge(c *nftables.Conn, t *nftables.Table, r Rules) {
 	})
 	rule := func(parts ...[]expr.Any) { c.AddRule(&nftables.Rule{Table: t, Chain: guard, Exprs: join(parts...)}) }
 	etherMAC := payload(expr.PayloadBaseLLHeader, offsetEtherSource, 6, keyMACReg)
-	rule(namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Prefix), accept())
 	rule(protocol(unix.ETH_P_IP), known(ports, etherMAC, payload(expr.PayloadBaseNetworkHeader, offsetSource, 4, keyIPReg)), accept())
 	arpAddress := payload(expr.PayloadBaseNetworkHeader, offsetARPAddress, 4, keyIPReg)
 	rule(protocol(unix.ETH_P_ARP), known(ports, etherMAC, arpAddress),
 		known(ports, payload(expr.PayloadBaseNetworkHeader, offsetARPMAC, 6, keyMACReg), arpAddress), accept())
-	rule(drop())
+	rule(namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Prefix), drop())
 }
 
 // bridgePriority is before everybody else's rules (NF_BR_PRI_FILTER_BRIDGED is -200).

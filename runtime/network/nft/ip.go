@@ -31,6 +31,9 @@ func addIP(c *nftables.Conn, t *nftables.Table, r Rules) {
 	loopback, linkLocal := netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16")
 	rule(pre, name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Bridge), accept())
 	rule(pre, within(offsetSource, expr.CmpOpNeq, r.Pods), drop())
+	// Nearly all goes to pods and Services. Here, as in the other chains, the sooner a packet is through the better: each comparison costs it some 20 ns.
+	rule(pre, within(offsetDestination, expr.CmpOpEq, r.Pods), accept())
+	rule(pre, within(offsetDestination, expr.CmpOpEq, r.ServiceRange), accept())
 	rule(pre, within(offsetDestination, expr.CmpOpEq, loopback), drop())
 	for _, protocol := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
 		rule(pre, within(offsetDestination, expr.CmpOpEq, linkLocal), dns(protocol), accept())
@@ -41,13 +44,13 @@ func addIP(c *nftables.Conn, t *nftables.Table, r Rules) {
 	tracked := c.AddChain(&nftables.Chain{
 		Name: "tracked", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityMangle,
 	})
-	rule(tracked, name(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Bridge), state(expr.CtStateBitINVALID, true), drop())
+	rule(tracked, state(expr.CtStateBitINVALID, true), name(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Bridge), drop())
 
 	forward := c.AddChain(&nftables.Chain{
 		Name: "forward", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
 	})
-	rule(forward, name(expr.MetaKeyOIFNAME, expr.CmpOpEq, r.Bridge), name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Bridge),
-		state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, false), notTranslated(), drop())
+	rule(forward, state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, false), name(expr.MetaKeyOIFNAME, expr.CmpOpEq, r.Bridge),
+		name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Bridge), notTranslated(), drop())
 
 	out := c.AddChain(&nftables.Chain{
 		Name: "output", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityFilter,

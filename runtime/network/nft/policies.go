@@ -98,9 +98,9 @@ func addPast(c *nftables.Conn, t *nftables.Table, r Rules) {
 	guard := c.AddChain(&nftables.Chain{
 		Name: "prerouting", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: new(bridgePriority + 1),
 	})
-	c.AddRule(&nftables.Rule{Table: t, Chain: guard, Exprs: join(namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Prefix), protocol(unix.ETH_P_IP), []expr.Any{
+	c.AddRule(&nftables.Rule{Table: t, Chain: guard, Exprs: join([]expr.Any{
 		payload(expr.PayloadBaseLLHeader, 0, 6, metaReg), &expr.Cmp{Op: expr.CmpOpNeq, Register: metaReg, Data: r.GatewayMAC},
-	}, drop())})
+	}, namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Prefix), protocol(unix.ETH_P_IP), drop())})
 }
 
 // policyWriter adds to one batch what makes the table of the policies.

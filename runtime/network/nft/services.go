@@ -145,6 +145,7 @@ func (w writer) hooks(r Rules) {
 	} {
 		// Before others' rules, which may drop: a refusal is told.
 		from := chain(name, nftables.ChainTypeFilter, hook, *nftables.ChainPriorityFilter-1)
+		w.rule(from, state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, true), accept()) // somebody has answered
 		w.rule(from, within(offsetDestination, expr.CmpOpEq, r.ServiceRange), goTo("refuse"))
 		w.rule(from, state(expr.CtStateBitNEW, true), loadPort(), lookupSet(refusedSet, regAddress), goTo("refuse"))
 	}
