@@ -241,6 +241,8 @@ func TestPlanVolume(t *testing.T) {
 		"of no kind we have":         {claim.VolumeInput{Volume: pv("n", "5Gi", nfs)}, "n: Unsupported: " + unsupported + "\nupdate status", corev1.VolumeFailed},
 		"going, and held":            {claim.VolumeInput{Volume: pv("m", "5Gi", made, deletes, end, heldBy("c1")), Claim: pvc(bound("m"))}, "update status", corev1.VolumeBound},
 		"going, and in use":          {claim.VolumeInput{Volume: pv("m", "5Gi", made, deletes, end, heldBy("c0")), Users: users}, "update status", corev1.VolumeReleased},
+		"going, and half bound":      {claim.VolumeInput{Volume: pv("m", "5Gi", made, deletes, end, heldBy("c1")), Claim: pvc()}, "remove m and its data", ""},
+		"going, half bound, in use":  {claim.VolumeInput{Volume: pv("m", "5Gi", end, heldBy("c1")), Claim: pvc(), Users: users}, "update status", corev1.VolumeReleased},
 		"going":                      {claim.VolumeInput{Volume: pv("m", "5Gi", made, deletes, end, heldBy("c0"))}, "remove m and its data", ""},
 		"going, retained":            {claim.VolumeInput{Volume: pv("m", "5Gi", made, end, heldBy("c0"))}, "remove m", ""},
 		"going, declared":            {claim.VolumeInput{Volume: pv("m", "5Gi", deletes, end, heldBy("c0"))}, "remove m", ""},

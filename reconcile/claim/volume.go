@@ -22,7 +22,8 @@ func PlanVolume(in VolumeInput) reconcile.Plan {
 	v := in.Volume
 	p := &volumePass{VolumeInput: in, key: reconcile.KeyOf(v)}
 	held := in.Claim != nil && Holds(v, in.Claim)
-	if v.DeletionTimestamp != nil && !held && len(in.Users) == 0 {
+	going := v.DeletionTimestamp != nil && !(held && in.Claim.Spec.VolumeName == v.Name) // no binding to it is finished any more
+	if going && len(in.Users) == 0 {
 		p.remove()
 		return reconcile.Plan{Actions: p.actions}
 	}
@@ -31,7 +32,7 @@ func PlanVolume(in VolumeInput) reconcile.Plan {
 		p.report(corev1.VolumeFailed, "Unsupported", refusal(v))
 	case v.Spec.ClaimRef == nil, v.Spec.ClaimRef.UID == "":
 		p.report(corev1.VolumeAvailable, "", "")
-	case held && in.Claim.Spec.VolumeName == "":
+	case held && in.Claim.Spec.VolumeName == "" && !going:
 		// The claim's planner is about to finish the binding.
 	case held && in.Claim.Spec.VolumeName == v.Name:
 		p.report(corev1.VolumeBound, "", "")
