@@ -128,6 +128,7 @@ type Controller struct {
 	holders    *holders
 	turns      *turns
 	disks      *disks
+	scalers    *scalers
 	traffic    *traffic
 	policies   *policies
 	room       *room
@@ -186,6 +187,7 @@ func New(opts Options) (*Controller, error) {
 	c.holders = newHolders()
 	c.turns = newTurns()
 	c.disks = newDisks()
+	c.scalers = newScalers()
 	c.traffic = newTraffic()
 	c.policies = &policies{}
 	c.room = newRoom(opts.Node)
@@ -349,6 +351,7 @@ func (c *Controller) enqueueAll() {
 	c.queue.Add(keyTraffic)
 	c.queue.Add(keyNamespaces)
 	c.queue.Add(c.allCertificates()...)
+	c.queue.Add(keyScales)
 	for _, p := range planners() {
 		for _, it := range c.store.List(p.kind) {
 			c.queue.Add(it.Key)
@@ -396,6 +399,7 @@ func (c *Controller) changed(ch store.Change) {
 	c.disruptionChanged(ch)
 	c.nodeChanged(ch)
 	c.disksChanged(ch)
+	c.scalesChanged(ch)
 	if ch.Deleted && ch.Key.Kind == reconcile.KindReplicaSet && ch.Owner.Kind != "" {
 		c.diary.orphaned(ch.Key, ch.Owner)
 	}

@@ -129,7 +129,7 @@ func plannedChange(st *store.Store, key reconcile.Key, o *manifests.Object) (Pla
 	if !isObject || old.Source != nil && old.Source.Hash == o.Hash {
 		return c, false
 	}
-	c.Verb, c.Fields = VerbUpdate, differences(old.Object, allocatedOf(bindingOf(obj, old.Object), old.Object), key.Kind == "Secret")
+	c.Verb, c.Fields = VerbUpdate, differences(old.Object, scaledAs(allocatedOf(bindingOf(modern(obj), old.Object), old.Object), old.Object), key.Kind == "Secret")
 	if field := immutable(old.Object, obj); field != "" {
 		c.Verb, c.Reason = VerbRefuse, field+" cannot be changed"
 	}

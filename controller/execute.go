@@ -81,6 +81,8 @@ func (c *Controller) execute(ctx context.Context, action reconcile.Action) (agai
 		return false, c.onMachine(a.Pod, a.UID, c.opts.Containers.RemoveContainer(ctx, string(a.UID), a.Container, a.Attempt))
 	case reconcile.StopSandbox:
 		return false, c.onMachine(a.Pod, a.UID, c.opts.Pods.StopSandbox(ctx, string(a.UID), a.Empty))
+	case reconcile.Scale:
+		return false, c.scale(a)
 	case reconcile.EvictPod:
 		c.evict(a)
 	case reconcile.RemoveSandbox:

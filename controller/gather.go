@@ -41,6 +41,7 @@ func planners() []planner {
 		{reconcile.KindPersistentVolumeClaim, (*Controller).planClaim},
 		{reconcile.KindPersistentVolume, (*Controller).planVolume},
 		{reconcile.KindPodDisruptionBudget, (*Controller).planDisruptionBudget},
+		{reconcile.KindAutoscaler, (*Controller).planAutoscaler},
 	}
 }
 

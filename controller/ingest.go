@@ -114,6 +114,7 @@ func (in *ingest) put(key reconcile.Key, o *manifests.Object) {
 		in.problem(key, o, "", fmt.Sprintf("%T is no Kubernetes object", o.Object), "")
 		return
 	}
+	obj = modern(obj)
 	if !ok {
 		obj.SetUID(in.c.lost.uid(key))
 		obj.SetResourceVersion("")

@@ -259,7 +259,9 @@ func withBeside(obj store.Object, before map[string]string) store.Object {
 			annotations = request.With(annotations, name, value)
 		}
 	}
-	return annotated(obj, annotations)
+	obj = annotated(obj, annotations)
+	request.Scaled(obj)
+	return obj
 }
 
 // annotated is an object with a set of annotations, in a copy if that differs.

@@ -40,6 +40,9 @@ func (c *Controller) pass(ctx context.Context, key reconcile.Key) (after time.Du
 	if key == keyPolicies {
 		return c.judge(ctx)
 	}
+	if key == keyScales {
+		return 0, c.releaseScales()
+	}
 	if key == keyNamespaces {
 		return 0, c.keepNamespaces()
 	}
@@ -97,7 +100,7 @@ func verbosity(a reconcile.Action) int {
 	case reconcile.CreateObject, reconcile.UpdateObject, reconcile.DeleteObject, reconcile.AdoptObject, reconcile.ReleaseObject, reconcile.ProvisionVolume, reconcile.BindClaim,
 		reconcile.UnbindVolume, reconcile.RemoveClaim, reconcile.RemoveVolume, reconcile.UpdateReplicaSet, reconcile.CreatePod, reconcile.DeletePod,
 		reconcile.PullImage, reconcile.RunSandbox, reconcile.UpdateFiles, reconcile.StartContainer, reconcile.RunHook, reconcile.SignalContainer, reconcile.KillContainer,
-		reconcile.StopSandbox, reconcile.EvictPod, reconcile.RemoveSandbox, reconcile.ObtainCertificate:
+		reconcile.StopSandbox, reconcile.Scale, reconcile.EvictPod, reconcile.RemoveSandbox, reconcile.ObtainCertificate:
 		return 0
 	}
 	return 0

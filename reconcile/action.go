@@ -24,6 +24,13 @@ func (a SetAnnotation) String() string {
 	return fmt.Sprintf("mark %s: %s=%s", a.Key, a.Name, a.New)
 }
 
+func (a Scale) String() string {
+	if a.Replicas == nil {
+		return fmt.Sprintf("let go of the size of %s: %s does not scale it any more", a.Key, a.By)
+	}
+	return fmt.Sprintf("scale %s to %d: %s wants it", a.Key, *a.Replicas, a.By)
+}
+
 func (a RecordEvent) String() string { return fmt.Sprintf("%s: %s: %s", a.Key, a.Reason, a.Message) }
 
 func (a PullImage) String() string { return fmt.Sprintf("pull %s for %s", a.Ref, a.Pod) }

@@ -44,6 +44,7 @@ const (
 	KindServiceAccount        = "ServiceAccount"
 	KindNode                  = "Node"
 	KindPodDisruptionBudget   = "PodDisruptionBudget"
+	KindAutoscaler            = "HorizontalPodAutoscaler"
 	KindEvent                 = "Event"
 )
 
@@ -112,6 +113,14 @@ type (
 		UID      types.UID
 		Name     string
 		Old, New string // "" for none
+	}
+	// Scale gives a workload another number of replicas than its file states, for an autoscaler, until that lets go of it.
+	Scale struct {
+		Key Key
+		UID types.UID
+		By  string // name of the HorizontalPodAutoscaler
+		// Replicas is nil to let go: the file's number counts again.
+		Replicas *int32
 	}
 	// RecordEvent tells the user something about an object.
 	RecordEvent struct {
@@ -205,6 +214,7 @@ func (CreatePod) isAction()        {}
 func (DeletePod) isAction()        {}
 func (UpdateStatus) isAction()     {}
 func (SetAnnotation) isAction()    {}
+func (Scale) isAction()            {}
 func (RecordEvent) isAction()      {}
 func (PullImage) isAction()        {}
 func (RunSandbox) isAction()       {}

@@ -114,7 +114,7 @@ type place struct{ typ, field string }
 
 var shared = sync.OnceValue(func() *table {
 	t := &table{index: map[place][]Row{}}
-	for _, part := range [][]Row{kinds(), metadata(), pods(), containers(), life(), security(), volumes(), configuration(), storage(), workloads(), jobs(), sets(), network(), policies()} {
+	for _, part := range [][]Row{kinds(), metadata(), pods(), containers(), life(), security(), volumes(), configuration(), storage(), workloads(), jobs(), sets(), network(), policies(), autoscaling()} {
 		t.rows = append(t.rows, part...)
 	}
 	for _, r := range t.rows {

@@ -40,7 +40,8 @@ func kinds() []Row {
 		runs("TestIngressRules/a class of another", "networking/v1.IngressClass"),
 		runs("e2e.TestNetworkPolicies", "networking/v1.NetworkPolicy"),
 		runs("TestDisruptionBudget", "policy/v1.PodDisruptionBudget"),
-		none("nothing is scaled by measure yet", "autoscaling/v1.HorizontalPodAutoscaler", "autoscaling/v2.HorizontalPodAutoscaler"),
+		runs("e2e.TestAutoscaler", "autoscaling/v2.HorizontalPodAutoscaler"),
+		runs("controller.TestAutoscalerOfVersion1", "autoscaling/v1.HorizontalPodAutoscaler"),
 
 		none(noRoles, "rbac/v1.Role", "rbac/v1.RoleBinding", "rbac/v1.ClusterRole", "rbac/v1.ClusterRoleBinding"),
 		none(noOne, "admissionregistration/v1.ValidatingWebhookConfiguration", "admissionregistration/v1.MutatingWebhookConfiguration",

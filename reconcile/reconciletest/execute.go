@@ -59,6 +59,8 @@ func (w *world) execute(a reconcile.Action) error {
 	case reconcile.RunSandbox, reconcile.UpdateFiles, reconcile.StartContainer, reconcile.RunHook, reconcile.SignalContainer,
 		reconcile.KillContainer, reconcile.RemoveContainer, reconcile.StopSandbox, reconcile.RemoveSandbox, reconcile.ForgetPod:
 		return w.executeOnMachine(a)
+	case reconcile.Scale:
+		w.fail("%s is scaled, and nobody measures it", a.Key)
 	case reconcile.EvictPod:
 		w.fail("%s is evicted, and nobody measures it", a.Pod)
 	default:

@@ -21,6 +21,8 @@ const (
 	AnnotationPaused = reconcile.AnnotationPrefix + "paused"
 	// AnnotationHold is a Hold.
 	AnnotationHold = reconcile.AnnotationPrefix + "hold"
+	// AnnotationScale is a Scale.
+	AnnotationScale = reconcile.AnnotationPrefix + "scale"
 	// AnnotationRevision is the number of the revision that runs, under Kubernetes' own name.
 	AnnotationRevision = "deployment.kubernetes.io/revision"
 )
@@ -34,7 +36,7 @@ const AnnotationPodsRestarted = "kubectl.kubernetes.io/restartedAt"
 // Beside tells whether an annotation is kept beside an object and never in its file.
 func Beside(annotation string) bool {
 	switch annotation {
-	case AnnotationRestartedAt, AnnotationPaused, AnnotationHold, AnnotationRevision, reconcile.AnnotationRecord, reconcile.AnnotationWish, corev1.LastAppliedConfigAnnotation:
+	case AnnotationRestartedAt, AnnotationPaused, AnnotationHold, AnnotationScale, AnnotationRevision, reconcile.AnnotationRecord, reconcile.AnnotationWish, corev1.LastAppliedConfigAnnotation:
 		return true
 	}
 	return false
@@ -43,7 +45,7 @@ func Beside(annotation string) bool {
 // Hidden tells whether an annotation is nobody's to read: berth's own notes, and what is shown where Kubernetes has it.
 func Hidden(annotation string) bool {
 	switch annotation {
-	case AnnotationRestartedAt, AnnotationPaused, reconcile.AnnotationRecord, reconcile.AnnotationWish, reconcile.AnnotationMade:
+	case AnnotationRestartedAt, AnnotationPaused, AnnotationScale, reconcile.AnnotationRecord, reconcile.AnnotationWish, reconcile.AnnotationMade:
 		return true
 	}
 	return false

@@ -160,17 +160,21 @@ func (t at) autoscaler(o *autoscalingv2.HorizontalPodAutoscaler) []any {
 		least = fmt.Sprint(*o.Spec.MinReplicas)
 	}
 	ref := o.Spec.ScaleTargetRef.Kind + "/" + o.Spec.ScaleTargetRef.Name
-	return []any{o.Name, ref, targets(o.Spec.Metrics), least, o.Spec.MaxReplicas, o.Status.CurrentReplicas, t.age(o)}
+	return []any{o.Name, ref, targets(o), least, o.Spec.MaxReplicas, o.Status.CurrentReplicas, t.age(o)}
 }
 
-// targets are what an autoscaler aims at. Nothing here scales by metrics, so what is now is not known.
-func targets(metrics []autoscalingv2.MetricSpec) string {
-	if len(metrics) == 0 {
+// targets are what an autoscaler aims at, behind what is now.
+func targets(o *autoscalingv2.HorizontalPodAutoscaler) string {
+	if len(o.Spec.Metrics) == 0 {
 		return "<none>"
 	}
 	var list []string
-	for i := range metrics {
-		list = append(list, targetOf(&metrics[i]))
+	for i := range o.Spec.Metrics {
+		var now autoscalingv2.MetricStatus
+		if i < len(o.Status.CurrentMetrics) {
+			now = o.Status.CurrentMetrics[i]
+		}
+		list = append(list, targetOf(&o.Spec.Metrics[i], &now))
 	}
 	const shown = 2
 	if len(list) > shown {
@@ -179,29 +183,53 @@ func targets(metrics []autoscalingv2.MetricSpec) string {
 	return strings.Join(list, ", ")
 }
 
-func targetOf(m *autoscalingv2.MetricSpec) string {
-	value := func(t *autoscalingv2.MetricTarget) string {
-		switch {
-		case t.AverageUtilization != nil:
-			return fmt.Sprintf("<unknown>/%d%%", *t.AverageUtilization)
-		case t.AverageValue != nil:
-			return "<unknown>/" + t.AverageValue.String()
-		case t.Value != nil:
-			return "<unknown>/" + t.Value.String()
-		}
-		return "<unknown>/<auto>"
-	}
+func targetOf(m *autoscalingv2.MetricSpec, now *autoscalingv2.MetricStatus) string {
+	var current autoscalingv2.MetricValueStatus
 	switch {
 	case m.Resource != nil:
-		return string(m.Resource.Name) + ": " + value(&m.Resource.Target)
+		if now.Resource != nil {
+			current = now.Resource.Current
+		}
+		return string(m.Resource.Name) + ": " + nowAndTarget(&current, &m.Resource.Target)
 	case m.ContainerResource != nil:
-		return string(m.ContainerResource.Name) + ": " + value(&m.ContainerResource.Target)
+		if now.ContainerResource != nil {
+			current = now.ContainerResource.Current
+		}
+		return string(m.ContainerResource.Name) + ": " + nowAndTarget(&current, &m.ContainerResource.Target)
 	case m.Pods != nil:
-		return value(&m.Pods.Target)
+		return nowAndTarget(&current, &m.Pods.Target)
 	case m.Object != nil:
-		return value(&m.Object.Target)
+		return averaged(&m.Object.Target)
 	case m.External != nil:
-		return value(&m.External.Target)
+		return averaged(&m.External.Target)
 	}
 	return "<unknown type>"
+}
+
+func nowAndTarget(now *autoscalingv2.MetricValueStatus, t *autoscalingv2.MetricTarget) string {
+	current := "<unknown>"
+	switch {
+	case t.AverageValue != nil:
+		if now.AverageValue != nil {
+			current = now.AverageValue.String()
+		}
+		return current + "/" + t.AverageValue.String()
+	case t.AverageUtilization != nil:
+		if now.AverageUtilization != nil {
+			current = fmt.Sprintf("%d%%", *now.AverageUtilization)
+		}
+		return fmt.Sprintf("%s/%d%%", current, *t.AverageUtilization)
+	case t.Value != nil:
+		return current + "/" + t.Value.String()
+	}
+	return current + "/<auto>"
+}
+
+// averaged is the target of a metric that nothing here measures.
+func averaged(t *autoscalingv2.MetricTarget) string {
+	text := nowAndTarget(&autoscalingv2.MetricValueStatus{}, t)
+	if t.AverageValue != nil {
+		text += " (avg)"
+	}
+	return text
 }
