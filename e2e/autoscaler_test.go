@@ -87,9 +87,11 @@ spec:
 	}
 	b.MustKubectl("delete", "hpa", "burn")
 	size(2)
-	b.MustKubectl("autoscale", "deployment", "burn", "--min=1", "--max=3", "--cpu-percent=50")
-	size(1)
-	if got := words("get", "hpa", "burn", "-o", "jsonpath={.spec.metrics[0].resource.target.averageUtilization} {.status.desiredReplicas}"); got != "50 1" {
-		t.Errorf("kubectl autoscale made %q", got)
+	b.MustKubectl("autoscale", "deployment", "burn", "--min=3", "--max=4", "--cpu-percent=50")
+	size(3)
+	b.MustKubectl("patch", "hpa", "burn", "--type=merge", "-p", `{"spec":{"maxReplicas":5}}`)
+	shape := "jsonpath={.spec.metrics[0].resource.target.averageUtilization} {.spec.maxReplicas} {.status.desiredReplicas}"
+	if got := words("get", "hpa", "burn", "-o", shape); got != "50 5 3" {
+		t.Errorf("kubectl autoscale and patch made %q", got)
 	}
 }
