@@ -34,7 +34,7 @@ func sets() []Row {
 		),
 		of("policy/v1.PodDisruptionBudgetSpec",
 			honoured("reconcile/disruption.TestStatus", "minAvailable maxUnavailable selector"),
-			honoured("TestRefuse", "unhealthyPodEvictionPolicy"),
+			honoured("reconcile/disruption.TestRefuse", "unhealthyPodEvictionPolicy"),
 		),
 	)
 }
