@@ -43,6 +43,8 @@ func (w *world) execute(a reconcile.Action) error {
 		} else {
 			w.deleteObject(a)
 		}
+	case reconcile.AdoptObject:
+		w.adopt(a)
 	case reconcile.CreatePod:
 		return w.createPod(a.Pod)
 	case reconcile.DeletePod:
@@ -125,6 +127,7 @@ func (w *world) deleteSet(a reconcile.DeleteObject) {
 		return
 	}
 	w.checkForgotten(rs)
+	w.checkOrphanSet(rs)
 	w.dropSet(i)
 	w.enqueue(gcKey, a.Key)
 	w.enqueueDeployment(rs)
@@ -172,6 +175,7 @@ func (w *world) deletePod(a reconcile.DeletePod) {
 		return
 	}
 	w.checkDeleted(p)
+	w.checkOrphan(p)
 	w.endPod(i, end, seconds)
 }
 

@@ -46,6 +46,9 @@ func (w *world) pass(k reconcile.Key) {
 	if plan.RequeueAfter > 0 {
 		w.timers[k] = w.clock.since + plan.RequeueAfter
 	}
+	if adopts(plan) {
+		before = w.sizes(k) // what an orphan had is its Deployment's from now on
+	}
 	w.checkStep(k, before)
 }
 
@@ -57,6 +60,9 @@ func (w *world) plan(k reconcile.Key) (reconcile.Plan, bool) {
 		d, i := find(w.deployments, k.Name)
 		if i < 0 {
 			return reconcile.Plan{}, false
+		}
+		if p := w.planAdoption(d); len(p.Actions) > 0 {
+			return p, true
 		}
 		return deployment.Plan(w.deploymentInput(d)), true
 	case reconcile.KindReplicaSet:

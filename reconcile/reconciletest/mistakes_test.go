@@ -79,6 +79,11 @@ var knownMistakes = []mistake{
 	{"pods hear of their end too early", "pod/stop.go", `if !p.in.Routed {`, `if !p.in.Routed || reconcile.Wrong("pods hear of their end too early") == 1 {`},
 	{"ending pods are sent connections", "service/endpoints.go", `|| e.Serving && !e.Terminating`, `|| e.Serving && (!e.Terminating || reconcile.Wrong("ending pods are sent connections") == 1)`},
 	{"unready pods are sent connections", "service/endpoints.go", `Serving: ready(p)}`, `Serving: ready(p) || reconcile.Wrong("unready pods are sent connections") == 1}`},
+	{"orphans are not adopted", "adoption/adoption.go", `case obj.GetNamespace() != in.Owner.GetNamespace(),`, `case reconcile.Wrong("orphans are not adopted") == 1, obj.GetNamespace() != in.Owner.GetNamespace(),`},
+	{"adopted by anybody", "adoption/adoption.go", `!matches(obj.GetLabels()):`, `reconcile.Wrong("adopted by anybody") == 0 && !matches(obj.GetLabels()):`},
+	{"orphans are garbage", "gc/gc.go", `if owner == nil || in.Live`, `if owner == nil && obj.GetLabels()["app"] != "" && reconcile.Wrong("orphans are garbage") == 1 {
+			p.Actions = append(p.Actions, reconcile.DeleteObject{Key: reconcile.KeyOf(obj), UID: obj.GetUID()})
+		} else if owner == nil || in.Live`},
 	{"an address for two Services", "service/allocate.go", "\tcase taken:\n", "\tcase taken && reconcile.Wrong(\"an address for two Services\") == 0:\n"},
 }
 

@@ -53,6 +53,7 @@ func (w *world) live() {
 	}
 	for w.happened < eventsPerSeed && w.broken == nil {
 		w.happenSomething()
+		w.maybeOrphan()
 		w.goOn()
 	}
 	w.heal()
@@ -112,6 +113,7 @@ func (w *world) heal() {
 	w.say("HEAL")
 	w.quirks, w.killIn = quirks{}, 0
 	w.healClock()
+	w.healOrphans()
 	for i, d := range w.deployments {
 		d = d.DeepCopy()
 		d.Spec.Paused = false

@@ -71,6 +71,7 @@ type world struct {
 	arrived  map[string]time.Duration // by image: when it last came
 	data     storage
 	traffic  *traffic // nil for a world without
+	orphans  *orphans // nil for a world without
 	killIn   int      // the controller dies before so many more actions
 
 	named, tags                int
@@ -156,6 +157,9 @@ func newWorld(seed uint64, tracing bool) *world {
 	}
 	if seed%4 == 0 {
 		w.traffic = newTraffic(seed)
+	}
+	if seed%8 == 3 {
+		w.orphans = newOrphans(seed)
 	}
 	w.fake = runtimetest.New(w.clock)
 	w.fake.OnStart(w.beforeStart)
