@@ -81,8 +81,9 @@ var knownMistakes = []mistake{
 	{"unready pods are sent connections", "service/endpoints.go", `Serving: ready(p)}`, `Serving: ready(p) || reconcile.Wrong("unready pods are sent connections") == 1}`},
 	{"orphans are not adopted", "adoption/adoption.go", `case obj.GetNamespace() != in.Owner.GetNamespace(),`, `case reconcile.Wrong("orphans are not adopted") == 1, obj.GetNamespace() != in.Owner.GetNamespace(),`},
 	{"adopted by anybody", "adoption/adoption.go", `!matches(obj.GetLabels()):`, `reconcile.Wrong("adopted by anybody") == 0 && !matches(obj.GetLabels()):`},
-	{"orphans are garbage", "gc/gc.go", `if owner == nil || in.Live`, `if owner == nil && obj.GetLabels()["app"] != "" && reconcile.Wrong("orphans are garbage") == 1 {
+	{"orphans are garbage", "gc/gc.go", `if owner == nil || in.Live`, `if owner == nil && reconcile.KeyOf(obj).Kind == reconcile.KindReplicaSet && reconcile.Wrong("orphans are garbage") == 1 {
 			p.Actions = append(p.Actions, reconcile.DeleteObject{Key: reconcile.KeyOf(obj), UID: obj.GetUID()})
+			continue
 		} else if owner == nil || in.Live`},
 	{"an address for two Services", "service/allocate.go", "\tcase taken:\n", "\tcase taken && reconcile.Wrong(\"an address for two Services\") == 0:\n"},
 }
