@@ -174,6 +174,19 @@ func imagesOf(spec *corev1.PodSpec) []string {
 	return refs
 }
 
+// usedImages are the references that some pod states.
+func (c *Controller) usedImages() map[string]bool {
+	used := map[string]bool{}
+	for _, it := range c.store.List(reconcile.KindPod) {
+		if p, ok := it.Object.(*corev1.Pod); ok {
+			for _, ref := range imagesOf(&p.Spec) {
+				used[ref] = true
+			}
+		}
+	}
+	return used
+}
+
 // imageState is what is known of an image of a pod. To one that is going an image says only how to be stopped: what cannot be known then
 // must not keep it from ending.
 func (c *Controller) imageState(ctx context.Context, p *corev1.Pod, ref string) (reconcile.ImageState, error) {

@@ -223,11 +223,14 @@ func (im *images) expire(ref string) {
 	im.ref(ref).known = false
 }
 
-func (im *images) expireAll() {
+// expireAll makes the next looks ask the runtime again, and forgets the references that are not in use: each new tag brings one.
+func (im *images) expireAll(used map[string]bool) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	for _, r := range im.refs {
-		r.known = false
+	for ref, r := range im.refs {
+		if r.known = false; !used[ref] && !r.state.Pulling {
+			delete(im.refs, ref)
+		}
 	}
 }
 

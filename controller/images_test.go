@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -60,6 +61,28 @@ func TestAnEndedPullIsNotAFailureOfTheImage(t *testing.T) {
 		w.end()
 		if f := c.images.refs["web:1"].state; f.Failures != 0 || f.Pulling {
 			t.Errorf("state after the end of the controller is %+v", f)
+		}
+	})
+}
+
+// What is known of an image is kept as long as a pod states it, and no longer: its failures count, and new tags come for years.
+func TestForgottenImages(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.opts = func(o *Options) { o.secondLook = 0 }
+		w.fake.OnPull("gone:1", pullFault{Err: errors.New("no such image")})
+		w.write(web("web", "web:1", 1), web("gone", "gone:1", 1))
+		w.start()
+		w.pass(30 * time.Minute)
+		refs := w.c.images.refs
+		if len(refs) != 2 || refs["gone:1"].state.Failures == 0 {
+			t.Errorf("after some looks there are %d references: %+v", len(refs), refs["gone:1"])
+		}
+		for i := range 5 {
+			w.write(web("web", fmt.Sprint("web:", i), 1))
+			w.pass(30 * time.Minute)
+		}
+		if len(refs) != 1 || refs["web:4"] == nil {
+			t.Errorf("%d references are left: %v", len(refs), refs)
 		}
 	})
 }

@@ -148,7 +148,7 @@ func (c *Controller) observe(ctx context.Context, heard <-chan runtime.Event) {
 // lookAgain believes nothing any more: it adopts what it does not know and makes every pod due.
 func (c *Controller) lookAgain(ctx context.Context) {
 	c.observed.markAll()
-	c.images.expireAll()
+	c.images.expireAll(c.usedImages())
 	list, err := c.opts.Pods.List(ctx)
 	if err != nil {
 		logr.FromContextOrDiscard(ctx).Error(err, "cannot list the pods of this machine")
