@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"time"
@@ -32,6 +33,9 @@ type options struct {
 func (o *options) wants(part string) bool {
 	return o.only == "" || strings.Contains(","+o.only+",", ","+part+",")
 }
+
+// The first thread of a process never ends, so nothing that changes its thread (see withoutUnified) may run on it: the main goroutine keeps it.
+func init() { goruntime.LockOSThread() } //nolint:gochecknoinits // only an init runs on that thread for certain
 
 func main() {
 	var o options

@@ -161,12 +161,18 @@ func podmanPublishes() (end func(), err error) {
 		return nil
 	}
 	before, _ := filepath.Glob(podmanGroups)
+	tables := nftTables()
 	remove := func() {
 		// A reset alone leaves the network of a container that is slow to end.
 		if err := errors.Join(call("rm", "--all", "--force", "--time", "0"), call("system", "reset", "--force")); err != nil {
 			fmt.Println(err)
 		}
 		removePodmanGroups(before)
+		for _, table := range nftTables() { // its empty chains, which it leaves
+			if !slices.Contains(tables, table) && !strings.Contains(table, "berth") {
+				_ = exec.Command("nft", append([]string{"delete"}, strings.Fields(table)...)...).Run()
+			}
+		}
 		_ = os.RemoveAll(dir)
 		_ = os.RemoveAll(run)
 	}
@@ -207,4 +213,10 @@ func podmanPublishes() (end func(), err error) {
 	}
 	time.Sleep(100 * time.Millisecond)
 	return end, nil
+}
+
+// nftTables are lines like "table ip nat"; none without the program.
+func nftTables() []string {
+	out, _ := exec.Command("nft", "list", "tables").Output()
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
