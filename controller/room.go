@@ -35,12 +35,15 @@ type guest struct {
 
 // newRoom counts for a machine. What is not known of it is no bound.
 func newRoom(n pod.Node) *room {
-	has := fit.Room{MilliCPU: int64(n.CPUs) * 1000, Memory: n.Memory}
+	has := fit.Room{MilliCPU: int64(n.CPUs) * 1000, Memory: n.Memory, Disk: n.Disk}
 	if n.CPUs == 0 {
 		has.MilliCPU = math.MaxInt64
 	}
 	if n.Memory == 0 {
 		has.Memory = math.MaxInt64
+	}
+	if n.Disk == 0 {
+		has.Disk = math.MaxInt64
 	}
 	return &room{has: has, pods: map[types.UID]guest{}, unplaced: map[types.UID]bool{}}
 }

@@ -311,6 +311,9 @@ func (c *Controller) workload(it store.Item, pods []*corev1.Pod) Workload {
 	case *batchv1.CronJob:
 		cronJobRow(&w, o)
 	}
+	if s, scaled := request.ReadScale(it.Object.GetAnnotations()); scaled && w.Note == "" {
+		w.Note = fmt.Sprintf("HorizontalPodAutoscaler %s decides how many there are, %d now", s.By, s.Replicas)
+	}
 	if w.Problem == "" && !w.Done {
 		w.Problem = cmp.Or(problem(pods), c.stuckOn(it.Key), c.stuckPod(pods))
 	}

@@ -33,7 +33,7 @@ func containers() []Row {
 			honoured("TestResources", "limits"),
 			honoured("TestPodsWaitForRoom", "requests"),
 			honoured("TestEphemeralStorage", "limits[ephemeral-storage]"),
-			notEnforced("no room on the disk is set aside", "requests[ephemeral-storage]"),
+			honoured("reconcile/fit.TestWanting/no disk", "requests[ephemeral-storage]"),
 			refused("this machine has no such thing to give", "limits[*] requests[*]"),
 			shown("limits[cpu] limits[memory] requests[cpu] requests[memory]"),
 			refused("there are no drivers of devices", "claims"),

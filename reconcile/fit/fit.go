@@ -12,25 +12,34 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Room is an amount of what pods ask for: thousandths of a processor, bytes of memory.
+// Room is an amount of what pods ask for: thousandths of a processor, bytes of memory and of the disk.
 type Room struct {
-	MilliCPU, Memory int64
+	MilliCPU, Memory, Disk int64
 }
 
 // Plus is both together.
-func (r Room) Plus(o Room) Room { return Room{r.MilliCPU + o.MilliCPU, r.Memory + o.Memory} }
+func (r Room) Plus(o Room) Room {
+	return Room{r.MilliCPU + o.MilliCPU, r.Memory + o.Memory, r.Disk + o.Disk}
+}
 
 // Minus is what is left of r.
-func (r Room) Minus(o Room) Room { return Room{r.MilliCPU - o.MilliCPU, r.Memory - o.Memory} }
+func (r Room) Minus(o Room) Room {
+	return Room{r.MilliCPU - o.MilliCPU, r.Memory - o.Memory, r.Disk - o.Disk}
+}
 
 // Within tells whether r is no more than o.
-func (r Room) Within(o Room) bool { return r.MilliCPU <= o.MilliCPU && r.Memory <= o.Memory }
+func (r Room) Within(o Room) bool {
+	return r.MilliCPU <= o.MilliCPU && r.Memory <= o.Memory && r.Disk <= o.Disk
+}
 
 // wanting says what is asked for and not there, in the words of a scheduler; "" when all is.
 func (r Room) wanting(free Room) string {
 	var words []string
 	if r.MilliCPU > 0 && r.MilliCPU > free.MilliCPU {
 		words = append(words, "1 Insufficient cpu")
+	}
+	if r.Disk > 0 && r.Disk > free.Disk {
+		words = append(words, "1 Insufficient ephemeral-storage")
 	}
 	if r.Memory > 0 && r.Memory > free.Memory {
 		words = append(words, "1 Insufficient memory")
@@ -69,11 +78,13 @@ func AskedBy(spec *corev1.PodSpec) Room {
 }
 
 func askedBy(c *corev1.Container) Room {
-	cpu, memory := c.Resources.Requests[corev1.ResourceCPU], c.Resources.Requests[corev1.ResourceMemory]
-	return Room{MilliCPU: cpu.MilliValue(), Memory: memory.Value()}
+	list := c.Resources.Requests
+	return Room{MilliCPU: list.Cpu().MilliValue(), Memory: list.Memory().Value(), Disk: list.StorageEphemeral().Value()}
 }
 
-func most(a, b Room) Room { return Room{max(a.MilliCPU, b.MilliCPU), max(a.Memory, b.Memory)} }
+func most(a, b Room) Room {
+	return Room{max(a.MilliCPU, b.MilliCPU), max(a.Memory, b.Memory), max(a.Disk, b.Disk)}
+}
 
 // Pod is one that asks for something.
 type Pod struct {

@@ -41,7 +41,10 @@ func TestAskedBy(t *testing.T) {
 		"a larger init container": {inits: []corev1.Container{asks("2", "1"), asks("1", "1Ki")}, mains: []corev1.Container{asks("1", "10")}, want: fit.Room{MilliCPU: 2000, Memory: 1024}},
 		"sidecars stay":           {inits: []corev1.Container{sidecar(asks("1", "5"))}, mains: []corev1.Container{asks("1", "5")}, want: fit.Room{MilliCPU: 2000, Memory: 10}},
 		"init beside a sidecar":   {inits: []corev1.Container{asks("1", "4"), sidecar(asks("", "5")), asks("", "7")}, mains: []corev1.Container{asks("", "5")}, want: fit.Room{MilliCPU: 1000, Memory: 12}},
-		"init before a sidecar":   {inits: []corev1.Container{asks("", "7"), sidecar(asks("", "1"))}, mains: []corev1.Container{asks("", "1")}, want: fit.Room{Memory: 7}},
+		"the disk": {mains: []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+			corev1.ResourceEphemeralStorage: resource.MustParse("1Ki"),
+		}}}}, want: fit.Room{Disk: 1024}},
+		"init before a sidecar": {inits: []corev1.Container{asks("", "7"), sidecar(asks("", "1"))}, mains: []corev1.Container{asks("", "1")}, want: fit.Room{Memory: 7}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -66,6 +69,7 @@ func TestWanting(t *testing.T) {
 		"just enough":            {pods: []fit.Pod{placed(1000, 60), {UID: "a", Asks: fit.Room{MilliCPU: 1000, Memory: 40}}}},
 		"no memory":              {pods: []fit.Pod{placed(1000, 61), {UID: "a", Asks: fit.Room{MilliCPU: 1000, Memory: 40}}}, want: map[types.UID]string{"a": "1 Insufficient memory"}},
 		"neither":                {pods: []fit.Pod{placed(1000, 61), {UID: "a", Asks: fit.Room{MilliCPU: 1001, Memory: 40}}}, want: map[types.UID]string{"a": "1 Insufficient cpu, 1 Insufficient memory"}},
+		"no disk":                {pods: []fit.Pod{{UID: "a", Asks: fit.Room{Disk: 1}}}, want: map[types.UID]string{"a": "1 Insufficient ephemeral-storage"}},
 		"asks for the other":     {pods: []fit.Pod{placed(3000, 0), {UID: "a", Asks: fit.Room{Memory: 40}}}},
 		"the older first":        {pods: []fit.Pod{{UID: "a", Since: at(2), Asks: fit.Room{Memory: 60}}, {UID: "b", Since: at(1), Asks: fit.Room{Memory: 60}}}, want: map[types.UID]string{"a": "1 Insufficient memory"}},
 		"never fits, blocks not": {pods: []fit.Pod{{UID: "a", Asks: fit.Room{Memory: 101}}, {UID: "b", Since: at(1), Asks: fit.Room{Memory: 60}}}, want: map[types.UID]string{"a": "1 Insufficient memory"}},
