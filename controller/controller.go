@@ -73,6 +73,8 @@ type Options struct {
 	Volumes runtime.Volumes
 	// Router directs connections to pods; nil for a machine without Services.
 	Router runtime.Router
+	// Forwarders are whose connections tell by the PROXY protocol whom they forward.
+	Forwarders []netip.Prefix
 	// Judge judges connections of pods by NetworkPolicies; nil for a machine that cannot. ClusterDNS is what pods ask for names; zero for nobody.
 	Judge      runtime.Judge
 	ClusterDNS netip.Addr

@@ -222,6 +222,7 @@ func (c *Controller) announced() service.Table {
 	for {
 		in := c.trafficInput()
 		table := service.TableOf(in)
+		table.Traffic.Forwarders = c.opts.Forwarders
 		c.withIngress(&table, in.Services)
 		c.withPolicies(&table)
 		t.mu.Lock()

@@ -21,6 +21,9 @@ type Traffic struct {
 	Ports []PublishedPort
 	// Ingress is what the HTTP ports of the machine do; nil for nothing.
 	Ingress *Ingress
+	// Forwarders are the addresses whose TCP connections, to Ports and to those of Ingress, begin with a header of the PROXY protocol that says whom they
+	// forward: that is the client then. A connection of theirs without one is closed.
+	Forwarders []netip.Prefix
 }
 
 // Protocol is a transport protocol as nftables and Go's net package spell it.

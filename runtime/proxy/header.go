@@ -6,6 +6,13 @@ import (
 	"net/netip"
 )
 
+// The bytes of version 2 of the PROXY protocol.
+const (
+	signature                = "\r\n\r\n\x00\r\nQUIT\n"
+	version2, local, proxied = 0x20, 0x00, 0x01
+	tcp4, tcp6               = 0x11, 0x21
+)
+
 // proxyHeader is what comes before the first byte of a connection in the PROXY protocol (haproxy.org/download/3.0/doc/proxy-protocol.txt): who has
 // connected to which address. Both are of one family. Version 1 is a line of text, 2 is binary.
 func proxyHeader(version int, client, to netip.AddrPort) []byte {
@@ -17,11 +24,6 @@ func proxyHeader(version int, client, to netip.AddrPort) []byte {
 		}
 		return fmt.Appendf(nil, "PROXY %s %s %s %d %d\r\n", family, client.Addr().WithZone(""), to.Addr().WithZone(""), client.Port(), to.Port())
 	}
-	const (
-		signature         = "\r\n\r\n\x00\r\nQUIT\n"
-		version2, proxied = 0x20, 0x01
-		tcp4, tcp6        = 0x11, 0x21
-	)
 	family, size := byte(tcp4), uint16(2*4+2*2)
 	if six {
 		family, size = tcp6, 2*16+2*2

@@ -19,6 +19,7 @@ import (
 type ports struct {
 	sockets *sockets.Set
 	load    *load
+	trust   forwarders
 
 	mu   sync.Mutex
 	open map[place]port
@@ -46,6 +47,7 @@ func newPorts(set *sockets.Set, load *load) *ports {
 func (s *ports) apply(ctx context.Context, t *table.Table) (problems []runtime.RouteProblem) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.trust.set(t.Forwarders)
 	wanted := map[place]bool{}
 	for i := range t.Ports {
 		for _, at := range places(&t.Ports[i]) {
@@ -80,7 +82,7 @@ func (s *ports) serve(ctx context.Context, at place, p *runtime.PublishedPort) e
 		if p.Protocol == runtime.UDP {
 			open, err = newUDP(socket, s.load, idle)
 		} else {
-			open = newTCP(socket, s.load)
+			open = newTCP(socket, s.load, &s.trust)
 		}
 		if err != nil {
 			socket.Close(ctx)

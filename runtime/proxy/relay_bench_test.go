@@ -82,7 +82,7 @@ func relayed(t testing.TB, to string) (port *tcpPort, at string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port = newTCP(socket, newLoad())
+	port = newTCP(socket, newLoad(), &forwarders{})
 	if err := port.update(&runtime.PublishedPort{Backends: []netip.AddrPort{netip.MustParseAddrPort(to)}}); err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ type tcpPort struct {
 	socket *sockets.Socket
 	load   *load
 	choose *chooser
+	trust  *forwarders
 	terms  atomic.Pointer[terms]
 
 	mu        sync.Mutex
@@ -34,8 +35,8 @@ type tcpPort struct {
 const acceptPause = 10 * time.Millisecond
 
 // newTCP makes a port that waits for its first update.
-func newTCP(socket *sockets.Socket, load *load) *tcpPort {
-	t := &tcpPort{socket: socket, load: load, choose: newChooser(), served: make(chan struct{})}
+func newTCP(socket *sockets.Socket, load *load, trust *forwarders) *tcpPort {
+	t := &tcpPort{socket: socket, load: load, trust: trust, choose: newChooser(), served: make(chan struct{})}
 	t.changed.L = &t.mu
 	go t.serve()
 	return t
@@ -128,10 +129,20 @@ func (t *tcpPort) join(fd int, from netip.AddrPort) (client, backend *conn, err 
 	if client, err = newConn(fd); err != nil {
 		return nil, nil, err
 	}
+	asked := client.local()
+	if t.trust.has(from.Addr()) {
+		f, err := client.forwarded()
+		if err != nil {
+			client.reset()
+			return client, nil, err
+		}
+		if f.client.IsValid() {
+			from, asked = f.client, f.to
+		}
+	}
 	err = errNoBackend
 	terms := t.terms.Load()
 	if terms.allow(from.Addr()) {
-		asked := client.local()
 		backend, err = t.choose.connect(from.Addr(), terms.shown(from.Addr(), asked.Addr()))
 		if err == nil && terms.proxyProtocol > 0 {
 			err = backend.begin(proxyHeader(terms.proxyProtocol, from, asked))

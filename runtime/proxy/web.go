@@ -18,6 +18,7 @@ type web struct {
 	sockets *sockets.Set
 	load    *load
 	server  *ingress.Server
+	trust   forwarders
 
 	mu   sync.Mutex
 	open map[place]*webPort
@@ -36,6 +37,7 @@ func newWeb(set *sockets.Set, load *load) *web {
 func (w *web) apply(ctx context.Context, t *table.Table) []runtime.RouteProblem {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.trust.set(t.Forwarders)
 	problems := w.server.Apply(t.Traffic)
 	wanted := map[place]bool{} // whether it is HTTPS
 	if t.Ingress != nil {
@@ -86,7 +88,7 @@ func (w *web) listen(ctx context.Context, at place, secure bool) (*webPort, erro
 	}
 	p := &webPort{socket: socket, server: w.server.HTTP(secure)}
 	go func() { // ends with the listener
-		if listener = (&counted{listener, w.load}); secure {
+		if listener = (&forwardedListener{&counted{listener, w.load}, &w.trust}); secure {
 			_ = p.server.ServeTLS(listener, "", "")
 		} else {
 			_ = p.server.Serve(listener)

@@ -28,6 +28,7 @@ type upOptions struct {
 	podCIDR, serviceCIDR, registries, apiGroup string
 	firewall                                   string
 	acmeEmail, acmeDirectory                   string
+	forwarders                                 []string
 }
 
 func (a *app) up() *cobra.Command {
@@ -69,6 +70,7 @@ SIGINT and SIGTERM end berth within 5 s and leave everything running, as kill -9
 	f.StringVar(&o.apiGroup, "api-group", "", "a group whose members may use the Kubernetes API: they can do everything on this machine")
 	f.StringVar(&o.acmeEmail, "acme-email", "", "have certificates issued for Ingresses that ask for them, and accept the authority's terms; it is told this address")
 	f.StringVar(&o.acmeDirectory, "acme-directory", "", "who issues them (default, with --acme-email: Let's Encrypt); this accepts its terms, too")
+	f.StringSliceVar(&o.forwarders, "proxy-protocol-from", nil, "addresses and ranges of load balancers before this machine that send the PROXY protocol, on every TCP port")
 	f.StringVar(&o.registries, "registries", defaultRegistries, "mirrors, CAs, credentials, plain http: k3s's registries.yaml form")
 	return cmd
 }
@@ -94,13 +96,12 @@ func (a *app) runUp(ctx context.Context, path string, o upOptions) error {
 	if err := a.checkMachine(); err != nil {
 		return err
 	}
-	lock, err := a.lock(ctx, o.replace)
+	opts, err := a.daemonOptions(o) // before anybody is asked to end
 	if err != nil {
 		return err
 	}
-	opts, err := a.daemonOptions(o)
+	lock, err := a.lock(ctx, o.replace)
 	if err != nil {
-		lock.Release()
 		return err
 	}
 	opts.Source = dir.New(path, dir.Options{})
@@ -148,6 +149,13 @@ func (a *app) daemonOptions(o upOptions) (daemon.Options, error) {
 		return opts, err
 	}
 	opts.ACMEEmail = o.acmeEmail
+	for _, text := range o.forwarders {
+		p, err := prefix(text)
+		if err != nil {
+			return opts, fmt.Errorf("cannot use --proxy-protocol-from: %w", err)
+		}
+		opts.Forwarders = append(opts.Forwarders, p)
+	}
 	opts.AllowFirewall = o.firewall == "allow"
 	if o.serviceCIDR != "" {
 		if opts.ServiceCIDR, err = netip.ParsePrefix(o.serviceCIDR); err != nil {
@@ -155,6 +163,14 @@ func (a *app) daemonOptions(o upOptions) (daemon.Options, error) {
 		}
 	}
 	return opts, nil
+}
+
+// prefix is a range of addresses, or a single one.
+func prefix(text string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	return netip.ParsePrefix(text)
 }
 
 // acmeDirectory is who issues certificates; "" for nobody, as nothing was said.

@@ -46,6 +46,8 @@ type Options struct {
 	ServiceCIDR netip.Prefix
 	// ACMEDirectory is the address of who issues certificates for Ingresses, and ACMEEmail who is told of them; "" for nobody.
 	ACMEDirectory, ACMEEmail string
+	// Forwarders are whose connections tell by the PROXY protocol whom they forward.
+	Forwarders []netip.Prefix
 	// AllowFirewall opens what the machine's firewall cuts of pods' paths.
 	AllowFirewall bool
 	PruneDelay    time.Duration
@@ -110,7 +112,7 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 	}
 	d.Controller, err = controller.New(controller.Options{
 		Pods: d.Runtime, Containers: d.Runtime, Executor: d.Runtime, Dialer: d.Runtime, Events: d.Runtime, Images: d.Images, Volumes: d.Runtime, Meter: d.Runtime,
-		Router: d.Runtime, ServiceCIDR: d.network.ServiceCIDR(), Judge: d.network, ClusterDNS: d.network.ClusterDNS(),
+		Router: d.Runtime, Forwarders: opts.Forwarders, ServiceCIDR: d.network.ServiceCIDR(), Judge: d.network, ClusterDNS: d.network.ClusterDNS(),
 		Certificates: acme.Open(acme.Options{
 			Dir: filepath.Join(opts.StateDir, certificatesDir), Directory: opts.ACMEDirectory, Email: opts.ACMEEmail, Agent: "berth/" + opts.Version,
 		}),
