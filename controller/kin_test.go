@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -221,6 +222,31 @@ func TestDeletedAloneBetweenSnapshots(t *testing.T) {
 		}
 		w.settleAfterRemovals()
 		w.wantRunning(2)
+	})
+}
+
+// A status shows orphans, and waits for none of them.
+func TestStatusOfOrphans(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.write(web("web", "web:1", 2), work(3, 1, 1, func(j *batchv1.JobSpec) { j.BackoffLimit = new(int32) }))
+		w.settle()
+		w.deleteAlone(reconcile.Key{Kind: "Deployment", Namespace: "shop", Name: "web"}, work(3, 1, 1, func(j *batchv1.JobSpec) { j.BackoffLimit = new(int32) }))
+		w.deleteAlone(reconcile.Key{Kind: "Job", Namespace: "shop", Name: "work"})
+		s := w.settle()
+		var got []string
+		for _, r := range s.Workloads {
+			got = append(got, fmt.Sprintf("%s %d/%d %s done=%t %s", r.Kind, r.Ready, r.Desired, r.File, r.Done, r.Note))
+		}
+		const note = "it has lost its owner, and no file states it"
+		if diff := cmp.Diff([]string{"Pod 0/1  done=true " + note, "ReplicaSet 2/2  done=true " + note}, got); diff != "" || !s.Converged {
+			t.Errorf("converged=%t, other workloads (-want +got):\n%s", s.Converged, diff)
+		}
+		for _, p := range s.Pods {
+			if _, text := w.why(t, "pod/"+p.Name); !strings.Contains(text, p.Name) {
+				t.Errorf("why says\n%s", text)
+			}
+		}
 	})
 }
 

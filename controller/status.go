@@ -136,6 +136,9 @@ func (c *Controller) Status() Status {
 		}
 		owner := c.workloadOf(p)
 		pods[owner.String()] = append(pods[owner.String()], p)
+		if store.Orphan(it) {
+			s.Workloads = append(s.Workloads, c.workload(it, []*corev1.Pod{p}))
+		}
 		s.Pods = append(s.Pods, c.podRow(p, owner))
 	}
 	for _, kind := range []string{
@@ -143,7 +146,7 @@ func (c *Controller) Status() Status {
 		reconcile.KindBarePod, reconcile.KindJob, reconcile.KindCronJob,
 	} {
 		for _, it := range c.store.List(kind) {
-			if it.Source != nil {
+			if it.Source != nil || store.Orphan(it) {
 				s.Workloads = append(s.Workloads, c.workload(it, pods[it.Key.String()]))
 			}
 		}
@@ -275,7 +278,7 @@ func summary(p *corev1.Pod) (reason, message string) {
 // workload is the row of one stated object and its pods.
 func (c *Controller) workload(it store.Item, pods []*corev1.Pod) Workload {
 	w := Workload{Kind: it.Key.Kind, Namespace: it.Key.Namespace, Name: it.Key.Name, Created: it.Object.GetCreationTimestamp().Time}
-	if it.Source.Origin.File != "" {
+	if it.Source != nil && it.Source.Origin.File != "" {
 		w.File = it.Source.Origin.String()
 	}
 	ending := 0
@@ -316,6 +319,9 @@ func (c *Controller) workload(it store.Item, pods []*corev1.Pod) Workload {
 	}
 	if w.Problem == "" && !w.Done {
 		w.Problem = cmp.Or(problem(pods), c.stuckOn(it.Key), c.stuckPod(pods))
+	}
+	if it.Source == nil { // whatever it is like, that is nobody's wish
+		w.Done, w.Note = true, "it has lost its owner, and no file states it"
 	}
 	return w
 }
