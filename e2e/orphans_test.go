@@ -19,9 +19,9 @@ import (
 func TestOrphans(t *testing.T) {
 	b := harness.New(t)
 	b.Load(images.Tool)
-	set := strings.NewReplacer("kind: Deployment", "kind: StatefulSet", "  replicas:", "  serviceName: db\n  replicas:")
+	asSet := strings.NewReplacer("kind: Deployment", "kind: StatefulSet", "  replicas:", "  serviceName: db\n  replicas:")
 	manifests := map[string]string{
-		"web.yaml": deployment("web", 2, run("web")).String(), "db.yaml": set.Replace(deployment("db", 2, run("web")).String()),
+		"web.yaml": deployment("web", 2, run("web")).String(), "db.yaml": asSet.Replace(deployment("db", 2, run("web")).String()),
 	}
 	for name, text := range manifests {
 		b.Write(name, text)
@@ -85,6 +85,9 @@ func TestOrphans(t *testing.T) {
 	b.MustKubectl("delete", "pod", "db-1")
 	b.UntilReady("db-", 1)
 	b.MustKubectl("delete", "deployment/web", "--cascade=orphan")
-	b.MustKubectl("delete", "replicaset", "--all")
+	set := strings.TrimSpace(b.MustKubectl("get", "replicasets", "-o", "name"))
+	b.MustKubectl("scale", set, "--replicas=1")
+	b.UntilReady("web-", 1)
+	b.MustKubectl("delete", set)
 	b.UntilReady("web-", 0)
 }

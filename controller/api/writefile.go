@@ -20,7 +20,11 @@ import (
 // change changes the file that states an object. What no file states was made by somebody, who would make it as it was again.
 func (wr *writer) change(r *Request, it store.Item, seen, wish map[string]any, a asides) error {
 	stated, ok := wr.stated(it)
-	if !ok {
+	switch {
+	case ok:
+	case store.Orphan(it) && it.Key.Kind != reconcile.KindPod:
+		return wr.changeOrphan(r, it, wish)
+	default:
 		return wr.changeMade(r, it, seen, wish)
 	}
 	return wr.rewriteWith(r, a, stated.Origin.File, stated.Origin.Line, func(data []byte) ([]byte, error) {
