@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	goruntime "runtime"
 	"strconv"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"berth/runtime"
+	"berth/runtime/internal/sys"
 )
 
 var _ runtime.Forwarder = (*Runtime)(nil)
@@ -35,19 +32,22 @@ func (r *Runtime) forward(ctx context.Context, uid, network string, port uint16)
 	r.mu.Lock()
 	own := !p.Config.HostNetwork
 	r.mu.Unlock()
-	dial := func() error {
-		conn, err = dialLoopback(ctx, network, port)
-		return err
-	}
 	if !own {
-		return conn, dial()
+		return dialLoopback(ctx, network, port)
 	}
 	ns, err := r.client().SandboxNetNS(ctx, uid)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = ns.Close() }()
-	return conn, inNetwork(ns, dial)
+	err = sys.Away(func() error {
+		if err := sys.EnterNetNS(ns); err != nil {
+			return err
+		}
+		conn, err = dialLoopback(ctx, network, port)
+		return err
+	})
+	return conn, err
 }
 
 // dialLoopback tries what listens by the old protocol, and then by the new.
@@ -61,30 +61,4 @@ func dialLoopback(ctx context.Context, network string, port uint16) (net.Conn, e
 		}
 	}
 	return conn, err
-}
-
-// inNetwork calls f on a thread in another network namespace. A thread that does not find back is thrown away.
-func inNetwork(ns *os.File, f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		goruntime.LockOSThread()
-		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			goruntime.UnlockOSThread()
-			done <- err
-			return
-		}
-		defer func() { _ = unix.Close(home) }()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			goruntime.UnlockOSThread()
-			done <- err
-			return
-		}
-		err = f()
-		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
-			goruntime.UnlockOSThread()
-		}
-		done <- err
-	}()
-	return <-done
 }

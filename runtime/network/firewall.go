@@ -8,11 +8,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	goruntime "runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"berth/runtime/internal/sys"
 	"berth/runtime/network/nft"
 )
 
@@ -183,51 +183,27 @@ func iptables(program, br string, cut nft.Cut) []string {
 }
 
 // newNamespace makes a network namespace that lives as long as the file, or what is opened in it.
-func newNamespace() (*os.File, error) {
-	return away(func() (*os.File, error) {
+func newNamespace() (netns *os.File, err error) {
+	err = sys.Away(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return nil, fmt.Errorf("cannot make a network namespace: %w", err)
+			return fmt.Errorf("cannot make a network namespace: %w", err)
 		}
-		return os.Open("/proc/thread-self/ns/net")
+		netns, err = os.Open("/proc/thread-self/ns/net")
+		return err
 	})
+	return netns, err
 }
 
-func udpIn(netns *os.File) (*net.UDPConn, error) {
-	return away(func() (*net.UDPConn, error) {
-		if err := Enter(netns); err != nil {
-			return nil, err
+func udpIn(netns *os.File) (conn *net.UDPConn, err error) {
+	err = sys.Away(func() error {
+		if err := sys.EnterNetNS(netns); err != nil {
+			return err
 		}
-		return net.ListenUDP("udp4", nil)
+		conn, err = net.ListenUDP("udp4", nil)
+		return err
 	})
+	return conn, err
 }
 
 // Enter moves the calling thread to another network namespace. The caller has locked it, and it does not come back.
-func Enter(netns *os.File) error {
-	if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("cannot enter network namespace: %w", err)
-	}
-	return nil
-}
-
-// away runs f on a thread that may go to another network namespace; it comes back, or ends.
-func away[T any](f func() (T, error)) (T, error) {
-	var result T
-	done := make(chan error)
-	go func() {
-		goruntime.LockOSThread()
-		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			goruntime.UnlockOSThread()
-			done <- fmt.Errorf("cannot open the machine's network namespace: %w", err)
-			return
-		}
-		defer func() { _ = unix.Close(home) }()
-		result, err = f()
-		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
-			goruntime.UnlockOSThread()
-		}
-		done <- err
-	}()
-	err := <-done
-	return result, err
-}
+func Enter(netns *os.File) error { return sys.EnterNetNS(netns) }

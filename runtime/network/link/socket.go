@@ -3,11 +3,11 @@ package link
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"berth/runtime/internal/sys"
 	"berth/runtime/network/internal/socket"
 )
 
@@ -28,35 +28,15 @@ func Open() (*Socket, error) {
 }
 
 // OpenIn opens a socket in another namespace.
-func OpenIn(netns *os.File) (*Socket, error) {
-	type result struct {
-		s   *Socket
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		// The thread changes its namespace for a moment. If it cannot come back it stays locked and ends with this goroutine.
-		runtime.LockOSThread()
-		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			runtime.UnlockOSThread()
-			done <- result{nil, fmt.Errorf("cannot open the machine's network namespace: %w", err)}
-			return
+func OpenIn(netns *os.File) (s *Socket, err error) {
+	err = sys.Away(func() error {
+		if err := sys.EnterNetNS(netns); err != nil {
+			return err
 		}
-		defer unix.Close(home)
-		if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
-			runtime.UnlockOSThread()
-			done <- result{nil, fmt.Errorf("cannot enter network namespace: %w", err)}
-			return
-		}
-		s, err := Open()
-		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
-			runtime.UnlockOSThread()
-		}
-		done <- result{s, err}
-	}()
-	r := <-done
-	return r.s, r.err
+		s, err = Open()
+		return err
+	})
+	return s, err
 }
 
 // Close closes the socket.
