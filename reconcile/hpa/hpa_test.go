@@ -175,10 +175,10 @@ func TestPlan(t *testing.T) {
 			percent(corev1.ResourceCPU, 50), autoscalingv2.MetricSpec{Type: autoscalingv2.PodsMetricSourceType, Pods: &autoscalingv2.PodsMetricSource{}},
 		)}},
 		"nothing measured": {in: input(-1, -1), want: "FailedGetResourceMetric"},
-		"a pod not measured counts as idle on the way up": {in: input(100, 100, -1), want: "4"},
+		"a pod not measured counts as idle on the way up": {in: input(82, 82, -1), want: "nothing"},
 		"and as busy on the way down":                     {in: input(10, 10, -1), change: []func(*hpa.Input){behavior(nil, rules(0))}, want: "nothing"},
 		"a young pod that is not ready counts as idle on the way up": {
-			in: input(100, 100, 100), change: []func(*hpa.Input){unready(2, time.Minute, 50*time.Second)}, want: "4",
+			in: input(82, 82, 100), change: []func(*hpa.Input){unready(2, time.Minute, 50*time.Second)}, want: "nothing",
 		},
 		"and not at all on the way down": {
 			in: input(10, 10, 90), change: []func(*hpa.Input){unready(2, time.Minute, 50*time.Second), behavior(nil, rules(0))}, want: "1",
