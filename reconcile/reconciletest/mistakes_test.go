@@ -71,7 +71,7 @@ var knownMistakes = []mistake{
 	{"one Job more in the history", "cronjob/cronjob.go", `len(list)-int(*limit)`, `len(list)-int(*limit)-reconcile.Wrong("one Job more in the history")`},
 	{"a volume for two claims", "claim/match.go", `if v.Spec.ClaimRef != nil || refusal(v) != ""`, `if v.Spec.ClaimRef != nil && reconcile.Wrong("a volume for two claims") == 0 || refusal(v) != ""`},
 	{"what came back is not known", "claim/match.go", `if fits && (best == nil ||`, `if fits && reconcile.Wrong("what came back is not known") == 0 && (best == nil ||`},
-	{"data deleted because a claim is missing", "claim/volume.go", `if v.DeletionTimestamp != nil && !held`, `if (v.DeletionTimestamp != nil || reconcile.Wrong("data deleted because a claim is missing") == 1 && v.Spec.ClaimRef != nil) && !held`},
+	{"data deleted because a claim is missing", "claim/volume.go", `going := v.DeletionTimestamp != nil &&`, `going := (v.DeletionTimestamp != nil || reconcile.Wrong("data deleted because a claim is missing") == 1 && v.Spec.ClaimRef != nil) &&`},
 	{"claims end under their pods", "claim/claim.go", `case ending && len(in.Users) == 0:`, `case ending && (len(in.Users) == 0 || reconcile.Wrong("claims end under their pods") == 1):`},
 	{"data stays when its owner goes", "claim/claim.go", `(taken || v.Spec`, `(taken && reconcile.Wrong("data stays when its owner goes") == 0 || v.Spec`},
 	{"the newest pod has the claim", "claim/pods.go", `if best == nil || before(p, best) {`, `if best == nil || before(p, best) == (reconcile.Wrong("the newest pod has the claim") == 0) {`},
