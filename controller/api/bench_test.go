@@ -130,46 +130,55 @@ func BenchmarkWatchers(b *testing.B) {
 	percentiles(b, func() {
 		seen.Add(100)
 		i++
-		key := reconcile.Key{Kind: "Pod", Namespace: "shop", Name: fmt.Sprintf("web-%04d", i%1000)}
-		_ = s.Store().Update(key, func(it store.Item) (store.Item, error) {
-			n := *it.Object.(*corev1.Pod)
-			n.Annotations = map[string]string{"i": fmt.Sprint(i)}
-			it.Object = &n
-			return it, nil
-		})
+		annotate(b, s, i)
 		seen.Wait()
 	})
+}
+
+// annotate makes the i-th change, at one of the first thousand pods of a crowd.
+func annotate(tb testing.TB, s *Server, i int) {
+	tb.Helper()
+	key := reconcile.Key{Kind: "Pod", Namespace: "shop", Name: fmt.Sprintf("web-%04d", i%1000)}
+	if err := s.Store().Update(key, func(it store.Item) (store.Item, error) {
+		n := *it.Object.(*corev1.Pod)
+		n.Annotations = map[string]string{"i": fmt.Sprint(i)}
+		it.Object = &n
+		return it, nil
+	}); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // BenchmarkIdleWatches is what 10,000 watches cost that see nothing, on ten connections.
 func BenchmarkIdleWatches(b *testing.B) {
 	const watches = 10_000
-	s, srv := crowd(b, 1000)
+	s, _ := crowd(b, 1000)
 	for b.Loop() {
 		goruntime.GC()
 		var before, after goruntime.MemStats
 		goruntime.ReadMemStats(&before)
 		ctx, cancel := context.WithCancel(b.Context())
+		var begun sync.WaitGroup // each flushes, and waits
+		begun.Add(watches)
 		for range watches {
-			go s.ServeHTTP(&sink{header: http.Header{}}, httptest.NewRequestWithContext(ctx, "GET", fmt.Sprintf("/api/v1/pods?watch=1&resourceVersion=%d", s.Store().Version()), nil))
+			go s.ServeHTTP(&sink{header: http.Header{}, flushed: begun.Done}, httptest.NewRequestWithContext(ctx, "GET", fmt.Sprintf("/api/v1/pods?watch=1&resourceVersion=%d", s.Store().Version()), nil))
 		}
-		for goruntime.NumGoroutine() < watches {
-			goruntime.Gosched()
-		}
-		time.Sleep(300 * time.Millisecond) // they have all come to wait
+		begun.Wait()
 		goruntime.GC()
 		goruntime.ReadMemStats(&after)
 		b.ReportMetric(float64(after.HeapInuse+after.StackInuse-before.HeapInuse-before.StackInuse)/watches/1024, "KiB/watch")
 		cancel()
 	}
-	_ = srv
 }
 
 // sink is a client that listens.
-type sink struct{ header http.Header }
+type sink struct {
+	header  http.Header
+	flushed func()
+}
 
 func (s *sink) Header() http.Header              { return s.header }
 func (s *sink) Write(p []byte) (int, error)      { return len(p), nil }
 func (s *sink) WriteHeader(int)                  {}
-func (s *sink) FlushError() error                { return nil }
+func (s *sink) FlushError() error                { s.flushed(); return nil }
 func (s *sink) SetWriteDeadline(time.Time) error { return nil }

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -104,6 +106,27 @@ func effortOf(pid int) effort {
 		}
 	}
 	return e
+}
+
+// efforts are those of an instance's processes, by role.
+func efforts(b *harness.Berth, up *harness.Up) map[string]effort {
+	out := map[string]effort{"controller": effortOf(up.PID())}
+	for _, role := range []string{"keeper", "proxy"} {
+		for _, pid := range b.Processes(role) {
+			out[role] = effortOf(pid)
+		}
+	}
+	return out
+}
+
+// since says what each process has done between two looks.
+func since(before, after map[string]effort) string {
+	var all []string
+	for _, role := range slices.Sorted(maps.Keys(after)) {
+		a, b := after[role], before[role]
+		all = append(all, fmt.Sprintf("%s %v CPU, %d wake-ups", role, a.cpu-b.cpu, a.wakes-b.wakes))
+	}
+	return strings.Join(all, "; ")
 }
 
 // watch tells when a file appears in a directory.

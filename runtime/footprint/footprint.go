@@ -19,7 +19,7 @@ const (
 	little = 512 << 10
 )
 
-// Tend keeps the process small from now on, when it begins to serve. The garbage collector comes when half of what is in use has been thrown away, not when as much as is in use
+// Tend keeps the process small from now on, when it begins to serve. The garbage collector comes when two fifths of what is in use have been thrown away, not when as much as is in use
 // has been; but while little is in use it waits for that much garbage, in bytes. With a collection the pages of the program go back to the kernel, and when
 // none has come for some seconds, the garbage and what it lay in, too. All this hangs on collections, so a process that has nothing to do is not woken.
 func Tend(garbage uint64) {
@@ -76,7 +76,7 @@ func letGo() {
 }
 
 func garbagePercent(live, garbage uint64) int {
-	return int(max(50, min(400, garbage*100/max(live, 1))))
+	return int(max(40, min(400, garbage*100/max(live, 1))))
 }
 
 // memory is what the runtime says of the heap, in bytes.

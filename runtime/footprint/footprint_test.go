@@ -8,7 +8,7 @@ import (
 )
 
 func TestGarbagePercent(t *testing.T) {
-	for live, want := range map[uint64]int{0: 400, 1 << 20: 400, 4 << 20: 200, 8 << 20: 100, 24 << 20: 50, 1 << 30: 50} {
+	for live, want := range map[uint64]int{0: 400, 1 << 20: 400, 4 << 20: 200, 8 << 20: 100, 24 << 20: 40, 1 << 30: 40} {
 		if got := garbagePercent(live, 8<<20); got != want {
 			t.Errorf("with %d MiB in use: %d %%, want %d %%", live>>20, got, want)
 		}

@@ -172,7 +172,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 // leastGarbage is how much may be thrown away between two collections however little is in use: with less, a start of many pods would collect all the time.
-const leastGarbage = 8 << 20
+const leastGarbage = 6 << 20
 
 // Close lets go of the machine; what runs goes on running.
 func (d *Daemon) Close() {
