@@ -81,15 +81,6 @@ func (h *Handler) Run(ctx context.Context) error {
 	return h.opts.Events.Events(ctx, func(e runtime.Event) { h.changes.tell(e.UID) })
 }
 
-// Serves tells whether a subresource of pods is served here.
-func Serves(subresource string) bool {
-	switch subresource {
-	case "log", "exec", "attach", "portforward":
-		return true
-	}
-	return false
-}
-
 // ServePod answers a request for a subresource of one pod.
 func (h *Handler) ServePod(w http.ResponseWriter, r *http.Request, namespace, name, subresource string) {
 	pod, ok := h.opts.Pods.Pod(namespace, name)

@@ -28,12 +28,3 @@ func SetMount(tree *FD, attr unix.MountAttr, recursive bool) error {
 	}
 	return os.NewSyscallError("mount_setattr", unix.MountSetattr(tree.Int(), "", flags, &attr))
 }
-
-// Unmount detaches what is mounted at path; a path that is no mount point, or not there, is not an error.
-func Unmount(path string) error {
-	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-	if err == unix.EINVAL || err == unix.ENOENT {
-		return nil
-	}
-	return os.NewSyscallError("umount2", err)
-}

@@ -2,7 +2,6 @@ package sys
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -32,24 +31,6 @@ func parseStartTime(stat []byte) (uint64, error) {
 		return 0, fmt.Errorf("cannot parse process status %q: too short", stat)
 	}
 	return strconv.ParseUint(string(fields[startTimeField]), 10, 64)
-}
-
-// PidfdOpen opens a handle on a process. ESRCH means that it is gone.
-func PidfdOpen(pid int) (*FD, error) {
-	n, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return nil, os.NewSyscallError("pidfd_open", err)
-	}
-	return NewFD(n), nil
-}
-
-// Signal sends a signal to the process behind a pidfd. A process that has ended is not an error.
-func Signal(pidfd *FD, signal int) error {
-	err := unix.PidfdSendSignal(pidfd.Int(), unix.Signal(signal), nil, 0)
-	if errors.Is(err, unix.ESRCH) {
-		return nil
-	}
-	return os.NewSyscallError("pidfd_send_signal", err)
 }
 
 // BootID names this boot of the machine.
