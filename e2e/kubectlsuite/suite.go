@@ -40,7 +40,7 @@ func run(t *harness.Runner, module, only, keep string) {
 	if err := errors.Join(makeRoot(root, module), os.MkdirAll(keep, 0o755)); err != nil {
 		t.Fatalf("cannot make a copy of the tests: %v", err)
 	}
-	b.Up("--allow-prune", "--prune-delay", "20ms")
+	b.Up("--allow-prune", "--prune-delay", "20ms", "--service-cidr", "10.0.0.0/24") // the range of the tests
 	config, port, err := makeConfig(b, work)
 	if err != nil {
 		t.Fatalf("cannot make a kubeconfig: %v", err)
