@@ -224,7 +224,7 @@ func TestCertificateFromAnAuthority(t *testing.T) {
 	nameServer(t, map[string][4]byte{"ca.test.": {127, 0, 0, 1}, "a.test.": {127, 0, 0, 1}, "b.test.": {127, 0, 0, 1}})
 	server := newAuthority(t)
 	trustOnly(t, server)
-	short, long := startPebble(t, server, 14000, 12*time.Second), startPebble(t, server, 15000, time.Hour)
+	short, long := startPebble(t, server, 14000, 24*time.Second), startPebble(t, server, 15000, time.Hour)
 	b.Write("a.yaml", deployment("a", 1, run("web", "8080", "site-a")).String()+"---\n"+serviceOf("a"))
 	b.Write("ingress.yaml", certified("web", "a.test"))
 

@@ -119,14 +119,16 @@ func TestPlan(t *testing.T) {
 		},
 		"there again": {
 			set(func(in *certificate.Input) { in.Kept = kept("a.test") }),
-			[]string{"create Secret/shop/web-tls kubernetes.io/tls", "again after 1440h0m0s"}, "",
+			[]string{"create Secret/shop/web-tls kubernetes.io/tls", "again after 1440h0m0s"},
+			"",
 		},
 		"there": {
 			set(func(in *certificate.Input) { in.Kept, in.Secret = kept("a.test"), made("CERT") }), []string{"again after 1440h0m0s"}, "",
 		},
 		"renewed": {
 			set(func(in *certificate.Input) { in.Kept, in.Secret = kept("a.test"), made("OLD") }),
-			[]string{"update Secret/shop/web-tls: a certificate was issued", "again after 1440h0m0s"}, "",
+			[]string{"update Secret/shop/web-tls: a certificate was issued", "again after 1440h0m0s"},
+			"",
 		},
 		"two thirds of its life are over": {
 			set(func(in *certificate.Input) {
@@ -146,18 +148,21 @@ func TestPlan(t *testing.T) {
 			}), []string{order}, "",
 		},
 		"failed": {
-			set(func(in *certificate.Input) { in.Kept = failing(2, time.Minute, "a.test") }), []string{"again after 1m0s"},
+			set(func(in *certificate.Input) { in.Kept = failing(2, time.Minute, "a.test") }),
+			[]string{"again after 1m0s"},
 			"ca.test was asked 2 times in vain for a.test: unauthorized: 404; it is asked again at 2026-01-01 00:01:00 UTC",
 		},
 		"failed, and it is time": {
-			set(func(in *certificate.Input) { in.Kept = failing(1, 0, "a.test") }), []string{strings.Replace(order, "http-01 tls-alpn-01", "tls-alpn-01 http-01", 1)},
+			set(func(in *certificate.Input) { in.Kept = failing(1, 0, "a.test") }),
+			[]string{strings.Replace(order, "http-01 tls-alpn-01", "tls-alpn-01 http-01", 1)},
 			"ca.test was asked once in vain for a.test: unauthorized: 404; it is asked again at 2026-01-01 00:00:00 UTC",
 		},
 		"failed for other hosts": {
 			set(func(in *certificate.Input) { in.Kept = failing(3, time.Hour, "a.test", "b.test") }), []string{order}, "it is being ordered from ca.test",
 		},
 		"looked at often": {
-			set(func(in *certificate.Input) { in.Tries = tries(4, 10*time.Minute) }), []string{"again after 20m0s"},
+			set(func(in *certificate.Input) { in.Tries = tries(4, 10*time.Minute) }),
+			[]string{"again after 20m0s"},
 			"ca.test was asked for these hosts often enough within an hour, and is asked again at 2026-01-01 00:20:00 UTC",
 		},
 		"looked at often, but long ago": {
@@ -165,13 +170,15 @@ func TestPlan(t *testing.T) {
 		},
 		"others looked at often": {
 			set(func(in *certificate.Input) { in.Tries, in.Wish = tries(4, time.Minute), wish("c.test") }),
-			[]string{"obtain a certificate for c.test, for Secret/shop/web-tls [http-01 tls-alpn-01]"}, "it is being ordered from ca.test",
+			[]string{"obtain a certificate for c.test, for Secret/shop/web-tls [http-01 tls-alpn-01]"},
+			"it is being ordered from ca.test",
 		},
 		"not renewed": {
 			set(func(in *certificate.Input) {
 				in.Kept, in.Secret, in.Now = kept("a.test"), made("CERT"), born.AddDate(0, 0, 70)
 				in.Kept.Failing = failing(1, 70*24*time.Hour+time.Hour, "a.test").Failing
-			}), []string{"again after 1h0m0s"},
+			}),
+			[]string{"again after 1h0m0s"},
 			`the certificate of secret "web-tls", which counts until 2026-04-01 00:00:00 UTC, is not replaced by another: ` +
 				"ca.test was asked once in vain for a.test: unauthorized: 404; it is asked again at 2026-03-12 01:00:00 UTC",
 		},
@@ -183,7 +190,8 @@ func TestPlan(t *testing.T) {
 		},
 		"wanted no more": {
 			set(func(in *certificate.Input) { in.Kept, in.Secret, in.Wish = kept("a.test"), made("CERT"), nil }),
-			[]string{"delete Secret/shop/web-tls: no Ingress wants its certificate any more"}, "",
+			[]string{"delete Secret/shop/web-tls: no Ingress wants its certificate any more"},
+			"",
 		},
 		"wanted no more, and never there": {set(func(in *certificate.Input) { in.Wish = nil }), nil, ""},
 	} {

@@ -88,7 +88,8 @@ func TestWhyThereIsNoCertificate(t *testing.T) {
 			runtime.IssueError{Message: "the authority wants proof for a.test by dns-01, and there is only http-01 and tls-alpn-01"},
 		},
 		"one port is another's": {
-			func(a *authority) { a.offers = []string{"http-01"} }, []runtime.ChallengeWay{runtime.ByTLS},
+			func(a *authority) { a.offers = []string{"http-01"} },
+			[]runtime.ChallengeWay{runtime.ByTLS},
 			runtime.IssueError{Message: "the authority wants proof for a.test by http-01, and there is only tls-alpn-01"},
 		},
 		"too many": {

@@ -3,7 +3,6 @@ package acme
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -40,15 +39,15 @@ func explain(err error) string {
 
 // words are what the authority says, without the numbers and namespaces of the protocol.
 func words(e *acme.Error) string {
-	text := strings.TrimPrefix(e.ProblemType, "urn:ietf:params:acme:error:") + ": " + e.Detail
+	said := []string{strings.TrimPrefix(e.ProblemType, "urn:ietf:params:acme:error:") + ": " + e.Detail}
 	for _, sub := range e.Subproblems {
-		of := ""
+		text := sub.Detail
 		if sub.Identifier != nil {
-			of = sub.Identifier.Value + ": "
+			text = sub.Identifier.Value + ": " + text
 		}
-		text += fmt.Sprintf("; %s%s", of, sub.Detail)
+		said = append(said, text)
 	}
-	return text
+	return strings.Join(said, "; ")
 }
 
 // wait is how long the authority wants to be left alone.

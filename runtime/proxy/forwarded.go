@@ -189,7 +189,7 @@ type forwardedConn struct {
 
 func (c *forwardedConn) begin() {
 	c.once.Do(func() {
-		if c.err = c.Conn.SetReadDeadline(time.Now().Add(forwardPatience)); c.err != nil {
+		if c.err = c.SetReadDeadline(time.Now().Add(forwardPatience)); c.err != nil {
 			return
 		}
 		buf := make([]byte, longestHeader)
@@ -205,12 +205,12 @@ func (c *forwardedConn) begin() {
 					c.from = net.TCPAddrFromAddrPort(f.client)
 				}
 				c.rest = buf[size:n]
-				c.err = c.Conn.SetReadDeadline(time.Time{})
+				c.err = c.SetReadDeadline(time.Time{})
 				return
 			}
 			if err != nil || n == len(buf) {
 				c.err = errNoHeader
-				c.Conn.Close()
+				c.Close()
 				return
 			}
 		}

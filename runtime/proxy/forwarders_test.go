@@ -67,7 +67,7 @@ func TestForwarders(t *testing.T) {
 	request := func(c net.Conn) string {
 		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
 		answer, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil {
+		if err != nil || answer.StatusCode == http.StatusBadRequest { // of which not everything may come before the end
 			return "closed"
 		}
 		defer answer.Body.Close()
@@ -88,7 +88,7 @@ func TestForwarders(t *testing.T) {
 		"Ingress, itself":                      {request(from(t, "127.0.0.2", fmt.Sprintf("127.0.0.1:%d", plain), "PROXY UNKNOWN\r\n")), "200 127.0.0.2"},
 		"Ingress, no header":                   {request(from(t, "127.0.0.2", fmt.Sprintf("127.0.0.1:%d", plain), "")), "closed"},
 		"Ingress, somebody else":               {request(from(t, "127.0.0.3", fmt.Sprintf("127.0.0.1:%d", plain), "")), "200 127.0.0.3"},
-		"Ingress, somebody else with a header": {request(from(t, "127.0.0.3", fmt.Sprintf("127.0.0.1:%d", plain), sent)), "400 400 Bad Request"},
+		"Ingress, somebody else with a header": {request(from(t, "127.0.0.3", fmt.Sprintf("127.0.0.1:%d", plain), sent)), "closed"},
 		"by TLS":                               {overTLS("127.0.0.2", sent), "200 203.0.113.7"},
 		"by TLS, no header":                    {overTLS("127.0.0.2", ""), "closed"},
 		"by TLS, somebody else":                {overTLS("127.0.0.3", ""), "200 127.0.0.3"},
