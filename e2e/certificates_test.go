@@ -108,24 +108,15 @@ func trusts(list ...*pebble) *http.Client {
 	return clientOf(roots)
 }
 
-// leaf is the certificate that is shown for a name, whoever has signed it.
-func leaf(name string) (*x509.Certificate, error) {
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", "127.0.0.1:443", &tls.Config{ServerName: name, InsecureSkipVerify: true})
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	return conn.ConnectionState().PeerCertificates[0], nil
-}
-
-// serialOf is the number of the certificate that is shown for a name.
-func serialOf(t *testing.T, name string) string {
+// serial is the number of the certificate that is shown for a.test, whoever has signed it.
+func serial(t *testing.T) string {
 	t.Helper()
-	c, err := leaf(name)
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", "127.0.0.1:443", &tls.Config{ServerName: "a.test", InsecureSkipVerify: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c.SerialNumber.String()
+	defer conn.Close()
+	return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
 }
 
 // trustOnly makes programs that are started from now on trust an authority.
@@ -140,7 +131,7 @@ func trustOnly(t *testing.T, a *authority) {
 
 func certified(name, hosts string) string {
 	rules := ""
-	for _, h := range strings.Split(hosts, ", ") {
+	for h := range strings.SplitSeq(hosts, ", ") {
 		rules += fmt.Sprintf("  - host: %s\n    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: a, port: {number: 80}}}}]}\n", h)
 	}
 	return fmt.Sprintf("apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: %[1]s\n  annotations: {cert-manager.io/cluster-issuer: letsencrypt, berth.dev/redirect-to-https: \"true\"}\n"+
@@ -149,12 +140,11 @@ func certified(name, hosts string) string {
 
 // steadyTLS asks for a page the whole time, by new connections and by one that is kept, and counts what fails.
 type steadyTLS struct {
-	stop    chan struct{}
-	group   sync.WaitGroup
-	mu      sync.Mutex
-	asked   int
-	failed  []string
-	replies int // by the connection that is kept
+	stop   chan struct{}
+	group  sync.WaitGroup
+	mu     sync.Mutex
+	asked  int
+	failed []string
 }
 
 func startSteadyTLS(t *testing.T, host string, c *http.Client) *steadyTLS {
@@ -261,10 +251,10 @@ func TestCertificateFromAnAuthority(t *testing.T) {
 	}
 
 	// Renewed after two thirds of its life, while people look.
-	first := serialOf(t, "a.test")
+	first := serial(t)
 	load := startSteadyTLS(t, "a.test", trusts(short))
 	b.Until("another certificate", func() error {
-		if serialOf(t, "a.test") == first {
+		if serial(t) == first {
 			return errors.New("it is still the first")
 		}
 		return nil
@@ -275,11 +265,11 @@ func TestCertificateFromAnAuthority(t *testing.T) {
 	up.Kill()
 	up = b.Up("--acme-directory", long.Directory)
 	until(trusts(long), "https://a.test/", "HTTP/2.0 200 site-a")
-	second := serialOf(t, "a.test")
+	second := serial(t)
 	same := func(when string) {
 		t.Helper()
 		until(trusts(long), "https://a.test/", "HTTP/2.0 200 site-a")
-		if got := serialOf(t, "a.test"); got != second {
+		if got := serial(t); got != second {
 			t.Errorf("%s another certificate is shown: %s, not %s", when, got, second)
 		}
 	}
