@@ -226,6 +226,9 @@ func (cs *certificates) challenges() []runtime.Challenge {
 
 // obtain begins an order and returns at once. It is on the disk before anybody is asked.
 func (c *Controller) obtain(ctx context.Context, a reconcile.ObtainCertificate) error {
+	if ctx.Err() != nil {
+		return ctx.Err() // what was cut short by berth's end is not begun again by it
+	}
 	cs := c.certificates
 	cs.mu.Lock()
 	if cs.ordering[a.Secret] {
