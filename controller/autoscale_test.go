@@ -47,10 +47,8 @@ func (m *toil) Usage(_ context.Context, uid string) (map[string]runtime.Usage, e
 	return map[string]runtime.Usage{"main": {CPU: m.used[uid], Memory: 1 << 20}}, nil
 }
 
-func asks(milli string) func(*appsv1.Deployment) {
-	return func(d *appsv1.Deployment) {
-		d.Spec.Template.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(milli)}
-	}
+func asks(d *appsv1.Deployment) {
+	d.Spec.Template.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}
 }
 
 func autoscaler(target string) manifests.Object {
@@ -81,7 +79,7 @@ func (w *world) replicas() int32 {
 func TestAutoscalerBesideTheFile(t *testing.T) {
 	inWorld(t, func(w *world) {
 		m := w.working(190) // 4 pods at 50 % of 100 thousandths each
-		file := func(replicas int32, image string) manifests.Object { return web("web", image, replicas, asks("100m")) }
+		file := func(replicas int32, image string) manifests.Object { return web("web", image, replicas, asks) }
 		w.write(file(1, "web:1"), autoscaler("web"))
 		w.start()
 		w.settle()
@@ -124,11 +122,11 @@ func TestAutoscalerBesideTheFile(t *testing.T) {
 func TestAutoscalerChangesItsTarget(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.working(190)
-		w.write(web("web", "web:1", 1, asks("100m")), web("other", "web:1", 1, asks("100m")), autoscaler("web"))
+		w.write(web("web", "web:1", 1, asks), web("other", "web:1", 1, asks), autoscaler("web"))
 		w.start()
 		w.settle()
 		w.until(func() bool { return w.replicas() > 1 })
-		w.write(web("web", "web:1", 1, asks("100m")), web("other", "web:1", 1, asks("100m")), autoscaler("other"))
+		w.write(web("web", "web:1", 1, asks), web("other", "web:1", 1, asks), autoscaler("other"))
 		w.pass(5 * time.Second)
 		if n := w.replicas(); n != 1 {
 			t.Errorf("it has %d replicas, and its file says 1", n)
@@ -140,7 +138,7 @@ func TestAutoscalerChangesItsTarget(t *testing.T) {
 func TestAutoscalerOfVersion1(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.working(190)
-		w.write(web("web", "web:1", 1, asks("100m")), object(manifests.Key{Group: "autoscaling", Kind: "HorizontalPodAutoscaler", Namespace: "shop", Name: "web"}, &autoscalingv1.HorizontalPodAutoscaler{
+		w.write(web("web", "web:1", 1, asks), object(manifests.Key{Group: "autoscaling", Kind: "HorizontalPodAutoscaler", Namespace: "shop", Name: "web"}, &autoscalingv1.HorizontalPodAutoscaler{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "autoscaling/v1", Kind: "HorizontalPodAutoscaler"},
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
 			Spec: autoscalingv1.HorizontalPodAutoscalerSpec{

@@ -83,7 +83,10 @@ func (r *room) set(uid types.UID, now guest, counts bool) (due []reconcile.Key) 
 	defer r.mu.Unlock()
 	old, counted := r.pods[uid]
 	now.Placed = now.Placed || counts && old.Placed && !now.decided
-	if counted == counts && (!counts || old == now) {
+	if counted == counts && (!counts || old.Pod == now.Pod) {
+		if counts {
+			r.pods[uid] = now
+		}
 		return nil
 	}
 	short := !r.asked.Within(r.has)
@@ -135,9 +138,9 @@ func (r *room) place(p *corev1.Pod) string {
 	if why := r.wanting[p.UID]; why != "" {
 		return why
 	}
-	r.drop(p.UID)
-	known.Placed = true
-	r.keep(known)
+	known.Placed = true // what the others want for was worked out with it
+	r.pods[p.UID] = known
+	delete(r.unplaced, p.UID)
 	return ""
 }
 

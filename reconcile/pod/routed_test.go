@@ -86,6 +86,20 @@ func TestNoEndWhileRouted(t *testing.T) {
 	}
 }
 
+// A clock that was set back since takes nothing of the wait: the deletion is dated anew, and the wait begins with that.
+func TestNoEndWhileRoutedAndTheClockIsSetBack(t *testing.T) {
+	in := running()
+	live(&in)
+	in.Pod.DeletionTimestamp = new(metav1.NewTime(now.Add(time.Minute + 30*time.Second)))
+	in.Pod.DeletionGracePeriodSeconds = new(int64(30))
+	in.Routed = true
+	p := look(&in)
+	dated := slices.ContainsFunc(p.Actions, func(a reconcile.Action) bool { _, ok := a.(reconcile.DeletePod); return ok })
+	if !dated || hears(p) || p.RequeueAfter != 5*time.Second {
+		t.Errorf("%v, again after %s", p.Actions, p.RequeueAfter)
+	}
+}
+
 // A pod that is to end by itself is not ready, so that it is taken out of service first.
 func TestEndingIsNotReady(t *testing.T) {
 	in := running()

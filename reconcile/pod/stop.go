@@ -20,7 +20,9 @@ func (p *pass) remove() {
 	deadline, asked := p.pod.DeletionTimestamp.Time, p.in.Now
 	if s := p.pod.DeletionGracePeriodSeconds; s != nil {
 		grace := time.Duration(*s) * time.Second
-		asked = deadline.Add(-grace)
+		if at := deadline.Add(-grace); at.Before(asked) { // else the clock was set back
+			asked = at
+		}
 		if *s > 0 && deadline.Sub(p.in.Now) > grace+time.Second {
 			p.do(reconcile.DeletePod{Key: p.key, UID: p.pod.UID, Grace: s, Reason: "the clock was set back"})
 		}
