@@ -34,6 +34,16 @@ func scalable() []string {
 	return []string{reconcile.KindDeployment, reconcile.KindStatefulSet, reconcile.KindReplicaSet, reconcile.KindReplicationController}
 }
 
+// isScalable tells whether a reference names a kind with a number of replicas, in its group. The version is any: a kind has one here.
+func isScalable(ref autoscalingv2.CrossVersionObjectReference) bool {
+	group := appsv1.GroupName
+	if ref.Kind == reconcile.KindReplicationController {
+		group = corev1.GroupName
+	}
+	gv, err := schema.ParseGroupVersion(ref.APIVersion)
+	return err == nil && gv.Group == group && slices.Contains(scalable(), ref.Kind)
+}
+
 // scalers is what autoscalers remember between two decisions, by UID. It does not outlive the controller, as in Kubernetes.
 type scalers struct {
 	mu      sync.Mutex
@@ -126,7 +136,7 @@ func modern(obj store.Object) store.Object {
 // scaleTarget is what an autoscaler scales, and the selector of its pods; nil when it is not there.
 func (c *Controller) scaleTarget(a *autoscalingv2.HorizontalPodAutoscaler) (*hpa.Target, labels.Selector) {
 	ref := a.Spec.ScaleTargetRef
-	if !slices.Contains(scalable(), ref.Kind) {
+	if !isScalable(ref) {
 		return nil, nil
 	}
 	key := reconcile.Key{Kind: ref.Kind, Namespace: a.Namespace, Name: ref.Name}
@@ -277,7 +287,7 @@ func (c *Controller) scales(name string, target reconcile.Key) bool {
 		return false
 	}
 	a, err := autoscalerOf(it.Object)
-	return err == nil && a.Spec.ScaleTargetRef.Kind == target.Kind && a.Spec.ScaleTargetRef.Name == target.Name
+	return err == nil && isScalable(a.Spec.ScaleTargetRef) && a.Spec.ScaleTargetRef.Kind == target.Kind && a.Spec.ScaleTargetRef.Name == target.Name
 }
 
 // scalesChanged makes due what a change may concern: autoscalers of a workload that comes or changes its size, and workloads of an autoscaler that changes.

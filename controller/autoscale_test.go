@@ -118,20 +118,27 @@ func TestAutoscalerBesideTheFile(t *testing.T) {
 	})
 }
 
-// An autoscaler that changes its target lets go of the former one.
+// An autoscaler that changes its target lets go of the former one: also when it names a kind of another group, which is not there.
 func TestAutoscalerChangesItsTarget(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.working(190)
-		w.write(web("web", "web:1", 1, asks), web("other", "web:1", 1, asks), autoscaler("web"))
-		w.start()
-		w.settle()
-		w.until(func() bool { return w.replicas() > 1 })
-		w.write(web("web", "web:1", 1, asks), web("other", "web:1", 1, asks), autoscaler("other"))
-		w.pass(5 * time.Second)
-		if n := w.replicas(); n != 1 {
-			t.Errorf("it has %d replicas, and its file says 1", n)
-		}
-	})
+	foreign := autoscaler("web")
+	foreign.Object.(*autoscalingv2.HorizontalPodAutoscaler).Spec.ScaleTargetRef.APIVersion = "extensions/v1beta1"
+	foreign.Hash += " of another group"
+	for name, to := range map[string]manifests.Object{"name": autoscaler("other"), "group": foreign} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.working(190)
+				w.write(web("web", "web:1", 1, asks), web("other", "web:1", 1, asks), autoscaler("web"))
+				w.start()
+				w.settle()
+				w.until(func() bool { return w.replicas() > 1 })
+				w.write(web("web", "web:1", 1, asks), web("other", "web:1", 1, asks), to)
+				w.pass(5 * time.Second)
+				if n := w.replicas(); n != 1 {
+					t.Errorf("it has %d replicas, and its file says 1", n)
+				}
+			})
+		})
+	}
 }
 
 // autoscaling/v1 is read as what v2 calls the same.
