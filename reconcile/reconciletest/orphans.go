@@ -153,6 +153,16 @@ func (w *world) checkOrphan(p *corev1.Pod) {
 	}
 }
 
+// podsOfOrphans is how many pods orphans shall have: a Deployment that came again may have gone for good before it adopted anything.
+func (w *world) podsOfOrphans() (pods int) {
+	for _, s := range w.sets {
+		if isOrphan(s) {
+			pods += int(*s.Spec.Replicas)
+		}
+	}
+	return pods
+}
+
 // checkOrphanSet holds that no planner forgets an orphan.
 func (w *world) checkOrphanSet(s *appsv1.ReplicaSet) {
 	if w.orphans != nil && isOrphan(s) {
