@@ -107,7 +107,6 @@ func (w *world) checkConverged() {
 			w.fail("the Pod %s is not as its file says", wish.Name)
 		}
 	}
-	pods += w.podsOfOrphans()
 	if len(w.pods) != pods {
 		w.fail("there are %d pods, wished are %d", len(w.pods), pods)
 	}

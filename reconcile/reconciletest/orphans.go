@@ -153,16 +153,6 @@ func (w *world) checkOrphan(p *corev1.Pod) {
 	}
 }
 
-// podsOfOrphans is how many pods orphans shall have: a Deployment that came again may have gone for good before it adopted anything.
-func (w *world) podsOfOrphans() (pods int) {
-	for _, s := range w.sets {
-		if isOrphan(s) {
-			pods += int(*s.Spec.Replicas)
-		}
-	}
-	return pods
-}
-
 // checkOrphanSet holds that no planner forgets an orphan.
 func (w *world) checkOrphanSet(s *appsv1.ReplicaSet) {
 	if w.orphans != nil && isOrphan(s) {
@@ -170,12 +160,19 @@ func (w *world) checkOrphanSet(s *appsv1.ReplicaSet) {
 	}
 }
 
-// healOrphans lets every Deployment come again that went alone.
+// healOrphans lets every Deployment come again that went alone. What nobody came back for in time, as one came and went for good before it adopted
+// anything, is deleted as a user would.
 func (w *world) healOrphans() {
 	if w.orphans == nil {
 		return
 	}
 	for len(w.orphans.left) > 0 {
 		w.comeAgain(0)
+	}
+	for i, s := range slices.Backward(w.sets) {
+		if _, at := find(w.deployments, s.Spec.Template.Labels["app"]); isOrphan(s) && at < 0 {
+			w.dropSet(i)
+			w.enqueue(gcKey)
+		}
 	}
 }
