@@ -138,7 +138,7 @@ func TestKilledUnderLoad(t *testing.T) {
 	}
 	var least time.Duration
 	for i := range 3 {
-		b.Until("the keeper to hold the proxy's sockets", func() error { return holdsSocketsOf(b.Keeper(), b.Processes("proxy")[0]) })
+		b.Until("the keeper to hold the port's sockets", func() error { return holdsPort(b.Keeper(), port) })
 		r, away := during(fmt.Sprintf("the proxy killed, round %d", i), func() { killProxy(b) })
 		for reason, n := range r.Failed {
 			if !strings.Contains(reason, "reset") && !strings.Contains(reason, "closed instead") {
@@ -184,26 +184,37 @@ func killProxy(b *harness.Berth) {
 	b.Until("another proxy", one)
 }
 
-// holdsSocketsOf tells whether one process has sockets that are another one's, too: those of a port on IPv4 and on IPv6.
-func holdsSocketsOf(pid, other int) error {
-	of := func(pid int) map[string]bool {
-		found := map[string]bool{}
-		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
-		for _, fd := range fds {
-			if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, "socket:") {
-				found[to] = true
+// holdsPort tells whether a process has the sockets that listen on a port of its network: on IPv4 and on IPv6.
+func holdsPort(pid, port int) error {
+	held := 0
+	for _, family := range []string{"tcp", "tcp6"} {
+		table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, family))
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(table)) {
+			f := strings.Fields(line) // sl local_address rem_address st … inode: proc_pid_net(5)
+			if len(f) < 10 || f[3] != "0A" || !strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
+				continue
 			}
-		}
-		return found
-	}
-	mine, shared := of(pid), 0
-	for socket := range of(other) {
-		if mine[socket] {
-			shared++
+			if !hasDescriptor(pid, "socket:["+f[9]+"]") {
+				return fmt.Errorf("process %d does not have socket %s of port %d", pid, f[9], port)
+			}
+			held++
 		}
 	}
-	if shared < 2 {
-		return fmt.Errorf("%d sockets", shared)
+	if held < 2 {
+		return fmt.Errorf("%d sockets listen on port %d", held, port)
 	}
 	return nil
+}
+
+func hasDescriptor(pid int, of string) bool {
+	list, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	for _, fd := range list {
+		if to, err := os.Readlink(fd); err == nil && to == of {
+			return true
+		}
+	}
+	return false
 }
