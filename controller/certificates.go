@@ -273,8 +273,7 @@ func (c *Controller) order(ctx context.Context, a reconcile.ObtainCertificate, k
 	switch {
 	case err == nil:
 		k = certificate.Done(k, issued, authority)
-		c.tellOf(a, false, certificate.ReasonIssued, fmt.Sprintf("%s has issued a certificate for %s into secret %q; it counts until %s",
-			certificate.Name(authority), strings.Join(a.Hosts, ", "), a.Secret.Name, issued.Until.UTC().Format("2006-01-02 15:04:05 UTC")))
+		c.tellOf(a, false, certificate.ReasonIssued, certificate.IssuedText(authority, a.Secret, &issued))
 	case ctx.Err() != nil: // berth ends, and it was nobody's fault
 		k = certificate.Cut(k, why.Looked)
 	default:

@@ -232,9 +232,7 @@ func TestImmutableSelector(t *testing.T) {
 		})
 		w.write(o)
 		s := w.settle()
-		if diff := cmp.Diff(before, w.pids()); diff != "" {
-			t.Errorf("pods changed (-before +after):\n%s", diff)
-		}
+		w.wantPids(before, "after another selector")
 		if len(s.Faults) != 1 || s.Faults[0].Field != "spec.selector" || s.Faults[0].Remedy == "" || s.Faults[0].File != "web.yaml" {
 			t.Errorf("faults: %v", s.Faults)
 		}
@@ -370,9 +368,7 @@ func TestRestartFindsEverything(t *testing.T) {
 			w.restart()
 			w.settle()
 			w.pass(time.Minute)
-			if diff := cmp.Diff(before, w.pids()); diff != "" {
-				t.Fatalf("processes changed (-before +after):\n%s", diff)
-			}
+			w.wantPids(before, "after a restart")
 		}
 		if diff := cmp.Diff(uids, uidsOf(w)); diff != "" {
 			t.Errorf("pods changed:\n%s", diff)

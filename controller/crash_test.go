@@ -167,15 +167,11 @@ func TestTheStateIsLostWhilePodsRun(t *testing.T) {
 				}
 				w.restart()
 				w.pass(time.Hour)
-				if diff := cmp.Diff(before, w.pids()); diff != "" {
-					t.Fatalf("processes changed (-before +after):\n%s", diff)
-				}
+				w.wantPids(before, "without a state")
 				w.write(all...)
 				w.pass(time.Minute)
 				w.settle()
-				if diff := cmp.Diff(before, w.pids()); diff != "" {
-					t.Fatalf("processes changed when the manifests were read (-before +after):\n%s", diff)
-				}
+				w.wantPids(before, "when the manifests were read")
 				w.judge(4)
 				w.write(web("web", "web:1", 2), barePod("one", "app:1"))
 				w.settle()
@@ -231,9 +227,7 @@ func TestDamagedStateNeverHurtsPods(t *testing.T) {
 			w.start()
 			w.pass(time.Minute)
 			w.settle()
-			if diff := cmp.Diff(before, w.pids()); diff != "" {
-				t.Errorf("damage %d: processes changed (-before +after):\n%s", i, diff)
-			}
+			w.wantPids(before, fmt.Sprintf("damage %d", i))
 			w.judge(3)
 		})
 	}

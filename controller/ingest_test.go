@@ -54,9 +54,7 @@ func TestComingBackCancelsRemoval(t *testing.T) {
 			w.pass(1500 * time.Millisecond)
 		}
 		w.pass(time.Minute)
-		if diff := cmp.Diff(before, w.pids()); diff != "" {
-			t.Errorf("pods changed (-before +after):\n%s", diff)
-		}
+		w.wantPids(before, "after each came back in time")
 	})
 }
 
@@ -197,9 +195,7 @@ func TestWhatCannotBeReadNeverVanishes(t *testing.T) {
 				w.pass(time.Hour)
 				w.restart()
 				w.pass(time.Hour)
-				if diff := cmp.Diff(before, w.pids()); diff != "" {
-					t.Fatalf("pods changed (-before +after):\n%s", diff)
-				}
+				w.wantPids(before, "with a file that cannot be read")
 				if s := w.c.Status(); len(s.Waiting) != 1 || s.Waiting[0].Why != WaitUnreadable {
 					t.Errorf("status: %s", table(s))
 				}

@@ -62,32 +62,26 @@ func TestDeletedAlone(t *testing.T) {
 				w.write(tc.object, other)
 				w.settle()
 				pids := w.pids()
-				still := func(when string) {
-					t.Helper()
-					if diff := cmp.Diff(pids, w.pids()); diff != "" {
-						t.Errorf("%s other processes run (-before +after):\n%s", when, diff)
-					}
-				}
 				w.deleteAlone(tc.key, other)
 				if _, ok := w.c.store.Get(tc.key); ok {
 					t.Error("it is still there")
 				}
-				still("after the deletion")
+				w.wantPids(pids, "after the deletion")
 				if diff := cmp.Diff(tc.orphans, w.parentless("ControllerRevision", "ReplicaSet", "Pod")); diff != "" {
 					t.Errorf("other orphans are left (-want +got):\n%s", diff)
 				}
 				w.restart()
 				w.settleAfterRemovals()
-				still("after a restart")
+				w.wantPids(pids, "after a restart")
 				w.write(tc.object, other)
 				w.settle()
-				still("after the owner came again")
+				w.wantPids(pids, "after the owner came again")
 				if left := w.parentless("ControllerRevision", "ReplicaSet", "Pod"); len(left) > 0 {
 					t.Errorf("not adopted: %v", left)
 				}
 				w.restart()
 				w.settleAfterRemovals()
-				still("after another restart")
+				w.wantPids(pids, "after another restart")
 				w.write(other)
 				w.settleAfterRemovals()
 				w.judge(1)
@@ -350,8 +344,6 @@ func (w *world) killedAfter(changes int, key reconcile.Key, owner, other manifes
 	w.dir = dir
 	w.restart()
 	w.settleAfterRemovals()
-	if diff := cmp.Diff(pids, w.pids()); diff != "" {
-		w.t.Errorf("killed after change %d, other processes run (-before +after):\n%s", changes, diff)
-	}
+	w.wantPids(pids, fmt.Sprintf("killed after change %d", changes))
 	return true
 }

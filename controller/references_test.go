@@ -101,9 +101,7 @@ func TestFilesFollowTheirObject(t *testing.T) {
 		if got := w.fake.Files(uid, "conf")["key"]; got != "new" {
 			t.Errorf("the key is %q", got)
 		}
-		if diff := cmp.Diff(pids, w.pids()); diff != "" {
-			t.Errorf("pods changed (-before +after):\n%s", diff)
-		}
+		w.wantPids(pids, "after other files of its volume")
 	})
 }
 

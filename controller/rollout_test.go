@@ -70,9 +70,7 @@ func TestAFailedRolloutIsTakenBack(t *testing.T) {
 		w.restart() // the time it has begins anew
 		w.settle()
 		w.pass(time.Minute)
-		if diff := cmp.Diff(before, w.pids()); diff != "" {
-			t.Fatalf("the pods have changed (-want +got):\n%s", diff)
-		}
+		w.wantPids(before, "after a rollout that failed")
 		for _, moment := range []string{"at once", "after a restart"} {
 			s := workload(w.settle())
 			if s.Done || !strings.Contains(s.Problem, "no such image") || !strings.HasSuffix(s.Problem, "which was ready as revision 1, until web.yaml:1 changes.") {
@@ -166,9 +164,7 @@ func TestPauseAndResume(t *testing.T) {
 		if !s.Done || s.Problem != "" || !strings.Contains(s.Note, "berth rollout resume deployment/web -n shop") {
 			t.Errorf("paused: %+v", s)
 		}
-		if diff := cmp.Diff(before, w.pids()); diff != "" {
-			t.Errorf("the pods have changed (-want +got):\n%s", diff)
-		}
+		w.wantPids(before, "while paused")
 		refused("pause", w.c.Pause(webKey), "already paused")
 		refused("restart", w.c.Restart(webKey), "run rollout resume first")
 		_, err := w.c.Undo(webKey, 0)

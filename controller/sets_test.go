@@ -346,9 +346,7 @@ func TestConfigurationRollsSetsOut(t *testing.T) {
 		for range 2 { // what is recorded is known after a restart, too
 			w.restart()
 			w.settle()
-			if diff := cmp.Diff(old, w.pids()); diff != "" {
-				t.Fatalf("processes without a change (-want +got):\n%s", diff)
-			}
+			w.wantPids(old, "without a change")
 		}
 		w.write(db, daemon, still, configMap("conf", "key", "2"))
 		w.settle()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -215,6 +216,14 @@ func (w *world) pids() map[string]int {
 		}
 	}
 	return pids
+}
+
+// wantPids holds that the very same processes run as before.
+func (w *world) wantPids(before map[string]int, when string) {
+	w.t.Helper()
+	if diff := cmp.Diff(before, w.pids()); diff != "" {
+		w.t.Fatalf("%s: other processes run (-before +after):\n%s", when, diff)
+	}
 }
 
 // web is a Deployment with the defaults that manifests fills in.

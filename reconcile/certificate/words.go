@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"berth/reconcile"
 	"berth/reconcile/ingress"
 	"berth/runtime"
 )
@@ -54,6 +55,11 @@ func (in *Input) why() string {
 		return fmt.Sprintf("%s was asked for these hosts often enough within an hour, and is asked again at %s", Name(in.Authority), moment(due))
 	}
 	return ask
+}
+
+// IssuedText tells of an order that was followed.
+func IssuedText(authority string, secret reconcile.Key, issued *runtime.Issued) string {
+	return fmt.Sprintf("%s has issued a certificate for %s into secret %q; it counts until %s", Name(authority), strings.Join(issued.Hosts, ", "), secret.Name, moment(issued.Until))
 }
 
 // FailureText tells of an order that came to nothing.

@@ -10,6 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"berth/reconcile"
 )
 
 // Room is an amount of what pods ask for: thousandths of a processor, bytes of memory and of the disk.
@@ -64,7 +66,7 @@ func AskedBy(spec *corev1.PodSpec) Room {
 	for i := range spec.InitContainers {
 		c := &spec.InitContainers[i]
 		asks := askedBy(c)
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+		if reconcile.IsSidecar(c) {
 			sidecars = sidecars.Plus(asks)
 			asks = Room{}
 		}

@@ -100,7 +100,7 @@ func Plan(in Input) (reconcile.Plan, Memory) {
 // longest is the longest window that a behavior may state.
 const longest = time.Hour
 
-// since drops what is older than a moment, and what a clock that was set back has left in the future is as old as can be.
+// since drops what is older than a moment. What a clock that was set back has left in the future stays, and counts when that has come.
 func since(list []Number, oldest time.Time) []Number {
 	return slices.DeleteFunc(slices.Clone(list), func(n Number) bool { return n.At.Before(oldest) })
 }

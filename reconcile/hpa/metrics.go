@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"berth/reconcile"
 	"berth/reconcile/readiness"
 )
 
@@ -206,12 +207,10 @@ func request(pod *corev1.Pod, res corev1.ResourceName, container string) (int64,
 		}
 	}
 	for i := range pod.Spec.InitContainers {
-		c := &pod.Spec.InitContainers[i]
-		if c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways {
-			continue
-		}
-		if err := add(c); err != nil {
-			return 0, err
+		if c := &pod.Spec.InitContainers[i]; reconcile.IsSidecar(c) {
+			if err := add(c); err != nil {
+				return 0, err
+			}
 		}
 	}
 	if !found && container != "" {

@@ -82,7 +82,7 @@ func diskLimit(spec *corev1.PodSpec) (limit resource.Quantity, stated bool) {
 	var sidecars, most resource.Quantity
 	for i := range spec.InitContainers {
 		c := &spec.InitContainers[i]
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+		if reconcile.IsSidecar(c) {
 			add(&limit, c)
 			add(&sidecars, c)
 			continue

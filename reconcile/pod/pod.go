@@ -163,7 +163,7 @@ func newPass(in Input) *pass {
 		p.every[i] = c
 		if i < inits {
 			c.spec, c.init = &spec.InitContainers[i], true
-			c.sidecar = c.spec.RestartPolicy != nil && *c.spec.RestartPolicy == corev1.ContainerRestartPolicyAlways
+			c.sidecar = reconcile.IsSidecar(c.spec)
 		} else {
 			c.spec = &spec.Containers[i-inits]
 		}

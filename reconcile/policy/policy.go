@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
+	"berth/reconcile"
 	"berth/runtime"
 )
 
@@ -164,7 +165,7 @@ func namedPorts(spec *corev1.PodSpec) []corev1.ContainerPort {
 		take(&spec.Containers[i])
 	}
 	for i := range spec.InitContainers {
-		if c := &spec.InitContainers[i]; c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+		if c := &spec.InitContainers[i]; reconcile.IsSidecar(c) {
 			take(c)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"berth/reconcile"
 )
 
 // endpoints are all of a Service, also those that are not ready. Slices count for every Service that they name, Endpoints only for one
@@ -85,7 +87,7 @@ func targetPort(p *corev1.Pod, sp *corev1.ServicePort) (uint16, bool) {
 	}
 	for i := range p.Spec.InitContainers {
 		c := p.Spec.InitContainers[i : i+1]
-		if c[0].RestartPolicy != nil && *c[0].RestartPolicy == corev1.ContainerRestartPolicyAlways {
+		if reconcile.IsSidecar(&c[0]) {
 			if n, ok := namedPort(c, sp); ok {
 				return n, true
 			}

@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"berth/runtime"
+	"berth/runtime/internal/sys"
 )
 
 // suffix ends the names of records: NAMESPACE.NAME.json. A namespace has no dot.
@@ -90,35 +91,13 @@ func (c *Certificates) Keep(k runtime.KeptCertificate) error {
 func (c *Certificates) write(name string, data []byte) error {
 	err := os.MkdirAll(c.opts.Dir, 0o700)
 	if err == nil {
-		err = replace(c.opts.Dir, name, data)
+		path := filepath.Join(c.opts.Dir, name)
+		err = sys.ReplaceSynced(path, path+".new", 0o600, data)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot keep %s: %w", name, err)
 	}
 	return nil
-}
-
-func replace(dir, name string, data []byte) error {
-	f, err := os.OpenFile(filepath.Join(dir, name+".new"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // account is the key of the account with the authority: one for each authority, made when it is first needed.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/runtime"
+	"berth/runtime/internal/sys"
 )
 
 // source is an image that can be stored, wherever it comes from.
@@ -157,7 +158,7 @@ func (s *Store) commit(src *source, refs []Reference, staged map[string]*stagedL
 		return runtime.Image{}, err
 	}
 	if ix.images[src.id] == nil {
-		if err := syncDir(s.layersDir()); err != nil {
+		if err := sys.SyncDir(s.layersDir()); err != nil {
 			return runtime.Image{}, err
 		}
 		if err := s.writeJSON(s.imagePath(src.id), rec); err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"berth/runtime"
+	"berth/runtime/internal/sys"
 )
 
 // fresh is how long an image that was just pulled or asked for is safe from pruning that nobody asked for: its container may be on its way.
@@ -134,7 +135,7 @@ func (s *Store) removeLocked(choose func(*index) []string) (pruned Pruned, trash
 		}
 	}
 	// An image's record must be gone from the disk before a layer of it is.
-	if err := errors.Join(syncDir(s.path("r")), syncDir(s.path("i"))); err != nil {
+	if err := errors.Join(sys.SyncDir(s.path("r")), sys.SyncDir(s.path("i"))); err != nil {
 		return pruned, nil, err
 	}
 	trash, err = s.dropLayers(ix)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"berth/runtime"
+	"berth/runtime/internal/sys"
 )
 
 // imageRecord is images/i/HEX.json. Its modification time is when the image was last asked for, to the minute.
@@ -129,16 +130,7 @@ func (s *Store) writeJSON(path string, v any) (err error) {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return sys.SyncDir(filepath.Dir(path))
 }
 
 // index is everything the store holds, as read at one moment.

@@ -68,7 +68,7 @@ func (d Disks) make(v runtime.StoredVolume) error {
 	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
-	return errors.Join(syncDir(string(d)), syncDir(filepath.Dir(string(d))))
+	return errors.Join(sys.SyncDir(string(d)), sys.SyncDir(filepath.Dir(string(d))))
 }
 
 func makeData(dir string, none bool) error {
@@ -99,15 +99,7 @@ func writeLabel(dir string, label []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return sys.SyncDir(dir)
 }
 
 // List returns all volumes, sorted by ID. A label that cannot be read is empty.
@@ -170,7 +162,7 @@ func (d Disks) remove(id string) error {
 	}
 	err = os.Rename(path, filepath.Join(temp, diskData))
 	if err == nil {
-		err = syncDir(string(d))
+		err = sys.SyncDir(string(d))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil

@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"berth/reconcile"
 )
 
 func podConditions(p *corev1.Pod) []metav1.TableRowCondition {
@@ -83,7 +85,7 @@ func summarize(p *corev1.Pod) summary {
 	}
 	sidecars := map[string]bool{}
 	for i := range p.Spec.InitContainers {
-		if c := &p.Spec.InitContainers[i]; deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways {
+		if c := &p.Spec.InitContainers[i]; reconcile.IsSidecar(c) {
 			sidecars[c.Name] = true
 			s.containers++
 		}

@@ -1,7 +1,9 @@
 package sys
 
 import (
+	"errors"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,6 +38,30 @@ func Replace(path, temp string, mode uint32, text []byte) error {
 	if err := PutNew(temp, mode, text); err != nil {
 		return err
 	}
+	return rename(temp, path)
+}
+
+// ReplaceSynced is Replace, and after a power cut the old or the new text is there.
+func ReplaceSynced(path, temp string, mode uint32, text []byte) error {
+	if err := Put(temp, unix.O_CREAT|unix.O_TRUNC|unix.O_SYNC, mode, text); err != nil {
+		return err
+	}
+	if err := rename(temp, path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// SyncDir waits until the names in a directory are on the disk.
+func SyncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func rename(temp, path string) error {
 	if err := unix.Renameat(unix.AT_FDCWD, temp, unix.AT_FDCWD, path); err != nil {
 		return &os.LinkError{Op: "rename", Old: temp, New: path, Err: err}
 	}
