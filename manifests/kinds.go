@@ -79,6 +79,7 @@ func removedVersions() []removedVersion {
 		{"apps", "v1beta1", gv("apps", "v1"), []string{"Deployment", "StatefulSet", "ControllerRevision"}},
 		{"apps", "v1beta2", gv("apps", "v1"), []string{"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ControllerRevision"}},
 		{"batch", "v1beta1", gv("batch", "v1"), []string{"CronJob"}},
+		{"batch", "v2alpha1", gv("batch", "v1"), []string{"CronJob"}},
 		{"networking.k8s.io", "v1beta1", gv("networking.k8s.io", "v1"), []string{"Ingress", "IngressClass"}},
 		{"policy", "v1beta1", gv("policy", "v1"), []string{"PodDisruptionBudget"}},
 		{"autoscaling", "v2beta1", gv("autoscaling", "v2"), hpa},
@@ -104,7 +105,7 @@ func removedVersions() []removedVersion {
 // sameToday are removed versions whose types are today's by another name: reading them needs no types of their own, which are large.
 func sameToday(gvk schema.GroupVersionKind) bool {
 	switch gvk.GroupVersion().String() {
-	case "apps/v1beta2", "batch/v1beta1", "policy/v1beta1", "autoscaling/v2beta2", "storage.k8s.io/v1beta1", "rbac.authorization.k8s.io/v1beta1",
+	case "apps/v1beta2", "batch/v1beta1", "batch/v2alpha1", "policy/v1beta1", "autoscaling/v2beta2", "storage.k8s.io/v1beta1", "rbac.authorization.k8s.io/v1beta1",
 		"scheduling.k8s.io/v1beta1", "coordination.k8s.io/v1beta1", "node.k8s.io/v1beta1":
 		return true
 	}
