@@ -80,8 +80,8 @@ type Options struct {
 	ClusterDNS netip.Addr
 	// Certificates has certificates issued for Ingresses; nil for a machine that cannot.
 	Certificates runtime.Certificates
-	// ServiceCIDR is the range of the addresses of Services.
-	ServiceCIDR netip.Prefix
+	// ServiceCIDR is the range of the addresses of Services, ServiceCIDR6 that of IPv6; zero on a machine whose pods have none.
+	ServiceCIDR, ServiceCIDR6 netip.Prefix
 	// NodeStatus describes the machine to clients of the Kubernetes API; nil for no Node object.
 	NodeStatus func(context.Context) corev1.NodeStatus
 	// Source gives the wish; nil to work with the last good objects only.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/netip"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -292,8 +293,10 @@ type SandboxStatus struct {
 	Attempt uint32
 	IP      string // empty with HostNetwork, and when the sandbox was stopped
 	// FormerIP is the address that a stopped sandbox had: to be shown only, as another pod may have it by now.
-	FormerIP  string
-	CreatedAt time.Time
+	FormerIP string
+	// Address6 is its address of IPv6 beside IP: zero on a machine whose pods have none, and where IP is empty. FormerAddress6 is to it as FormerIP.
+	Address6, FormerAddress6 netip.Addr
+	CreatedAt                time.Time
 	// Files holds, by volume, the hash of the Files that were last written. It is not changed later.
 	Files map[string]string
 }

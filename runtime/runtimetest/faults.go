@@ -5,6 +5,7 @@ import (
 	"iter"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 
 	"berth/runtime"
@@ -63,6 +64,13 @@ func (f *Fake) end(uid, name string, code, signal int, reason string) bool {
 	return true
 }
 
+// HaveIPv6 gives sandboxes made from now on an address of IPv6 as well, of fd99::/64.
+func (f *Fake) HaveIPv6() {
+	f.machine.mu.Lock()
+	defer f.machine.mu.Unlock()
+	f.ipv6 = true
+}
+
 // LoseSandbox takes the namespaces away: every container ends, with an exit code nobody knows.
 func (f *Fake) LoseSandbox(uid string) {
 	f.machine.mu.Lock()
@@ -71,7 +79,7 @@ func (f *Fake) LoseSandbox(uid string) {
 	if p == nil {
 		return
 	}
-	p.sandbox.Ready, p.sandbox.IP = false, ""
+	p.sandbox.Ready, p.sandbox.IP, p.sandbox.Address6 = false, "", netip.Addr{}
 	for _, c := range p.containers {
 		c.end(f.clock.Now(), runtime.UnknownExitCode, 0, runtime.ReasonUnknown, "")
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
@@ -33,6 +34,7 @@ type machine struct {
 	calls     []string
 	lastPID   int
 	lastIP    int
+	ipv6      bool
 	onStart   func(uid string, cfg runtime.ContainerConfig) error
 	onSandbox func(cfg runtime.SandboxConfig) error
 	onExec    func(ctx context.Context, uid, name string, cfg runtime.ExecConfig) (int, error)
@@ -92,10 +94,13 @@ func (m *machine) runSandbox(cfg runtime.SandboxConfig) (runtime.SandboxStatus, 
 		p.sandbox.Attempt++
 	}
 	p.haveFiles(cfg)
-	p.sandbox.Ready, p.sandbox.FormerIP, p.sandbox.CreatedAt = true, "", m.clock.Now()
+	p.sandbox.Ready, p.sandbox.FormerIP, p.sandbox.FormerAddress6, p.sandbox.CreatedAt = true, "", netip.Addr{}, m.clock.Now()
 	if !cfg.HostNetwork {
 		m.lastIP++
 		p.sandbox.IP = fmt.Sprintf("10.99.%d.%d", m.lastIP>>8&255, m.lastIP&255)
+		if m.ipv6 {
+			p.sandbox.Address6 = netip.MustParseAddr(fmt.Sprintf("fd99::%x", m.lastIP))
+		}
 	}
 	m.tell(cfg.UID)
 	return p.sandbox, nil
@@ -116,6 +121,7 @@ func (m *machine) stopSandbox(uid string, empty bool) error {
 	if p.sandbox.Ready {
 		m.note("stop sandbox %s/%s", p.cfg.Namespace, p.cfg.Name)
 		p.sandbox.Ready, p.sandbox.IP, p.sandbox.FormerIP = false, "", p.sandbox.IP
+		p.sandbox.Address6, p.sandbox.FormerAddress6 = netip.Addr{}, p.sandbox.Address6
 		if empty {
 			clear(p.written)
 		}
