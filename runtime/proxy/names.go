@@ -49,7 +49,8 @@ func (n *names) apply(ctx context.Context, t *table.Table) []runtime.RouteProble
 	}
 	n.cfg = t.DNS
 	server := dns.New(dns.Config{
-		Domain: t.DNS.Domain, Address: t.DNS.ClusterIP, Pods: t.DNS.PodCIDR, Services: t.DNS.ServiceCIDR, Clients: []netip.Prefix{t.DNS.PodCIDR},
+		Domain: t.DNS.Domain, Address: t.DNS.ClusterIP, Clients: []netip.Prefix{t.DNS.PodCIDR, t.DNS.PodCIDR6},
+		Pods: []netip.Prefix{t.DNS.PodCIDR, t.DNS.PodCIDR6}, Services: []netip.Prefix{t.DNS.ServiceCIDR, t.DNS.ServiceCIDR6},
 	})
 	server.Apply(t.Traffic)
 	if err := n.listen(ctx, server); err != nil {

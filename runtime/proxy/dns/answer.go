@@ -61,6 +61,10 @@ func (z *zone) records(msg []byte, owner int, n *node, qtype uint16) []byte {
 		for _, a := range shuffled(n.addrs) {
 			msg = add(msg, answers, name, typeA, ttl, a.AsSlice())
 		}
+	case typeAAAA:
+		for _, a := range shuffled(n.addrs6) {
+			msg = add(msg, answers, name, typeAAAA, ttl, a.AsSlice())
+		}
 	case typeSRV:
 		msg = z.services(msg, name, shuffled(n.srv))
 	case typeCNAME:
@@ -107,6 +111,9 @@ func (z *zone) services(msg, owner []byte, list []service) []byte {
 		if n := z.names[t]; n != nil {
 			for _, a := range n.addrs {
 				msg = add(msg, additional, []byte(t), typeA, ttl, a.AsSlice())
+			}
+			for _, a := range n.addrs6 {
+				msg = add(msg, additional, []byte(t), typeAAAA, ttl, a.AsSlice())
 			}
 		}
 	}

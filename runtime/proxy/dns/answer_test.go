@@ -15,6 +15,18 @@ const soa = "\nauth: cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.clust
 
 func soaOf(zone string) string { return strings.Replace(soa, "auth: cluster.local.", "auth: "+zone, 1) }
 
+// The ranges of IPv6, as names of addresses spell them.
+var (
+	fd002 = strings.Repeat("0.", 8) + "2.0.0.0.0.0.d.f.ip6.arpa."
+	fd003 = strings.Repeat("0.", 19) + "3.0.0.0.0.0.d.f.ip6.arpa."
+)
+
+// nibbles is the name of an address: its last digit, as many zeros as are missing, and its range.
+func nibbles(range6, last string) string {
+	missing := 32 - 1 - strings.Count(range6, ".") + 2
+	return last + "." + strings.Repeat("0.", missing) + range6
+}
+
 func TestAnswers(t *testing.T) {
 	const a, aaaa, srv, ptr, cname = dnsmessage.TypeA, dnsmessage.TypeAAAA, dnsmessage.TypeSRV, dnsmessage.TypePTR, dnsmessage.TypeCNAME
 	s := newServer(t)
@@ -66,7 +78,7 @@ func TestAnswers(t *testing.T) {
 		"no pod":                         {"web.shop.pod.cluster.local.", a, "NameError aa" + soa},
 		"whose address":                  {"7.0.3.10.in-addr.arpa.", ptr, "Success aa\n7.0.3.10.in-addr.arpa. 5 PTR web.shop.svc.cluster.local."},
 		"whose address of pods":          {"11.0.2.10.in-addr.arpa.", ptr, "Success aa\n11.0.2.10.in-addr.arpa. 5 PTR db-1.db.shop.svc.cluster.local."},
-		"nobody's address":               {"9.0.3.10.in-addr.arpa.", ptr, "NameError aa" + soaOf("3.10.in-addr.arpa.")},
+		"nobody's address":               {"5.0.3.10.in-addr.arpa.", ptr, "NameError aa" + soaOf("3.10.in-addr.arpa.")},
 		"nobody's address of pods":       {"9.0.2.10.in-addr.arpa.", ptr, "NameError aa" + soaOf("0.2.10.in-addr.arpa.")},
 		"part of an address":             {"0.3.10.in-addr.arpa.", ptr, "Success aa" + soaOf("3.10.in-addr.arpa.")},
 		"more than an address":           {"1.7.0.3.10.in-addr.arpa.", ptr, "NameError aa" + soaOf("3.10.in-addr.arpa.")},
@@ -81,6 +93,29 @@ func TestAnswers(t *testing.T) {
 			"alias.shop.svc.cluster.local.", a, "Success aa\nalias.shop.svc.cluster.local. 5 CNAME db.shop.svc.cluster.local." +
 				"\ndb.shop.svc.cluster.local. 5 A 10.2.0.10\ndb.shop.svc.cluster.local. 5 A 10.2.0.11\ndb.shop.svc.cluster.local. 5 A 10.2.1.12",
 		},
+		"of two families":                {"both.shop.svc.cluster.local.", a, "Success aa\nboth.shop.svc.cluster.local. 5 A 10.3.0.9"},
+		"of two families, the other one": {"both.shop.svc.cluster.local.", aaaa, "Success aa\nboth.shop.svc.cluster.local. 5 AAAA fd00:3::9"},
+		"a port of two families": {
+			"_http._tcp.both.shop.svc.cluster.local.", srv, "Success aa\n_http._tcp.both.shop.svc.cluster.local. 5 SRV 0 100 80 both.shop.svc.cluster.local." +
+				"\nextra: both.shop.svc.cluster.local. 5 A 10.3.0.9\nextra: both.shop.svc.cluster.local. 5 AAAA fd00:3::9",
+		},
+		"a headless one of IPv6": {
+			"six.shop.svc.cluster.local.", aaaa, "Success aa\nsix.shop.svc.cluster.local. 5 AAAA fd00:2::a\nsix.shop.svc.cluster.local. 5 AAAA fd00:2::b",
+		},
+		"its pods of IPv4":                 {"six.shop.svc.cluster.local.", a, "Success aa\nsix.shop.svc.cluster.local. 5 A 10.2.0.12"},
+		"a pod of IPv6 only":               {"six-0.six.shop.svc.cluster.local.", a, "Success aa" + soa},
+		"one by its address of IPv6":       {"fd00-2--b.six.shop.svc.cluster.local.", aaaa, "Success aa\nfd00-2--b.six.shop.svc.cluster.local. 5 AAAA fd00:2::b"},
+		"a pod by IPv6":                    {"fd00-2--7.shop.pod.cluster.local.", aaaa, "Success aa\nfd00-2--7.shop.pod.cluster.local. 5 AAAA fd00:2::7"},
+		"a pod by IPv6 has no IPv4":        {"fd00-2--7.shop.pod.cluster.local.", a, "Success aa" + soa},
+		"a pod elsewhere by IPv6":          {"fd00-9--7.shop.pod.cluster.local.", aaaa, "NameError aa" + soa},
+		"whose address of IPv6":            {nibbles(fd003, "9"), ptr, "Success aa\n" + nibbles(fd003, "9") + " 5 PTR both.shop.svc.cluster.local."},
+		"whose address of pods of IPv6":    {nibbles(fd002, "a"), ptr, "Success aa\n" + nibbles(fd002, "a") + " 5 PTR six-0.six.shop.svc.cluster.local."},
+		"nobody's address of IPv6":         {nibbles(fd003, "8"), ptr, "NameError aa" + soaOf(fd003)},
+		"nobody's address of pods of IPv6": {nibbles(fd002, "8"), ptr, "NameError aa" + soaOf(fd002)},
+		"part of an address of IPv6":       {"0." + fd002, ptr, "Success aa" + soaOf(fd002)},
+		"not quite an address of IPv6":     {"00." + fd002, ptr, "NameError aa" + soaOf(fd002)},
+		"no address of ours of IPv6":       {"0.8.b.d.0.1.0.0.2.ip6.arpa.", ptr, "ServerFailure"},
+
 		"the version":      {"dns-version.cluster.local.", dnsmessage.TypeTXT, "Success aa\ndns-version.cluster.local. 5 TXT [\"1.1.0\"]"},
 		"the domain":       {"cluster.local.", a, "Success aa" + soa},
 		"its servers":      {"cluster.local.", dnsmessage.TypeNS, "Success aa\ncluster.local. 5 NS ns.dns.cluster.local."},

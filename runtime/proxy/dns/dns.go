@@ -13,6 +13,7 @@ package dns
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -25,8 +26,8 @@ type Config struct {
 	Domain string
 	// Address is where the server can be reached, the answer for its own name; the zero value for none.
 	Address netip.Addr
-	// Pods and Services are the ranges whose addresses have names. A server of the machine's that is in one of them is ourselves.
-	Pods, Services netip.Prefix
+	// Pods and Services are the ranges whose addresses have names, of IPv4 and of IPv6. A server of the machine's that is in one of them is ourselves.
+	Pods, Services []netip.Prefix
 	// Clients may ask, and this machine; others are not answered, as nobody can say whose address is misused. With none, everybody may.
 	Clients []netip.Prefix
 	// Upstream gives the servers for all other names; nil for those of the machine's resolver configuration. It is called for each question
@@ -74,12 +75,10 @@ func (s *Server) mayAsk(client netip.Addr) bool {
 	if len(s.cfg.Clients) == 0 {
 		return true
 	}
-	for _, p := range s.cfg.Clients {
-		if p.Contains(client) {
-			return true
-		}
-	}
-	return s.machine.has(client)
+	return contains(s.cfg.Clients, client) || s.machine.has(client)
 }
 
-func contains(p netip.Prefix, a netip.Addr) bool { return p.IsValid() && p.Contains(a.Unmap()) }
+// contains tells whether an address is in one of the ranges; one that is not valid has none.
+func contains(ranges []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
+}

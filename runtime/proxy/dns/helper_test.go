@@ -16,7 +16,9 @@ import (
 // The tests speak DNS with the Go project's package, which shares no code with ours.
 
 var config = Config{
-	Domain: "cluster.local", Address: netip.MustParseAddr("10.2.0.1"), Pods: netip.MustParsePrefix("10.2.0.0/20"), Services: netip.MustParsePrefix("10.3.0.0/16"),
+	Domain: "cluster.local", Address: netip.MustParseAddr("10.2.0.1"),
+	Pods:     []netip.Prefix{netip.MustParsePrefix("10.2.0.0/20"), netip.MustParsePrefix("fd00:2::/64")},
+	Services: []netip.Prefix{netip.MustParsePrefix("10.3.0.0/16"), netip.MustParsePrefix("fd00:3::/108")},
 	Upstream: func() []netip.AddrPort { return nil },
 }
 
@@ -33,6 +35,11 @@ func table() runtime.Traffic {
 		{Namespace: "shop", Name: "db", Hosts: []runtime.Host{
 			{Name: "db-0", Address: addr("10.2.0.10"), Ports: http}, {Name: "db-1", Address: addr("10.2.0.11"), Ports: http}, {Address: addr("10.2.1.12"), Ports: http},
 		}},
+		{
+			Namespace: "shop", Name: "both", ClusterIPs: []netip.Addr{addr("10.3.0.9"), addr("fd00:3::9")},
+			Ports: []runtime.ServicePort{{Name: "http", Protocol: runtime.TCP, Port: 80}},
+		},
+		{Namespace: "shop", Name: "six", Hosts: []runtime.Host{{Name: "six-0", Address: addr("fd00:2::a"), Ports: http}, {Address: addr("fd00:2::b")}, {Address: addr("10.2.0.12")}}},
 		{Namespace: "shop", Name: "empty"},
 		{Namespace: "shop", Name: "out", ExternalName: "www.Example.com"},
 		{Namespace: "shop", Name: "alias", ExternalName: "db.shop.svc.cluster.local."},
@@ -122,6 +129,8 @@ func record1(r dnsmessage.Resource) string {
 	switch b := r.Body.(type) {
 	case *dnsmessage.AResource:
 		return head + "A " + net.IP(b.A[:]).String()
+	case *dnsmessage.AAAAResource:
+		return head + "AAAA " + net.IP(b.AAAA[:]).String()
 	case *dnsmessage.CNAMEResource:
 		return head + "CNAME " + b.CNAME.String()
 	case *dnsmessage.SRVResource:

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"berth/runtime"
@@ -21,16 +20,18 @@ type zone struct {
 	domain string
 	// names has a node for each name that exists, also for those that only have others below them.
 	names map[string]*node
-	// podRange and serviceRange have the addresses with names.
-	podRange, serviceRange netip.Prefix
-	serial                 uint32
+	// podRanges and serviceRanges have the addresses with names.
+	podRanges, serviceRanges []netip.Prefix
+	serial                   uint32
 	// known is false as long as there was no table: then nothing is said to be missing.
 	known bool
 }
 
 // node is what a name has.
 type node struct {
-	addrs []netip.Addr
+	// addrs are of IPv4, addrs6 of IPv6.
+	addrs, addrs6 []netip.Addr
+
 	srv   []service
 	alias string
 	ptr   []string
@@ -47,10 +48,10 @@ type service struct {
 }
 
 func newZone(cfg Config, t runtime.Traffic, serial uint32, known bool) *zone {
-	z := &zone{domain: wire(cfg.Domain), names: map[string]*node{}, podRange: cfg.Pods, serviceRange: cfg.Services, serial: serial, known: known}
+	z := &zone{domain: wire(cfg.Domain), names: map[string]*node{}, podRanges: cfg.Pods, serviceRanges: cfg.Services, serial: serial, known: known}
 	server, n := z.at("ns.dns")
 	if cfg.Address.IsValid() {
-		n.addrs = []netip.Addr{cfg.Address}
+		n.add(cfg.Address)
 	}
 	_, n = z.at("")
 	n.apex, n.ns = true, server
@@ -95,8 +96,8 @@ func (z *zone) add(s runtime.Service) {
 		n.alias = wire(s.ExternalName)
 		return
 	}
-	n.addrs = v4(s.ClusterIPs)
-	for _, a := range n.addrs {
+	for _, a := range s.ClusterIPs {
+		n.add(a)
 		z.reverse(a, name)
 	}
 	if len(s.ClusterIPs) > 0 {
@@ -105,27 +106,37 @@ func (z *zone) add(s runtime.Service) {
 		}
 	}
 	for _, h := range s.Hosts {
-		if a := h.Address.Unmap(); a.Is4() {
-			z.host(n, below, h, a, len(s.ClusterIPs) == 0)
-		}
+		z.host(n, below, h, len(s.ClusterIPs) == 0)
 	}
 }
 
 // host gives an endpoint a name of its own, and where there is no other address also the Service's.
-func (z *zone) host(of *node, below string, h runtime.Host, a netip.Addr, headless bool) {
+func (z *zone) host(of *node, below string, h runtime.Host, headless bool) {
 	label := h.Name
 	if label == "" {
-		label = strings.ReplaceAll(a.String(), ".", "-")
+		label = dashes.Replace(h.Address.String())
 	}
 	name, own := z.at(label + "." + below)
-	own.addrs = insert(own.addrs, a)
-	z.reverse(a, name)
+	own.add(h.Address)
+	z.reverse(h.Address, name)
 	if !headless {
 		return
 	}
-	of.addrs = insert(of.addrs, a)
+	of.add(h.Address)
 	for _, p := range h.Ports {
 		z.serve(below, p.Name, p.Protocol, service{p.Port, name})
+	}
+}
+
+// dashes makes a label of an address: 10-1-2-3, fd00--1.
+var dashes = strings.NewReplacer(".", "-", ":", "-")
+
+// add gives a name an address, once.
+func (n *node) add(a netip.Addr) {
+	if a.Is4() {
+		n.addrs = insert(n.addrs, a)
+	} else {
+		n.addrs6 = insert(n.addrs6, a)
 	}
 }
 
@@ -148,11 +159,6 @@ func (z *zone) reverse(a netip.Addr, name string) {
 		z.names[key] = n
 	}
 	n.ptr = insert(n.ptr, name)
-}
-
-func reverseName(a netip.Addr) string {
-	b := a.As4()
-	return wire(fmt.Sprintf("%d.%d.%d.%d.in-addr.arpa", b[3], b[2], b[1], b[0]))
 }
 
 // find gives what a name of ours has, nil when it does not exist, and how many bytes of it are before the name of its zone. A name that is
@@ -189,48 +195,23 @@ func (z *zone) pod(relative string) *node {
 	case last < 2:
 		return &node{}
 	}
-	a, err := netip.ParseAddr(strings.ReplaceAll(labels[0], "-", "."))
-	if err != nil || !z.podRange.IsValid() || !z.podRange.Contains(a) {
+	a, ok := ofLabel(labels[0])
+	if !ok || !contains(z.podRanges, a) {
 		return nil
 	}
-	return &node{addrs: []netip.Addr{a}}
+	n := &node{}
+	n.add(a)
+	return n
 }
 
-var inAddr = wire("in-addr.arpa")
-
-// findReverse is find for the names of addresses. The zone is said to begin at the octet in which the range ends.
-func (z *zone) findReverse(name string) (n *node, below int, ours bool) {
-	end, ok := cut(name, inAddr)
-	if !ok || end == 0 {
-		return nil, 0, false
+// ofLabel is the address that a label means: four numbers are of IPv4, all else of IPv6.
+func ofLabel(label string) (netip.Addr, bool) {
+	between := ":"
+	if strings.Count(label, "-") == 3 && !strings.Contains(label, "--") {
+		between = "."
 	}
-	var starts []int
-	for at := 0; at < end; at += 1 + int(name[at]) {
-		starts = append(starts, at)
-	}
-	slices.Reverse(starts)
-	var octets [4]byte
-	known := min(len(starts), 4)
-	for i, at := range starts[:known] {
-		label := name[at+1 : at+1+int(name[at])]
-		v, err := strconv.ParseUint(label, 10, 8)
-		if err != nil || strconv.Itoa(int(v)) != label {
-			known = i
-			break
-		}
-		octets[i] = byte(v)
-	}
-	for _, r := range []netip.Prefix{z.podRange, z.serviceRange} {
-		whole := (max(r.Bits(), 1) + 7) / 8
-		if !r.IsValid() || known < whole || !r.Contains(netip.AddrFrom4(octets)) {
-			continue
-		}
-		if n = z.names[name]; n == nil && len(starts) < 4 && known == len(starts) {
-			n = &node{}
-		}
-		return n, starts[whole-1], true
-	}
-	return nil, 0, false
+	a, err := netip.ParseAddr(strings.ReplaceAll(label, "-", between))
+	return a, err == nil
 }
 
 // insert appends what is not there yet.
@@ -239,14 +220,4 @@ func insert[T comparable](list []T, v T) []T {
 		return list
 	}
 	return append(list, v)
-}
-
-func v4(addrs []netip.Addr) []netip.Addr {
-	var out []netip.Addr
-	for _, a := range addrs {
-		if a = a.Unmap(); a.Is4() {
-			out = append(out, a)
-		}
-	}
-	return out
 }

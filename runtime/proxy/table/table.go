@@ -31,6 +31,8 @@ type DNS struct {
 	Domain string
 	// PodCIDR and ServiceCIDR are the ranges that reverse names are known for.
 	PodCIDR, ServiceCIDR netip.Prefix
+	// PodCIDR6 and ServiceCIDR6 are those of IPv6; the zero value where there is none.
+	PodCIDR6, ServiceCIDR6 netip.Prefix
 }
 
 // fileName is the table's file in the run directory.
