@@ -227,6 +227,7 @@ func (c *Controller) policyInput() policy.Input {
 		at := policy.Pod{Pod: p}
 		if o := c.observed.peek(string(p.UID)); o != nil {
 			at.Address, _ = netip.ParseAddr(o.Sandbox.IP) // none yet: its address makes the table due again
+			at.Address6 = o.Sandbox.Address6
 		}
 		in.Pods = append(in.Pods, at)
 	}

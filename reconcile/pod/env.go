@@ -141,12 +141,14 @@ func (p *pass) fieldValue(path, field string) (string, error) {
 	case "spec.serviceAccountName":
 		return cmp.Or(p.pod.Spec.ServiceAccountName, "default"), nil // as the server's admission fills it in
 	case "status.hostIP", "status.hostIPs":
-		return p.in.Node.HostIP, nil
+		host := p.hostAddresses()
+		return host.as(path == "status.hostIPs"), nil
 	case "status.podIP", "status.podIPs":
-		if ip := p.address(); ip != "" {
-			return ip, nil
+		own := p.podAddresses()
+		if own[0] == "" {
+			return "", errNoAddress
 		}
-		return "", errNoAddress
+		return own.as(path == "status.podIPs"), nil
 	}
 	for prefix, values := range map[string]map[string]string{"metadata.labels['": p.pod.Labels, "metadata.annotations['": p.pod.Annotations} {
 		if key, ok := strings.CutPrefix(path, prefix); ok && strings.HasSuffix(key, "']") {

@@ -71,8 +71,9 @@ const (
 
 // Node is the machine as Pods see it.
 type Node struct {
-	Name   string
-	HostIP string
+	Name string
+	// HostIP is the machine's address, HostIP6 that of IPv6 where its pods have some; "" for none.
+	HostIP, HostIP6 string
 	// CPUs, Memory and Disk stand for limits that a container does not state; Memory and Disk are in bytes.
 	CPUs         int
 	Memory, Disk int64

@@ -1,6 +1,8 @@
 package pod
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -10,7 +12,7 @@ import (
 func sameStatus(a, b *corev1.PodStatus) bool {
 	return a.Phase == b.Phase && a.Reason == b.Reason && a.Message == b.Message && a.QOSClass == b.QOSClass &&
 		a.ObservedGeneration == b.ObservedGeneration &&
-		a.HostIP == b.HostIP && a.PodIP == b.PodIP && len(a.HostIPs) == len(b.HostIPs) && len(a.PodIPs) == len(b.PodIPs) &&
+		a.HostIP == b.HostIP && a.PodIP == b.PodIP && slices.Equal(a.HostIPs, b.HostIPs) && slices.Equal(a.PodIPs, b.PodIPs) &&
 		sameTime(a.StartTime, b.StartTime) &&
 		sameEach(a.Conditions, b.Conditions, sameCondition) &&
 		sameEach(a.InitContainerStatuses, b.InitContainerStatuses, sameContainer) &&

@@ -25,15 +25,7 @@ func (p *pass) status() corev1.PodStatus {
 		s.StartTime = &metav1.Time{Time: p.startTime()}
 	}
 	s.QOSClass = qosClass(&p.pod.Spec)
-	if ip := p.in.Node.HostIP; ip != s.HostIP || len(s.HostIPs) != 1 || s.HostIPs[0].IP != ip {
-		s.HostIP, s.HostIPs = ip, nil
-		if ip != "" {
-			s.HostIPs = []corev1.HostIP{{IP: ip}}
-		}
-	}
-	if ip := p.address(); ip != "" && (ip != s.PodIP || len(s.PodIPs) != 1 || s.PodIPs[0].IP != ip) {
-		s.PodIP, s.PodIPs = ip, []corev1.PodIP{{IP: ip}}
-	}
+	p.setAddresses(&s)
 	initialized := p.isInitialized()
 	s.InitContainerStatuses = p.containerStatuses(p.inits, reasonInitializing)
 	waitingFor := reasonCreating
@@ -52,19 +44,6 @@ func (p *pass) status() corev1.PodStatus {
 	}
 	p.setConditions(&s, initialized)
 	return s
-}
-
-// address is the Pod's own, the machine's for a Pod in its network, or "" while there is none. One that has ended goes on showing the last it had.
-func (p *pass) address() string {
-	switch o := p.in.Observed; {
-	case p.pod.Spec.HostNetwork:
-		return p.in.Node.HostIP
-	case o != nil && p.ready:
-		return o.Sandbox.IP
-	case o != nil && p.verdict.phase != "":
-		return cmp.Or(o.Sandbox.IP, o.Sandbox.FormerIP)
-	}
-	return ""
 }
 
 func (p *pass) startTime() time.Time {

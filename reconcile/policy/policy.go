@@ -42,6 +42,8 @@ type Input struct {
 type Pod struct {
 	*corev1.Pod
 	Address netip.Addr
+	// Address6 is its other one, of IPv6; the zero value for none. The same rules are about both.
+	Address6 netip.Addr
 }
 
 // Table is who may connect to whom.
@@ -112,6 +114,7 @@ type end struct {
 	labels    labels.Set
 	ports     []corev1.ContainerPort // named ones
 	addr      netip.Addr
+	addr6     netip.Addr // the zero value for none
 	// rules are what policies allow it; nil while none restricts it in this direction.
 	rules map[runtime.Direction]map[string]runtime.PolicyRule // by their text
 }
@@ -132,7 +135,7 @@ func (b *builder) place() map[types.UID]netip.Addr {
 	}
 	for addr, p := range holders {
 		judged[p.UID] = addr
-		b.add(&end{namespace: p.Namespace, labels: p.Labels, ports: namedPorts(&p.Spec), addr: addr})
+		b.add(&end{namespace: p.Namespace, labels: p.Labels, ports: namedPorts(&p.Spec), addr: addr, addr6: p.Address6})
 	}
 	if b.in.DNS.IsValid() {
 		b.byNamespace[dnsNamespace] = append(b.byNamespace[dnsNamespace], &end{
@@ -259,7 +262,15 @@ func (e *end) join(d runtime.Direction, groups map[string]*runtime.PolicyGroup) 
 		}
 		groups[name] = g
 	}
-	g.Pods = append(g.Pods, e.addr)
+	g.Pods = e.appendTo(g.Pods)
+}
+
+// appendTo adds the addresses of an end to a list.
+func (e *end) appendTo(list []netip.Addr) []netip.Addr {
+	if list = append(list, e.addr); e.addr6.IsValid() {
+		list = append(list, e.addr6)
+	}
+	return list
 }
 
 // nameOf is a name for a text: 64 bits of its hash.

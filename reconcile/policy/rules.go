@@ -151,7 +151,7 @@ func (b *builder) set(text string, find func() map[*end]bool) *set {
 	}
 	s := &set{PolicyPeers: runtime.PolicyPeers{Name: nameOf("peers", text)}, ends: find()}
 	for e := range s.ends {
-		s.Pods = append(s.Pods, e.addr)
+		s.Pods = e.appendTo(s.Pods)
 	}
 	slices.SortFunc(s.Pods, netip.Addr.Compare)
 	b.sets[text] = s
@@ -163,15 +163,17 @@ func (b *builder) named(to *peers, name portName) []runtime.PolicyRule {
 	byNumber := map[uint16]map[*end]bool{}
 	for _, ends := range b.byNamespace {
 		for _, e := range ends {
-			in := to.Everybody || to.set != nil && to.set.ends[e] || contains(to.Blocks, e.addr)
-			if !in {
-				continue
+			meant := e
+			if !to.Everybody && (to.set == nil || !to.set.ends[e]) {
+				if meant = e.within(to.Blocks); meant == nil {
+					continue
+				}
 			}
 			for _, p := range e.portsNamed([]portName{name}) {
 				if byNumber[p.First] == nil {
 					byNumber[p.First] = map[*end]bool{}
 				}
-				byNumber[p.First][e] = true
+				byNumber[p.First][meant] = true
 			}
 		}
 	}
@@ -183,6 +185,19 @@ func (b *builder) named(to *peers, name portName) []runtime.PolicyRule {
 		})
 	}
 	return out
+}
+
+// within is an end with those of its addresses that are in some blocks; nil when none is.
+func (e *end) within(blocks []runtime.AddrRange) *end {
+	switch first, second := contains(blocks, e.addr), e.addr6.IsValid() && contains(blocks, e.addr6); {
+	case first && (second || !e.addr6.IsValid()):
+		return e
+	case first:
+		return &end{addr: e.addr}
+	case second:
+		return &end{addr: e.addr6}
+	}
+	return nil
 }
 
 // portsNamed are the numbers of an end's ports with these names, sorted.
