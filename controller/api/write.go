@@ -171,6 +171,10 @@ func (wr *writer) commit(w http.ResponseWriter, r *Request, it store.Item, wish 
 		return err
 	}
 	aside := takeAsides(r.Resource.Kind, it.Object, seen, wish)
+	inFile := seen
+	if it.Key.Kind == reconcile.KindService {
+		inFile = togetherIPs(seen, wish)
+	}
 	wished, wish, err := wr.wished(w, r, seen, wish)
 	if err != nil {
 		return err
@@ -189,7 +193,7 @@ func (wr *writer) commit(w http.ResponseWriter, r *Request, it store.Item, wish 
 		return wr.answer(w, r, http.StatusOK, wr.dry(wished.Object, it.Object, aside, changed))
 	}
 	if changed {
-		if err := wr.change(r, it, seen, wish, aside); err != nil {
+		if err := wr.change(r, it, inFile, wish, aside); err != nil {
 			return err
 		}
 	}
