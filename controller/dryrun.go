@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"berth/manifests"
 	"berth/reconcile"
 	"berth/reconcile/request"
+	"berth/reconcile/service"
 )
 
 // Verbs of changes.
@@ -70,7 +72,7 @@ func (f FieldChange) String() string {
 
 // DryRun tells what a running controller would do about a snapshot.
 func (c *Controller) DryRun(s manifests.Snapshot) []PlannedChange {
-	return dryRun(c.store, s, c.opts.AllowPrune)
+	return dryRun(c.store, s, c.opts.AllowPrune, c.ranges())
 }
 
 // DryRun tells what `up` would do about a snapshot, from the last good objects in a state directory. It changes nothing there.
@@ -79,17 +81,18 @@ func DryRun(stateDir string, s manifests.Snapshot, allowPrune bool) ([]PlannedCh
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the state: %w", err)
 	}
-	return dryRun(st, s, allowPrune), nil
+	both := service.Ranges{IPv6: netip.PrefixFrom(netip.IPv6Unspecified(), 0)} // what `up` is told is not known here: nothing is refused for its family
+	return dryRun(st, s, allowPrune, both), nil
 }
 
-func dryRun(st *store.Store, s manifests.Snapshot, allowPrune bool) []PlannedChange {
+func dryRun(st *store.Store, s manifests.Snapshot, allowPrune bool, ranges service.Ranges) []PlannedChange {
 	var changes, gone []PlannedChange
 	wishes := map[reconcile.Key]bool{}
 	for i := range s.Objects {
 		o := &s.Objects[i]
 		key := KeyOf(o.Key)
 		wishes[key] = true
-		if c, ok := plannedChange(st, key, o); ok {
+		if c, ok := plannedChange(st, key, o, ranges); ok {
 			changes = append(changes, c)
 		}
 	}
@@ -119,7 +122,7 @@ func dryRun(st *store.Store, s manifests.Snapshot, allowPrune bool) []PlannedCha
 	return append(consequences(st, &s, changes), gone...)
 }
 
-func plannedChange(st *store.Store, key reconcile.Key, o *manifests.Object) (PlannedChange, bool) {
+func plannedChange(st *store.Store, key reconcile.Key, o *manifests.Object, ranges service.Ranges) (PlannedChange, bool) {
 	c := PlannedChange{Verb: VerbCreate, Object: stated(key), File: o.Origin.String()}
 	old, ok := st.Get(key)
 	if !ok {
@@ -129,7 +132,11 @@ func plannedChange(st *store.Store, key reconcile.Key, o *manifests.Object) (Pla
 	if !isObject || old.Source != nil && old.Source.Hash == o.Hash {
 		return c, false
 	}
-	c.Verb, c.Fields = VerbUpdate, differences(old.Object, scaledAs(allocatedOf(bindingOf(modern(obj), old.Object), old.Object), old.Object), key.Kind == "Secret")
+	n, errs := allocatedOf(bindingOf(modern(obj), old.Object), old.Object, ranges)
+	c.Verb, c.Fields = VerbUpdate, differences(old.Object, scaledAs(n, old.Object), key.Kind == "Secret")
+	if len(errs) > 0 {
+		c.Verb, c.Reason = VerbRefuse, errs[0].Error()
+	}
 	if field := immutable(old.Object, obj); field != "" {
 		c.Verb, c.Reason = VerbRefuse, field+" cannot be changed"
 	}

@@ -115,7 +115,12 @@ func (in *ingest) put(key reconcile.Key, o *manifests.Object) {
 		return
 	}
 	obj = modern(obj)
+	if err := in.c.unfit(obj, old.Object); err != nil {
+		in.problem(key, o, err.Field, err.ErrorBody(), "give the Service the families of this machine; both are there with `berth up --ipv6`")
+		return
+	}
 	if !ok {
+		in.c.withAllocation(obj, nil)
 		obj.SetUID(in.c.lost.uid(key))
 		obj.SetResourceVersion("")
 		obj.SetGeneration(0)
@@ -136,7 +141,9 @@ func (in *ingest) put(key reconcile.Key, o *manifests.Object) {
 		if it.Source != nil && it.Source.Hash == src.Hash && src.Hash != "" {
 			return store.Item{Object: it.Object, Source: src}, nil // it has moved, or is back
 		}
-		return store.Item{Object: in.withAside(key, in.c.withAllocation(carryOver(it.Object, obj), it.Object)), Source: src}, nil
+		n := carryOver(it.Object, obj)
+		in.c.withAllocation(n, it.Object)
+		return store.Item{Object: in.withAside(key, n), Source: src}, nil
 	}))
 }
 

@@ -12,6 +12,11 @@ import (
 	"berth/reconcile/service"
 )
 
+// ranges are those of the Services' own addresses.
+func (c *Controller) ranges() service.Ranges {
+	return service.Ranges{IPv4: c.opts.ServiceCIDR, IPv6: c.opts.ServiceCIDR6}
+}
+
 // servicesOf are the Services of a namespace, for the variables that tell of them.
 func (c *Controller) servicesOf(namespace string) []*corev1.Service {
 	t := c.traffic
@@ -63,7 +68,7 @@ func (c *Controller) allocate() {
 	t := c.traffic
 	t.allocating.Lock()
 	defer t.allocating.Unlock()
-	changed, refused := service.Allocate(all[*corev1.Service](c.store, reconcile.KindService), c.opts.ServiceCIDR)
+	changed, refused := service.Allocate(all[*corev1.Service](c.store, reconcile.KindService), c.ranges())
 	for _, n := range changed {
 		err := c.store.Update(reconcile.KeyOf(n), func(it store.Item) (store.Item, error) {
 			if it.Object.GetUID() == n.UID && it.Object.GetResourceVersion() == n.ResourceVersion {
@@ -83,37 +88,53 @@ func (c *Controller) allocate() {
 // RefuseService tells what a client's Service newly states and cannot have. Two clients at a time may both be let through: then the older Service has it, as
 // with files.
 func (c *Controller) RefuseService(wish *corev1.Service) field.ErrorList {
-	return service.Refuse(wish, all[*corev1.Service](c.store, reconcile.KindService), c.opts.ServiceCIDR)
+	return service.Refuse(wish, all[*corev1.Service](c.store, reconcile.KindService), c.ranges())
 }
 
-// withAllocation is the new version of a Service with what the old one was allocated, unless that was nothing it could have. n is nobody's yet, and
-// is changed.
-func (c *Controller) withAllocation(n, old store.Object) store.Object {
-	was, ok := old.(*corev1.Service)
+// withAllocation gives the new version of a Service what the old one was allocated, unless that was nothing it could have; old is nil for a new one. n is
+// nobody's yet, and is changed. What it cannot be is in the result.
+func (c *Controller) withAllocation(n, old store.Object) field.ErrorList {
 	svc, is := n.(*corev1.Service)
-	if !ok || !is {
-		return n
+	was, ok := old.(*corev1.Service)
+	if !is || old != nil && !ok {
+		return nil
 	}
-	c.traffic.mu.Lock()
-	refused := c.traffic.refused[reconcile.KeyOf(was)]
-	c.traffic.mu.Unlock()
-	if !refused {
-		service.Carry(svc, was)
+	if was != nil {
+		c.traffic.mu.Lock()
+		refused := c.traffic.refused[reconcile.KeyOf(was)]
+		c.traffic.mu.Unlock()
+		if refused {
+			was = nil
+		}
 	}
-	return svc
+	return service.Carry(svc, was, c.ranges())
 }
 
-// allocatedOf is a copy of what a file states with what the stored object was allocated: that is no difference.
-func allocatedOf(obj, old store.Object) store.Object {
+// unfit is what a file's Service cannot be, beside what the one of its name is; nil for nothing.
+func (c *Controller) unfit(n, old store.Object) *field.Error {
+	svc, is := n.(*corev1.Service)
+	if !is {
+		return nil
+	}
+	if errs := c.withAllocation(svc.DeepCopy(), old); len(errs) > 0 {
+		return errs[0]
+	}
+	return nil
+}
+
+// allocatedOf is a copy of what a file states with what the stored object was allocated: that is no difference. With it is what the file's cannot be.
+func allocatedOf(obj, old store.Object, ranges service.Ranges) (store.Object, field.ErrorList) {
 	was, ok := old.(*corev1.Service)
 	svc, is := obj.(*corev1.Service)
 	if !ok || !is {
-		return obj
+		return obj, nil
 	}
 	n := svc.DeepCopy()
-	service.Carry(n, was)
-	if n.Spec.ClusterIP == was.Spec.ClusterIP {
+	if errs := service.Carry(n, was, ranges); len(errs) > 0 {
+		return svc, errs
+	}
+	if n.Spec.ClusterIP == was.Spec.ClusterIP && len(was.Spec.IPFamilies) == 0 { // nothing was given to it yet
 		n.Spec.ClusterIPs, n.Spec.IPFamilies, n.Spec.IPFamilyPolicy = was.Spec.ClusterIPs, was.Spec.IPFamilies, was.Spec.IPFamilyPolicy
 	}
-	return n
+	return n, nil
 }

@@ -309,7 +309,7 @@ func (c *Controller) released(uids []types.UID) {
 // trafficInput is what the table is made of.
 func (c *Controller) trafficInput() service.Input {
 	in := service.Input{
-		Services: all[*corev1.Service](c.store, reconcile.KindService), CIDR: c.opts.ServiceCIDR,
+		Services: all[*corev1.Service](c.store, reconcile.KindService), Ranges: c.ranges(),
 		Slices: statedOnes[*discoveryv1.EndpointSlice](c.store, reconcile.KindEndpointSlice), Endpoints: statedOnes[*corev1.Endpoints](c.store, reconcile.KindEndpoints),
 	}
 	for _, p := range all[*corev1.Pod](c.store, reconcile.KindPod) {

@@ -131,7 +131,7 @@ func admitAutoscaler(o *autoscaling.HorizontalPodAutoscaler) field.ErrorList {
 // The range a server allocates node ports from when nobody configured another.
 const firstNodePort, lastNodePort = 30000, 32767
 
-// admitService adds to the validation what a server refuses while it allocates addresses and ports.
+// admitService adds to the validation what a server refuses while it allocates ports. Which families there are only the machine knows.
 func admitService(o *core.Service) field.ErrorList {
 	o.Status = core.ServiceStatus{}
 	if len(o.Spec.ClusterIPs) == 0 && o.Spec.ClusterIP != "" {
@@ -139,9 +139,6 @@ func admitService(o *core.Service) field.ErrorList {
 	}
 	allocateHealthCheck(o, &core.Service{})
 	errs := corevalidation.ValidateServiceCreate(o)
-	if f := o.Spec.IPFamilies; len(f) > 0 && f[0] == core.IPv6Protocol && o.Spec.Type != core.ServiceTypeExternalName {
-		errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilies").Index(0), f[0], "not configured on this cluster"))
-	}
 	for i := range o.Spec.Ports {
 		if p := o.Spec.Ports[i].NodePort; p != 0 && (p < firstNodePort || p > lastNodePort) {
 			errs = append(errs, field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), p,

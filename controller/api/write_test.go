@@ -113,7 +113,7 @@ func (p *place) RefuseService(wish *corev1.Service) field.ErrorList {
 	for _, it := range p.store.List(reconcile.KindService) {
 		services = append(services, it.Object.(*corev1.Service))
 	}
-	return service.Refuse(wish, services, netip.MustParsePrefix("10.43.0.0/16"))
+	return service.Refuse(wish, services, service.Ranges{IPv4: netip.MustParsePrefix("10.43.0.0/16")})
 }
 
 func (p *place) Leave(key reconcile.Key, _ types.UID) {

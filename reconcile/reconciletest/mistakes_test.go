@@ -85,6 +85,8 @@ var knownMistakes = []mistake{
 			p.Actions = append(p.Actions, reconcile.DeleteObject{Key: reconcile.KeyOf(obj), UID: obj.GetUID()})
 			continue
 		} else if owner == nil || in.Live`},
+	{"an address is not carried", "service/families.go", "\tis.ClusterIP = was.ClusterIP\n", "\tif reconcile.Wrong(\"an address is not carried\") == 0 {\n\t\tis.ClusterIP = was.ClusterIP\n\t}\n"},
+	{"one family of two", "service/endpoints.go", "range families {\n\t\tvar ok bool", "range families[:len(families)-reconcile.Wrong(\"one family of two\")*(len(families)-1)] {\n\t\tvar ok bool"},
 	{"an address for two Services", "service/allocate.go", "\tcase taken:\n", "\tcase taken && reconcile.Wrong(\"an address for two Services\") == 0:\n"},
 }
 

@@ -24,7 +24,10 @@ var trafficKey = key(kindTraffic, "")
 // traffic is a router, and what the controller knows of it. It has dice of its own, so that worlds with one live as those without.
 type traffic struct {
 	rng      *rand.Rand
+	ranges   service.Ranges
+	dual     *rand.Rand // dice for what only a machine of two families has; nil for one of one
 	services []*corev1.Service
+	firsts   map[types.UID]string // the first address of each Service
 	// applied is what the machine goes by: it outlives the controller.
 	applied service.Table
 	// routed are the pods that the controller takes for routed; known is false until a table of its own has been applied.
@@ -44,7 +47,44 @@ type leaving struct {
 }
 
 func newTraffic(seed uint64) *traffic {
-	return &traffic{rng: rand.New(rand.NewPCG(seed, 0x726f757465)), left: map[types.UID]leaving{}}
+	t := &traffic{
+		rng: rand.New(rand.NewPCG(seed, 0x726f757465)), left: map[types.UID]leaving{}, ranges: service.Ranges{IPv4: servicesCIDR}, firsts: map[types.UID]string{},
+	}
+	if dual := rand.New(rand.NewPCG(seed, 0x69707636)); dual.IntN(2) == 0 {
+		t.dual, t.ranges.IPv6 = dual, servicesCIDR6
+	}
+	return t
+}
+
+// families gives a Service families, or has it change what it says of them.
+func (t *traffic) families(s *corev1.Service) *corev1.Service {
+	if t.dual == nil || s.Spec.IPFamilyPolicy != nil && t.dual.IntN(20) > 0 {
+		return s
+	}
+	n := s.DeepCopy()
+	switch t.dual.IntN(4) {
+	case 0:
+		n.Spec.IPFamilyPolicy = new(corev1.IPFamilyPolicySingleStack)
+	case 1:
+		n.Spec.IPFamilyPolicy = new(corev1.IPFamilyPolicyPreferDualStack)
+	case 2:
+		n.Spec.IPFamilyPolicy = new(corev1.IPFamilyPolicyRequireDualStack)
+	}
+	if s.Spec.IPFamilyPolicy != nil {
+		n.Spec.ClusterIP, n.Spec.ClusterIPs, n.Spec.IPFamilies = "", nil, nil // as its file has it
+		if t.dual.IntN(4) == 0 {
+			n.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol} // refused, unless it was so
+		}
+		if errs := service.Carry(n, s, t.ranges); len(errs) > 0 {
+			return s
+		}
+		return n
+	}
+	if n.Spec.ClusterIP == "" && t.dual.IntN(3) == 0 {
+		n.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol}
+	}
+	service.Carry(n, nil, t.ranges) // nothing that it states is refused here
+	return n
 }
 
 // trafficChanged makes the table due, and notes a pod that leaves it.
@@ -95,14 +135,29 @@ func (w *world) stateServices() {
 		}
 		t.services = append(t.services, s)
 	}
-	changed, _ := service.Allocate(t.services, servicesCIDR)
+	for i, s := range t.services {
+		t.services[i] = t.families(s)
+	}
+	changed, _ := service.Allocate(t.services, t.ranges)
 	for _, n := range changed {
 		_, i := find(t.services, n.Name)
 		t.services[i] = n
 	}
+	if again, _ := service.Allocate(t.services, t.ranges); len(again) > 0 {
+		w.fail("Service %s is given something again", again[0].Name)
+	}
+	for _, s := range t.services {
+		if first := t.firsts[s.UID]; first != "" && first != s.Spec.ClusterIP {
+			w.fail("Service %s had the address %s and has %s", s.Name, first, s.Spec.ClusterIP)
+		}
+		t.firsts[s.UID] = s.Spec.ClusterIP
+	}
 }
 
-var servicesCIDR = netip.MustParsePrefix("10.43.0.0/27")
+var (
+	servicesCIDR  = netip.MustParsePrefix("10.43.0.0/27")
+	servicesCIDR6 = netip.MustParsePrefix("fd00:3::/123")
+)
 
 func (t *traffic) uid() types.UID {
 	t.tables++
@@ -157,7 +212,7 @@ func (w *world) tableNow() service.Table {
 	if slices.Equal(m.pods, w.pods) && slices.Equal(m.services, w.traffic.services) {
 		return m.table
 	}
-	in := service.Input{Services: w.traffic.services, CIDR: servicesCIDR}
+	in := service.Input{Services: w.traffic.services, Ranges: w.traffic.ranges}
 	for _, p := range w.pods {
 		in.Pods = append(in.Pods, service.Pod{Pod: p})
 	}
@@ -195,7 +250,11 @@ func (w *world) checkTable(table *service.Table) {
 	taken := map[netip.Addr]string{}
 	for _, s := range table.Traffic.Services {
 		for _, a := range s.ClusterIPs {
-			if taken[a] != "" || !servicesCIDR.Contains(a) || a == service.DNSAddress(servicesCIDR) {
+			r := w.traffic.ranges.IPv4
+			if a.Is6() {
+				r = w.traffic.ranges.IPv6
+			}
+			if taken[a] != "" || !r.Contains(a) || a == service.DNSAddress(r) {
 				w.fail("Service %s has the address %s of %q", s.Name, a, taken[a])
 			}
 			taken[a] = s.Name
@@ -216,15 +275,22 @@ func (w *world) checkBackends(s *runtime.Service) {
 	if i < 0 {
 		return
 	}
+	families := []corev1.IPFamily{corev1.IPv4Protocol}
+	if svc, _ := find(w.traffic.services, s.Name); svc != nil && len(svc.Spec.IPFamilies) > 0 {
+		families = svc.Spec.IPFamilies
+	}
+	if len(s.ClusterIPs) > len(families) {
+		w.fail("Service %s of %v has the addresses %v", s.Name, families, s.ClusterIPs)
+	}
 	var well, serving []string
 	for _, p := range w.pods {
 		if p.Labels["app"] != d.Spec.Selector.MatchLabels["app"] || p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded || !isReady(p) {
 			continue
 		}
 		if p.DeletionTimestamp == nil {
-			well = append(well, p.Status.PodIP+":8080")
+			well = append(well, reached(p, families)...)
 		} else {
-			serving = append(serving, p.Status.PodIP+":8080")
+			serving = append(serving, reached(p, families)...)
 		}
 	}
 	if len(well) == 0 {
@@ -239,6 +305,21 @@ func (w *world) checkBackends(s *runtime.Service) {
 	if !slices.Equal(got, slices.Compact(well)) {
 		w.fail("Service %s sends connections to %v, those that serve are %v", s.Name, got, well)
 	}
+}
+
+// reached is where a pod is, by some families.
+func reached(p *corev1.Pod, families []corev1.IPFamily) []string {
+	var out []string
+	for _, ip := range p.Status.PodIPs {
+		a, family := netip.MustParseAddr(ip.IP), corev1.IPv4Protocol
+		if a.Is6() {
+			family = corev1.IPv6Protocol
+		}
+		if slices.Contains(families, family) {
+			out = append(out, netip.AddrPortFrom(a, 8080).String())
+		}
+	}
+	return out
 }
 
 // checkHears holds that a pod does not hear of its end while the machine sends connections to it that could go elsewhere, but for an end that has waited

@@ -162,6 +162,9 @@ func newWorld(seed uint64, tracing bool) *world {
 		w.orphans = newOrphans(seed)
 	}
 	w.fake = runtimetest.New(w.clock)
+	if w.traffic != nil && w.traffic.dual != nil {
+		w.fake.HaveIPv6()
+	}
 	w.fake.OnStart(w.beforeStart)
 	w.fake.OnSandbox(func(runtime.SandboxConfig) error {
 		if w.quirks.sandboxFail > 0 {

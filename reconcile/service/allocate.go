@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"berth/reconcile"
 	"berth/runtime"
@@ -37,12 +38,14 @@ func DNSAddress(cidr netip.Prefix) netip.Addr {
 
 // claims say which Service has which address and which port of all nodes. What two state the older has.
 type claims struct {
-	cidr      netip.Prefix
+	ranges    Ranges
 	addresses map[reconcile.Key][]netip.Addr
 	holders   map[netip.Addr]reconcile.Key
 	nodePorts map[nodePort]reconcile.Key
 	fronts    map[front]reconcile.Key
-	problems  []runtime.RouteProblem
+	// unfit are the Services that state families they cannot have.
+	unfit    map[reconcile.Key]bool
+	problems []runtime.RouteProblem
 }
 
 type nodePort struct {
@@ -58,13 +61,19 @@ type front struct {
 }
 
 // judge gives every Service what it states, as far as it can have it.
-func judge(services []*corev1.Service, cidr netip.Prefix) *claims {
+func judge(services []*corev1.Service, ranges Ranges) *claims {
 	c := &claims{
-		cidr: cidr, addresses: map[reconcile.Key][]netip.Addr{}, holders: map[netip.Addr]reconcile.Key{},
-		nodePorts: map[nodePort]reconcile.Key{}, fronts: map[front]reconcile.Key{},
+		ranges: ranges, addresses: map[reconcile.Key][]netip.Addr{}, holders: map[netip.Addr]reconcile.Key{},
+		nodePorts: map[nodePort]reconcile.Key{}, fronts: map[front]reconcile.Key{}, unfit: map[reconcile.Key]bool{},
 	}
 	for _, svc := range byAge(services) {
-		c.claimAddress(svc)
+		if c.fits(svc) && addressed(svc) {
+			for i, text := range clusterIPs(svc) {
+				if !c.claimAddress(svc, i, text) && i == 0 {
+					break // without its first address it is not there
+				}
+			}
+		}
 		c.claimNodePorts(svc)
 	}
 	for _, svc := range byAge(services) { // own addresses go before those that are only said to lead here
@@ -85,23 +94,36 @@ func (c *claims) problem(svc *corev1.Service, reason, format string, args ...any
 	c.problems = append(c.problems, runtime.RouteProblem{Owner: reconcile.KeyOf(svc).String(), Reason: reason, Message: fmt.Sprintf(format, args...)})
 }
 
-func (c *claims) claimAddress(svc *corev1.Service) {
-	if !addressed(svc) || svc.Spec.ClusterIP == "" {
-		return
-	}
+// claimAddress takes one of a Service's own addresses, where it can have it. A second one of a family that the machine has no more is left out without a word: the first serves.
+func (c *claims) claimAddress(svc *corev1.Service, place int, text string) bool {
 	key := reconcile.KeyOf(svc)
-	addr, err := netip.ParseAddr(svc.Spec.ClusterIP)
+	addr, err := netip.ParseAddr(text)
+	family := familyOf(addr)
+	if !c.ranges.has(family) {
+		if place == 0 {
+			c.problem(svc, ReasonAddress, "clusterIP %s is of %s, which this machine's Services do not have: start berth with --ipv6", text, family)
+		}
+		return false
+	}
 	switch holder, taken := c.holders[addr]; {
-	case err != nil, !addr.Is4(), c.cidr.IsValid() && !c.cidr.Contains(addr):
-		c.problem(svc, ReasonAddress, "clusterIP %s is not in this machine's range %s: leave it out, or choose one of the range", svc.Spec.ClusterIP, c.cidr)
-	case c.cidr.IsValid() && c.kept(addr):
+	case err != nil, c.outside(addr):
+		c.problem(svc, ReasonAddress, "clusterIP %s is not in this machine's range %s: leave it out, or choose one of the range", text, c.ranges.of(family))
+	case c.kept(addr):
 		c.problem(svc, ReasonAddress, "clusterIP %s is kept for berth's own use: leave it out, or choose another", addr)
 	case taken:
 		c.problem(svc, ReasonAddress, "clusterIP %s is that of %s, which is older", addr, holder)
 	default:
 		c.holders[addr] = key
-		c.addresses[key] = []netip.Addr{addr}
+		c.addresses[key] = append(c.addresses[key], addr)
+		return true
 	}
+	return false
+}
+
+// outside tells of addresses beyond the range of their family, where there is one.
+func (c *claims) outside(addr netip.Addr) bool {
+	cidr := c.ranges.of(familyOf(addr))
+	return cidr.IsValid() && !cidr.Contains(addr)
 }
 
 func (c *claims) claimNodePorts(svc *corev1.Service) {
@@ -162,18 +184,14 @@ func (c *claims) has(svc *corev1.Service, addr netip.Addr) bool {
 
 // kept tells of addresses that no Service gets.
 func (c *claims) kept(addr netip.Addr) bool {
-	for _, i := range []int64{0, apiIndex, dnsIndex, size(c.cidr) - 1} {
-		if addr == at(c.cidr, i) {
-			return true
-		}
-	}
-	return false
+	cidr := c.ranges.of(familyOf(addr))
+	return cidr.IsValid() && slices.ContainsFunc([]int64{0, apiIndex, dnsIndex, size(cidr) - 1}, func(i int64) bool { return addr == at(cidr, i) })
 }
 
 // Allocate gives addresses and node ports to the Services that need some and have none: it returns new versions of these. The same names get
 // the same ones again as long as they are free. Refused are the Services that state what they cannot have.
-func Allocate(services []*corev1.Service, cidr netip.Prefix) (changed []*corev1.Service, refused map[reconcile.Key]bool) {
-	c := judge(services, cidr)
+func Allocate(services []*corev1.Service, ranges Ranges) (changed []*corev1.Service, refused map[reconcile.Key]bool) {
+	c := judge(services, ranges)
 	refused = map[reconcile.Key]bool{}
 	for _, svc := range byAge(services) {
 		if n := c.allocate(svc); n != svc {
@@ -192,25 +210,14 @@ func Allocate(services []*corev1.Service, cidr netip.Prefix) (changed []*corev1.
 
 // allocate returns the Service itself when there is nothing to add.
 func (c *claims) allocate(svc *corev1.Service) *corev1.Service {
-	if svc.Spec.Type == corev1.ServiceTypeExternalName {
+	if svc.Spec.Type == corev1.ServiceTypeExternalName || c.unfit[reconcile.KeyOf(svc)] {
 		return svc
 	}
 	n := svc.DeepCopy()
-	if n.Spec.ClusterIP == "" {
-		if addr, ok := c.freeAddress(svc); ok {
-			c.holders[addr] = reconcile.KeyOf(svc)
-			n.Spec.ClusterIP = addr.String()
-		}
+	if unsettled(n) {
+		c.ranges.settle(n, nil) // it is not unfit
 	}
-	if len(n.Spec.ClusterIPs) == 0 && n.Spec.ClusterIP != "" {
-		n.Spec.ClusterIPs = []string{n.Spec.ClusterIP}
-	}
-	if len(n.Spec.IPFamilies) == 0 {
-		n.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
-	}
-	if n.Spec.IPFamilyPolicy == nil {
-		n.Spec.IPFamilyPolicy = new(corev1.IPFamilyPolicySingleStack)
-	}
+	c.allocateAddresses(n)
 	for i := range n.Spec.Ports {
 		if p := &n.Spec.Ports[i]; p.NodePort == 0 && wantsNodePorts(svc) {
 			p.NodePort = c.freeNodePort(n, i)
@@ -222,23 +229,40 @@ func (c *claims) allocate(svc *corev1.Service) *corev1.Service {
 	return n
 }
 
+// allocateAddresses gives a Service an address of each of its families that it has none of.
+func (c *claims) allocateAddresses(n *corev1.Service) {
+	n.Spec.ClusterIPs = slices.Clone(clusterIPs(n))
+	if len(n.Spec.ClusterIPs) > 0 && len(c.addresses[reconcile.KeyOf(n)]) == 0 {
+		return // what it states it cannot have
+	}
+	for i := len(n.Spec.ClusterIPs); addressed(n) && i < len(n.Spec.IPFamilies); i++ {
+		addr, ok := c.freeAddress(n, c.ranges.of(n.Spec.IPFamilies[i]))
+		if !ok {
+			break // the range is full, or there is none
+		}
+		c.holders[addr] = reconcile.KeyOf(n)
+		n.Spec.ClusterIPs = append(n.Spec.ClusterIPs, addr.String())
+		n.Spec.ClusterIP = n.Spec.ClusterIPs[0]
+	}
+}
+
 func sameAllocation(a, b *corev1.Service) bool {
-	return a.Spec.ClusterIP == b.Spec.ClusterIP && slices.Equal(a.Spec.ClusterIPs, b.Spec.ClusterIPs) && len(a.Spec.IPFamilies) == len(b.Spec.IPFamilies) &&
+	return a.Spec.ClusterIP == b.Spec.ClusterIP && slices.Equal(a.Spec.ClusterIPs, b.Spec.ClusterIPs) && slices.Equal(a.Spec.IPFamilies, b.Spec.IPFamilies) &&
 		(a.Spec.IPFamilyPolicy == nil) == (b.Spec.IPFamilyPolicy == nil) &&
 		slices.EqualFunc(a.Spec.Ports, b.Spec.Ports, func(x, y corev1.ServicePort) bool { return x.NodePort == y.NodePort })
 }
 
 // freeAddress begins to look where the Service's name points to, so that a lost state finds the same again.
-func (c *claims) freeAddress(svc *corev1.Service) (netip.Addr, bool) {
-	if !c.cidr.IsValid() {
+func (c *claims) freeAddress(svc *corev1.Service, cidr netip.Prefix) (netip.Addr, bool) {
+	if !cidr.IsValid() {
 		return netip.Addr{}, false
 	}
-	n := size(c.cidr)
+	n := size(cidr)
 	first := min(max(16, n/16), 256) // as Kubernetes: the first ones are left to those who state their address
 	if n <= 16 {
 		first = 0
 	}
-	at := func(i int64) netip.Addr { return at(c.cidr, i) }
+	at := func(i int64) netip.Addr { return at(cidr, i) }
 	return pick(hash(svc.Namespace, svc.Name), n, first, func(i int64) (netip.Addr, bool) {
 		_, taken := c.holders[at(i)]
 		return at(i), !taken && !c.kept(at(i))
@@ -300,11 +324,16 @@ func at(cidr netip.Prefix, i int64) netip.Addr {
 	return addr
 }
 
-// Carry gives a new version of a Service what its old one was allocated, where the file says nothing else: n is nobody's yet, and is changed.
-func Carry(n, old *corev1.Service) {
-	if addressed(n) && n.Spec.ClusterIP == "" && addressed(old) {
-		n.Spec.ClusterIP, n.Spec.ClusterIPs = old.Spec.ClusterIP, old.Spec.ClusterIPs
+// Carry gives a new version of a Service what its old one was allocated, where the file says nothing else, and settles its families: n is nobody's yet, and
+// is changed. old is nil for a new one. Families that it cannot have are in the result, in the words of Kubernetes' API: then it is not to be.
+func Carry(n, old *corev1.Service, ranges Ranges) field.ErrorList {
+	if old != nil {
+		carryNodePorts(n, old)
 	}
+	return carryFamilies(n, old, ranges)
+}
+
+func carryNodePorts(n, old *corev1.Service) {
 	if !wantsNodePorts(n) {
 		return
 	}

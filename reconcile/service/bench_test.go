@@ -14,7 +14,7 @@ import (
 func BenchmarkTable(b *testing.B) {
 	for _, n := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			in := service.Input{CIDR: netip.MustParsePrefix("10.43.0.0/16")}
+			in := service.Input{Ranges: service.Ranges{IPv4: netip.MustParsePrefix("10.43.0.0/16")}}
 			for i := range n {
 				name := fmt.Sprintf("s%d", i)
 				in.Services = append(in.Services, svc(name, func(s *corev1.Service) { s.Spec.ClusterIP = fmt.Sprintf("10.43.%d.%d", 1+i/250, 1+i%250) }))

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"berth/reconcile"
@@ -16,22 +17,28 @@ import (
 // without a selector.
 func (b *builder) endpoints(svc *corev1.Service) []Endpoint {
 	var list []Endpoint
+	families := familiesOf(svc)
 	if len(svc.Spec.Selector) > 0 {
 		for _, p := range b.pods.selected(svc.Namespace, svc.Spec.Selector) {
-			if e, ok := endpointOf(svc, p); ok {
-				list = append(list, e)
+			list = appendPod(list, svc, families, p)
+		}
+	}
+	stated := func(more []Endpoint) {
+		for i := range more { // names of a headless Service lead to whatever is stated
+			if svc.Spec.ClusterIP == corev1.ClusterIPNone || slices.Contains(families, familyOf(more[i].Address)) {
+				list = append(list, more[i])
 			}
 		}
 	}
 	for _, s := range b.in.Slices {
-		if s.Namespace == svc.Namespace && s.Labels[discoveryv1.LabelServiceName] == svc.Name && s.AddressType == discoveryv1.AddressTypeIPv4 {
-			list = append(list, ofSlice(s)...)
+		if s.Namespace == svc.Namespace && s.Labels[discoveryv1.LabelServiceName] == svc.Name {
+			stated(ofSlice(s))
 		}
 	}
 	if len(svc.Spec.Selector) == 0 {
 		for _, e := range b.in.Endpoints {
 			if e.Namespace == svc.Namespace && e.Name == svc.Name {
-				list = append(list, ofEndpoints(e)...)
+				stated(ofEndpoints(e))
 			}
 		}
 	}
@@ -39,33 +46,71 @@ func (b *builder) endpoints(svc *corev1.Service) []Endpoint {
 	return list
 }
 
-// endpointOf is a pod as a Service sees it; false for one that has no address, or has come to its end.
-func endpointOf(svc *corev1.Service, p *corev1.Pod) (Endpoint, bool) {
-	addr, ok := addressOf(p)
-	if !ok {
-		return Endpoint{}, false
-	}
-	e := Endpoint{Address: addr, Pod: p, Terminating: p.DeletionTimestamp != nil, Serving: ready(p)}
+// appendPod adds a pod as a Service sees it, once for each family that both have; one that has come to its end has no address.
+func appendPod(list []Endpoint, svc *corev1.Service, families []corev1.IPFamily, p *corev1.Pod) []Endpoint {
+	e := Endpoint{Pod: p, Terminating: p.DeletionTimestamp != nil, Serving: ready(p)}
 	e.Ready = svc.Spec.PublishNotReadyAddresses || e.Serving && !e.Terminating
 	if p.Spec.Hostname != "" && p.Spec.Subdomain == svc.Name {
 		e.Hostname = p.Spec.Hostname
 	}
+	for _, f := range families {
+		var ok bool
+		if e.Address, ok = addressOf(p, f); !ok {
+			continue
+		}
+		if e.Ports == nil {
+			e.Ports = portsFor(svc, p)
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+// portsFor are those of a Service's ports that a pod has.
+func portsFor(svc *corev1.Service, p *corev1.Pod) []Port {
+	var list []Port
 	for i := range svc.Spec.Ports {
 		sp := &svc.Spec.Ports[i]
 		if n, ok := targetPort(p, sp); ok {
-			e.Ports = append(e.Ports, Port{Name: sp.Name, Protocol: known(sp.Protocol), Number: n})
+			list = append(list, Port{Name: sp.Name, Protocol: known(sp.Protocol), Number: n})
 		}
 	}
-	return e, true
+	return list
 }
 
-// addressOf is where a pod is reached, as long as it may be.
-func addressOf(p *corev1.Pod) (netip.Addr, bool) {
+// addressOf is where a pod is reached by a family, as long as it may be.
+func addressOf(p *corev1.Pod, f corev1.IPFamily) (netip.Addr, bool) {
 	if p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded {
 		return netip.Addr{}, false
 	}
-	addr, err := netip.ParseAddr(p.Status.PodIP)
-	return addr, err == nil && !special(addr)
+	if addr, ok := parse(p.Status.PodIP); ok && familyOf(addr) == f {
+		return addr, true
+	}
+	for i := range p.Status.PodIPs {
+		if addr, ok := parse(p.Status.PodIPs[i].IP); ok && familyOf(addr) == f {
+			return addr, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// OnePerPod are endpoints without the second address of pods that have two: for who chooses among pods, and reaches them by either.
+func OnePerPod(list []Endpoint) []Endpoint {
+	if !slices.ContainsFunc(list, func(e Endpoint) bool { return e.Address.Is6() }) {
+		return list
+	}
+	seen := map[types.UID]bool{}
+	var out []Endpoint
+	for i := range list { // by IPv4 where they can be: that is sorted first
+		if p := list[i].Pod; p != nil {
+			if seen[p.UID] {
+				continue
+			}
+			seen[p.UID] = true
+		}
+		out = append(out, list[i])
+	}
+	return out
 }
 
 func ready(p *corev1.Pod) bool {
@@ -123,7 +168,7 @@ func ofSlice(s *discoveryv1.EndpointSlice) []Endpoint {
 			Serving: value(ep.Conditions.Serving, value(ep.Conditions.Ready, true)), Terminating: value(ep.Conditions.Terminating, false),
 		}
 		for _, text := range ep.Addresses {
-			if addr, err := netip.ParseAddr(text); err == nil && addr.Is4() && !special(addr) {
+			if addr, ok := parse(text); ok && string(s.AddressType) == string(familyOf(addr)) {
 				e.Address = addr
 				list = append(list, e)
 			}
@@ -142,7 +187,7 @@ func ofEndpoints(o *corev1.Endpoints) []Endpoint {
 		}
 		for j, addresses := range [][]corev1.EndpointAddress{s.Addresses, s.NotReadyAddresses} {
 			for _, a := range addresses {
-				if addr, err := netip.ParseAddr(a.IP); err == nil && addr.Is4() && !special(addr) {
+				if addr, ok := parse(a.IP); ok {
 					list = append(list, Endpoint{Address: addr, Hostname: a.Hostname, Ports: ports, Ready: j == 0, Serving: j == 0})
 				}
 			}

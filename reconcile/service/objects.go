@@ -64,10 +64,11 @@ func (p *objects) remove(o reconcile.Object) {
 	p.actions = append(p.actions, reconcile.DeleteObject{Key: reconcile.KeyOf(o), UID: o.GetUID(), Reason: "its endpoints are gone"})
 }
 
-// group are the endpoints that serve the same ports: a named port may be another in each pod.
+// group are the endpoints of a family that serve the same ports: a named port may be another in each pod.
 type group struct {
-	ports []Port
-	list  []*Endpoint
+	family corev1.IPFamily
+	ports  []Port
+	list   []*Endpoint
 }
 
 func grouped(list []Endpoint) []group {
@@ -77,10 +78,11 @@ func grouped(list []Endpoint) []group {
 		if e.Pod == nil {
 			continue // of a slice that a file states
 		}
-		at := slices.IndexFunc(out, func(g group) bool { return slices.Equal(g.ports, e.Ports) })
+		f := familyOf(e.Address)
+		at := slices.IndexFunc(out, func(g group) bool { return g.family == f && slices.Equal(g.ports, e.Ports) })
 		if at < 0 {
 			at = len(out)
-			out = append(out, group{ports: e.Ports})
+			out = append(out, group{family: f, ports: e.Ports})
 		}
 		out[at].list = append(out[at].list, e)
 	}
@@ -94,16 +96,16 @@ func (p *objects) slices(groups []group) {
 	names := reconcile.NewNames(p.in.Service.UID, p.in.Nonce, nil)
 	for _, g := range groups {
 		var kept []*discoveryv1.EndpointSlice
-		empty := p.slice(g.ports, nil)
+		empty := p.slice(&g, nil)
 		left = slices.DeleteFunc(left, func(s *discoveryv1.EndpointSlice) bool {
-			same := apiequality.Semantic.DeepEqual(s.Ports, empty.Ports)
+			same := s.AddressType == empty.AddressType && apiequality.Semantic.DeepEqual(s.Ports, empty.Ports)
 			if same {
 				kept = append(kept, s)
 			}
 			return same
 		})
 		for i, chunk := range chunks(g.list, kept) {
-			n := p.slice(g.ports, chunk)
+			n := p.slice(&g, chunk)
 			switch {
 			case i >= len(kept):
 				n.Name = names.Next(p.in.Service.Name, "-")
@@ -175,14 +177,14 @@ func (p *objects) meta(own map[string]string) metav1.ObjectMeta {
 	}
 }
 
-func (p *objects) slice(ports []Port, list []*Endpoint) *discoveryv1.EndpointSlice {
+func (p *objects) slice(g *group, list []*Endpoint) *discoveryv1.EndpointSlice {
 	svc := p.in.Service
 	s := &discoveryv1.EndpointSlice{
 		ObjectMeta:  p.meta(map[string]string{discoveryv1.LabelServiceName: svc.Name, discoveryv1.LabelManagedBy: managedSlices}),
-		AddressType: discoveryv1.AddressTypeIPv4,
+		AddressType: discoveryv1.AddressType(g.family),
 	}
 	s.GenerateName = svc.Name + "-"
-	for _, port := range ports {
+	for _, port := range g.ports {
 		s.Ports = append(s.Ports, discoveryv1.EndpointPort{Name: new(port.Name), Protocol: new(port.Protocol), Port: new(int32(port.Number))})
 	}
 	for _, e := range list {
@@ -203,13 +205,13 @@ func target(p *corev1.Pod) *corev1.ObjectReference {
 	return &corev1.ObjectReference{Kind: reconcile.KindPod, Namespace: p.Namespace, Name: p.Name, UID: p.UID}
 }
 
-// endpoints keeps the older form of the same. It has no word for pods that are ending: they are left out.
+// endpoints keeps the older form of the same, of the Service's first family. It has no word for pods that are ending: they are left out.
 func (p *objects) endpoints(groups []group) {
 	svc := p.in.Service
 	n := &corev1.Endpoints{ObjectMeta: p.meta(map[string]string{labelEndpoints: managedEndpoints})}
 	n.Name = svc.Name
 	for _, g := range groups {
-		if s, ok := p.subset(g); ok {
+		if s, ok := p.subset(g); ok && g.family == familiesOf(svc)[0] {
 			n.Subsets = append(n.Subsets, s)
 		}
 	}

@@ -26,7 +26,7 @@ type shelf struct {
 // keep applies plans until nothing is left to do, and tells what was done.
 func (s *shelf) keep(t *testing.T, svc *corev1.Service, pods ...service.Pod) []string {
 	t.Helper()
-	table := service.TableOf(service.Input{Services: []*corev1.Service{svc}, Pods: pods, CIDR: netip.MustParsePrefix("10.43.0.0/16")})
+	table := service.TableOf(service.Input{Services: []*corev1.Service{svc}, Pods: pods, Ranges: service.Ranges{IPv4: netip.MustParsePrefix("10.43.0.0/16")}})
 	s.in.Service, s.in.Listed, s.in.Node, s.in.HostIP = svc, table.Endpoints[reconcile.KeyOf(svc)], "node", "192.0.2.1"
 	var did []string
 	for range 5 {

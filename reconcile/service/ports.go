@@ -117,7 +117,7 @@ func (b *builder) hostPorts() {
 	var order []hostPort
 	for i := range b.in.Pods {
 		p := &b.in.Pods[i]
-		addr, ok := addressOf(p.Pod)
+		addr, ok := addressOf(p.Pod, corev1.IPv4Protocol)
 		if !ok || p.Spec.HostNetwork {
 			continue
 		}

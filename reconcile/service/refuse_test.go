@@ -37,7 +37,7 @@ func TestRefuse(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, err := range Refuse(tc.wish, there, netip.MustParsePrefix("10.0.0.0/24")) {
+			for _, err := range Refuse(tc.wish, there, Ranges{IPv4: netip.MustParsePrefix("10.0.0.0/24")}) {
 				got = append(got, err.Error())
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {

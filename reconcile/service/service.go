@@ -27,8 +27,8 @@ type Input struct {
 	// Slices and Endpoints are those that files state.
 	Slices    []*discoveryv1.EndpointSlice
 	Endpoints []*corev1.Endpoints
-	// CIDR is the range of the Services' own addresses.
-	CIDR netip.Prefix
+	// Ranges are those of the Services' own addresses.
+	Ranges Ranges
 }
 
 // Pod is a pod and what it comes from.
@@ -42,7 +42,7 @@ type Pod struct {
 // Table is who is reached where.
 type Table struct {
 	Traffic runtime.Traffic
-	// Endpoints are those of each Service, sorted by address.
+	// Endpoints are those of each Service, sorted by address. A pod of two families is there once for each that the Service has.
 	Endpoints map[reconcile.Key][]Endpoint
 	// Held are the pods that get new connections and shall lose them before they end. One that serves only because nobody else does, or whether it
 	// is ready or not, is not among them: it gets them until it has ended.
@@ -74,7 +74,7 @@ type Port struct {
 // TableOf makes the table.
 func TableOf(in Input) Table {
 	b := builder{
-		in: in, pods: newIndex(len(in.Services), in.Pods), claims: judge(in.Services, in.CIDR),
+		in: in, pods: newIndex(len(in.Services), in.Pods), claims: judge(in.Services, in.Ranges),
 		table: Table{Endpoints: make(map[reconcile.Key][]Endpoint, len(in.Services)), Held: map[types.UID]bool{}},
 	}
 	b.problems = b.claims.problems
@@ -119,6 +119,7 @@ func (b *builder) service(svc *corev1.Service) {
 		out.Hosts = hosts(list)
 	}
 	out.ClusterIPs = b.claims.addresses[key]
+	reached := OnePerPod(list)
 	for i := range svc.Spec.Ports {
 		p := &svc.Spec.Ports[i]
 		protocol, ok := protocolOf(p.Protocol)
@@ -129,7 +130,11 @@ func (b *builder) service(svc *corev1.Service) {
 		out.Ports = append(out.Ports, runtime.ServicePort{
 			Name: p.Name, Protocol: protocol, Port: uint16(p.Port), Backends: Backends(list, p.Name, known(p.Protocol)),
 		})
-		b.want(svc, p, protocol, out.Ports[len(out.Ports)-1].Backends)
+		backends := out.Ports[len(out.Ports)-1].Backends
+		if len(reached) < len(list) {
+			backends = Backends(reached, p.Name, known(p.Protocol))
+		}
+		b.want(svc, p, protocol, backends)
 	}
 	out.ExternalIPs = b.externalIPs(svc)
 	if headless || len(out.ClusterIPs) > 0 {
@@ -146,12 +151,13 @@ func (b *builder) hold(list []Endpoint) {
 	}
 }
 
-// externalIPs are those that no other Service has with the same port: the older keeps it.
+// externalIPs are those of the Service's families that no other has with the same port: the older keeps it.
 func (b *builder) externalIPs(svc *corev1.Service) []netip.Addr {
 	var out []netip.Addr
+	families := familiesOf(svc)
 	for _, text := range svc.Spec.ExternalIPs {
-		addr, err := netip.ParseAddr(text)
-		if err != nil || special(addr) || !addr.Is4() || slices.Contains(out, addr) || !b.claims.has(svc, addr) {
+		addr, ok := parse(text)
+		if !ok || !b.in.Ranges.has(familyOf(addr)) || !slices.Contains(families, familyOf(addr)) || slices.Contains(out, addr) || !b.claims.has(svc, addr) {
 			continue
 		}
 		out = append(out, addr)

@@ -303,7 +303,7 @@ func TestTraffic(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			tt.in.CIDR = netip.MustParsePrefix("10.43.0.0/16")
+			tt.in.Ranges.IPv4 = netip.MustParsePrefix("10.43.0.0/16")
 			if diff := cmp.Diff(tt.want, lines(service.TableOf(tt.in))); diff != "" {
 				t.Errorf("table (-want +got):\n%s", diff)
 			}
@@ -314,13 +314,14 @@ func TestTraffic(t *testing.T) {
 // What was allocated is unique, in the range, none of the addresses that are kept, and found again by name.
 func TestAllocate(t *testing.T) {
 	cidr := netip.MustParsePrefix("10.43.0.0/24")
+	ranges := service.Ranges{IPv4: cidr}
 	var services []*corev1.Service
 	for i := range 250 {
 		services = append(services, svc(fmt.Sprintf("s%d", i), func(s *corev1.Service) {
 			s.Spec.ClusterIP, s.Spec.Type = "", corev1.ServiceTypeNodePort
 		}))
 	}
-	changed, refused := service.Allocate(services, cidr)
+	changed, refused := service.Allocate(services, ranges)
 	if len(changed) != 250 || len(refused) != 0 {
 		t.Fatalf("%d changed, refused %v", len(changed), refused)
 	}
@@ -332,17 +333,17 @@ func TestAllocate(t *testing.T) {
 		}
 		seen[s.Spec.ClusterIP], seen[port] = true, true
 	}
-	if again, _ := service.Allocate(changed, cidr); len(again) != 0 {
+	if again, _ := service.Allocate(changed, ranges); len(again) != 0 {
 		t.Errorf("allocated again: %d", len(again))
 	}
-	first, _ := service.Allocate(services, cidr)
+	first, _ := service.Allocate(services, ranges)
 	if diff := cmp.Diff(changed, first); diff != "" {
 		t.Errorf("another one: %s", diff)
 	}
-	for _, w := range service.TableOf(service.Input{Services: changed, CIDR: cidr}).Problems {
+	for _, w := range service.TableOf(service.Input{Services: changed, Ranges: ranges}).Problems {
 		t.Error(w)
 	}
-	if _, refused := service.Allocate(append(changed, svc("late", func(s *corev1.Service) { s.Spec.ClusterIP = "10.43.0.10" })), cidr); len(refused) != 1 {
+	if _, refused := service.Allocate(append(changed, svc("late", func(s *corev1.Service) { s.Spec.ClusterIP = "10.43.0.10" })), ranges); len(refused) != 1 {
 		t.Errorf("refused: %v", refused)
 	}
 	if got := service.DNSAddress(cidr); got != netip.MustParseAddr("10.43.0.10") {
@@ -371,7 +372,9 @@ func TestCarry(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := svc("web", func(s *corev1.Service) { s.Spec.Type, s.Spec.ClusterIP = corev1.ServiceTypeNodePort, "" })
 			tt.change(n)
-			service.Carry(n, old)
+			if errs := service.Carry(n, old, service.Ranges{}); len(errs) > 0 {
+				t.Error(errs)
+			}
 			var port int32
 			if len(n.Spec.Ports) > 0 {
 				port = n.Spec.Ports[0].NodePort
