@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -160,6 +161,11 @@ func (r *Runtime) adoptPod(ctx context.Context, p *pod, held holding) error {
 	addr, err := parseAddr(p.IP)
 	if err != nil {
 		return err
+	}
+	if p.Address6 != r.opts.Network.Address6(addr) { // it has been switched off, or moved: to the pod it is lost
+		r.mu.Lock()
+		p.Address6 = netip.Addr{}
+		r.mu.Unlock()
 	}
 	return r.opts.Network.Reserve(p.uid, addr)
 }

@@ -50,7 +50,11 @@ func (a *addresses) Release(uid string) {
 	delete(a.of, uid)
 }
 
-func (a *addresses) Attach(context.Context, *os.File, string, netip.Addr) error { return nil }
+func (a *addresses) Address6(netip.Addr) netip.Addr { return netip.Addr{} }
+
+func (a *addresses) Attach(context.Context, *os.File, string, netip.Addr, netip.Addr) error {
+	return nil
+}
 
 // pulled has every image already.
 type pulled struct{ imageMap }

@@ -262,7 +262,7 @@ func (r *Runtime) startRequest(ctx context.Context, uid string, s *start) client
 	if s.in.birth != nil {
 		req.Namespaces = sandboxFlags(s.sandbox.Config)
 		if s.sandbox.IP != "" {
-			req.Attach = func(netns *os.File) error { return r.attach(ctx, netns, uid, s.sandbox.IP) }
+			req.Attach = func(netns *os.File) error { return r.attach(ctx, netns, s.sandbox) }
 		}
 	}
 	return req

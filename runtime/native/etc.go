@@ -40,7 +40,7 @@ func (r *Runtime) writeEtc(cfg runtime.SandboxConfig, rec sandboxRecord) error {
 	if err != nil {
 		return err
 	}
-	hosts := hostsFile(rec.IP, hostname, cfg.FQDN, cfg.Hosts)
+	hosts := hostsFile(rec.addresses(), hostname, cfg.FQDN, cfg.Hosts)
 	if cfg.HostNetwork {
 		machine, err := os.ReadFile("/etc/hosts")
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -63,14 +63,14 @@ func (r *Runtime) writeEtc(cfg runtime.SandboxConfig, rec sandboxRecord) error {
 }
 
 // hostsFile is the content of /etc/hosts in a pod with its own network.
-func hostsFile(ip, hostname, fqdn string, aliases []runtime.HostAlias) string {
+func hostsFile(addresses []string, hostname, fqdn string, aliases []runtime.HostAlias) string {
 	var b strings.Builder
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
 	if fqdn != "" {
 		hostname, _, _ = strings.Cut(hostname, ".") // it may be the full name itself
 		hostname = fqdn + "\t" + hostname
 	}
-	if ip != "" {
+	for _, ip := range addresses {
 		b.WriteString(ip + "\t" + hostname + "\n")
 	}
 	b.WriteString(aliasLines(aliases))

@@ -44,7 +44,10 @@ type Network interface {
 	Allocate(uid string) (netip.Addr, error)
 	Reserve(uid string, addr netip.Addr) error
 	Release(uid string)
-	Attach(ctx context.Context, netns *os.File, uid string, addr netip.Addr) error
+	// Address6 is the IPv6 address that goes with one of IPv4; zero when pods have none.
+	Address6(addr netip.Addr) netip.Addr
+	// Attach makes the interface; without addr6, which is an Address6, with IPv4 alone.
+	Attach(ctx context.Context, netns *os.File, uid string, addr, addr6 netip.Addr) error
 }
 
 // Images finds unpacked images.

@@ -2,6 +2,7 @@ package native
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -113,9 +114,10 @@ func (p *pod) status() runtime.PodStatus {
 }
 
 func (p *pod) sandboxStatus() runtime.SandboxStatus {
-	st := runtime.SandboxStatus{Ready: p.Ready && p.alive, Attempt: p.Attempt, IP: p.IP, CreatedAt: p.CreatedAt, Files: fileHashes(p.Config)}
+	st := runtime.SandboxStatus{Ready: p.Ready && p.alive, Attempt: p.Attempt, IP: p.IP, Address6: p.Address6, CreatedAt: p.CreatedAt, Files: fileHashes(p.Config)}
 	if p.Stopped { // the address may be another pod's by now
 		st.IP, st.FormerIP = "", p.IP
+		st.Address6, st.FormerAddress6 = netip.Addr{}, p.Address6
 	}
 	return st
 }

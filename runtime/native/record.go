@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +24,8 @@ type sandboxRecord struct {
 	Attempt   uint32
 	CreatedAt time.Time
 	IP        string
+	// Address6 is zero in pods that were made while pods had no IPv6: they never get it.
+	Address6 netip.Addr `json:",omitzero"`
 	// IDBase is what id 0 of the pod is on the machine; 0 without a user namespace.
 	IDBase uint32
 	// Ready is written when the namespaces exist and hold the address.
@@ -34,6 +37,18 @@ type sandboxRecord struct {
 	// InitPID and InitTicks name the process that keeps a shared pid namespace.
 	InitPID   int    `json:",omitempty"`
 	InitTicks uint64 `json:",omitempty"`
+}
+
+// addresses are all that the pod has.
+func (s sandboxRecord) addresses() []string {
+	var all []string
+	if s.IP != "" {
+		all = append(all, s.IP)
+	}
+	if s.Address6.IsValid() {
+		all = append(all, s.Address6.String())
+	}
+	return all
 }
 
 // containerRecord is what a new controller must know of one attempt of a container.

@@ -96,7 +96,7 @@ func (r *Runtime) makeSandbox(ctx context.Context, p *pod, cfg runtime.SandboxCo
 		if err != nil {
 			return err
 		}
-		rec.IP = addr.String()
+		rec.IP, rec.Address6 = addr.String(), r.opts.Network.Address6(addr)
 	}
 	// A pod's directory alone says that there may be more of it: what is found without a record is removed. That is enough for a promise.
 	if !r.promises(p, cfg, rec) {
@@ -211,15 +211,15 @@ func (r *Runtime) askSandbox(ctx context.Context, cfg runtime.SandboxConfig, rec
 	if r.opts.Network == nil {
 		return nil
 	}
-	return r.attach(ctx, made.NetNS, cfg.UID, rec.IP)
+	return r.attach(ctx, made.NetNS, *rec)
 }
 
-func (r *Runtime) attach(ctx context.Context, netns *os.File, uid, ip string) error {
-	addr, err := parseAddr(ip)
+func (r *Runtime) attach(ctx context.Context, netns *os.File, rec sandboxRecord) error {
+	addr, err := parseAddr(rec.IP)
 	if err != nil {
 		return err
 	}
-	return r.opts.Network.Attach(ctx, netns, uid, addr)
+	return r.opts.Network.Attach(ctx, netns, rec.Config.UID, addr, rec.Address6)
 }
 
 // sandboxFlags are the namespaces that the pod has of its own.

@@ -46,7 +46,8 @@ func ensureBridge(cfg Config, pool *ipam.Pool, kept state, mtu int, ipv6 bool) (
 	if l.Type() != "bridge" {
 		return 0, fmt.Errorf("cannot use interface %s: it is a %s, not a bridge", cfg.bridge(), l.Type())
 	}
-	if err := errors.Join(setUpBridge(l, pool, mtu, ipv6, kept.alias()), routeRanges(l, pool, kept.ServiceCIDR)); err != nil {
+	ranges := map[netip.Prefix]netlink.RouteProtocol{pool.Prefix(): unix.RTPROT_KERNEL, kept.ServiceCIDR: unix.RTPROT_BOOT}
+	if err := errors.Join(setUpBridge(l, pool, mtu, ipv6, kept.alias()), routeRanges(l, pool.Gateway(), ranges)); err != nil {
 		return 0, fmt.Errorf("cannot set up bridge %s: %w", cfg.bridge(), err)
 	}
 	return l.Attrs().Index, nil
@@ -67,16 +68,8 @@ func setUpBridge(l netlink.Link, pool *ipam.Pool, mtu int, ipv6 bool, alias stri
 		return err
 	}
 	want := &net.IPNet{IP: pool.Gateway().AsSlice(), Mask: net.CIDRMask(pool.Prefix().Bits(), 32)}
-	addrs, err := netlink.AddrList(l, unix.AF_INET)
-	if err != nil {
+	if err := dropAddresses(l, unix.AF_INET, want.String()); err != nil {
 		return err
-	}
-	for _, a := range addrs {
-		if a.IPNet.String() != want.String() {
-			if err := netlink.AddrDel(l, &a); err != nil {
-				return err
-			}
-		}
 	}
 	if err := netlink.AddrReplace(l, &netlink.Addr{IPNet: want}); err != nil {
 		return err
@@ -84,18 +77,35 @@ func setUpBridge(l netlink.Link, pool *ipam.Pool, mtu int, ipv6 bool, alias stri
 	return errors.Join(netlink.LinkSetHardwareAddr(l, macOf(pool.Gateway())), netlink.LinkSetUp(l))
 }
 
-// routeRanges makes the ranges of the pods and of the Services lead to the bridge, under runtime.NearCongestion. Nobody has the addresses of Services there:
-// they are translated before a packet leaves. But the machine itself reaches them also without a default route, from its address on the bridge, and others see
-// the range taken.
-func routeRanges(l netlink.Link, pool *ipam.Pool, services netip.Prefix) error {
-	wanted := map[string]*netlink.Route{}
-	for p, protocol := range map[netip.Prefix]netlink.RouteProtocol{pool.Prefix(): unix.RTPROT_KERNEL, services: unix.RTPROT_BOOT} {
-		wanted[p.String()] = &netlink.Route{
-			LinkIndex: l.Attrs().Index, Scope: netlink.SCOPE_LINK, Src: pool.Gateway().AsSlice(), Congctl: runtime.NearCongestion,
-			Dst: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}, Protocol: protocol,
+// dropAddresses takes all addresses of a family from an interface but one.
+func dropAddresses(l netlink.Link, family int, but string) error {
+	addrs, err := netlink.AddrList(l, family)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		if a.IPNet.String() != but {
+			if err := netlink.AddrDel(l, &a); err != nil {
+				return err
+			}
 		}
 	}
-	routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(l, unix.AF_INET) })
+	return nil
+}
+
+// routeRanges makes the ranges of the pods and of the Services lead to the bridge, under runtime.NearCongestion. Nobody has the addresses of Services there:
+// they are translated before a packet leaves. But the machine itself reaches them also without a default route, from its address on the bridge, and others see
+// the range taken. source is that address, of the same family as the ranges.
+func routeRanges(l netlink.Link, source netip.Addr, ranges map[netip.Prefix]netlink.RouteProtocol) error {
+	wanted := map[string]*netlink.Route{}
+	for p, protocol := range ranges {
+		route := &netlink.Route{LinkIndex: l.Attrs().Index, Scope: netlink.SCOPE_LINK, Congctl: runtime.NearCongestion, Dst: mask(p), Protocol: protocol}
+		if source.Is4() { // one of IPv6 may not be usable yet; the kernel chooses it as the only one there is
+			route.Src = source.AsSlice()
+		}
+		wanted[p.String()] = route
+	}
+	routes, err := dump(func() ([]netlink.Route, error) { return netlink.RouteList(l, familyOf(source)) })
 	if err != nil {
 		return err
 	}
@@ -144,7 +154,8 @@ func Remove(ctx context.Context, cfg Config) error {
 		return err
 	}
 	if kept.settings != (settings{}) {
-		return writeState(cfg.StateDir, state{PodCIDR: kept.PodCIDR, ServiceCIDR: kept.ServiceCIDR})
+		kept.IPv6, kept.settings = false, settings{}
+		return writeState(cfg.StateDir, kept)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"maps"
 	"net/netip"
 
@@ -13,10 +14,18 @@ import (
 // forgetStale makes the kernel forget where it sent what would go elsewhere now. By UDP that is all: a flow lives as long as its client goes on
 // sending. By TCP it is who waits for the first answer: the packet that asked for it may be lost, and when it is sent again, seconds later, nobody
 // may be there any more. Who was answered stays.
-func forgetStale(stale nft.Stale) error {
+func forgetStale(all []nft.Stale) error {
+	var errs []error
+	for _, stale := range all {
+		errs = append(errs, forgetStaleOf(stale))
+	}
+	return errors.Join(errs...)
+}
+
+func forgetStaleOf(stale nft.Stale) error {
 	for _, protocol := range stale.Protocols {
 		unanswered := protocol == unix.IPPROTO_TCP
-		err := conntrack.Forget(conntrack.Among{Protocol: protocol, Unanswered: unanswered}, func(f conntrack.Flow) bool {
+		err := conntrack.Forget(conntrack.Among{IPv6: stale.IPv6, Protocol: protocol, Unanswered: unanswered}, func(f conntrack.Flow) bool {
 			if f.Protocol != protocol || unanswered && f.Answered {
 				return false
 			}
@@ -37,10 +46,14 @@ func (n *Network) forgetStrangers() error {
 	if n.strangersForgotten {
 		return nil
 	}
-	err := forgetUnused(conntrack.Among{}, func(a netip.Addr) bool {
-		_, ok := n.pool.Offset(a)
-		return ok && n.pool.Holder(a) == ""
-	})
+	var errs []error
+	for _, f := range n.families() {
+		errs = append(errs, forgetUnused(conntrack.Among{IPv6: f.IPv6}, func(a netip.Addr) bool {
+			four, ok := n.four(a)
+			return ok && n.pool.Holder(four) == ""
+		}))
+	}
+	err := errors.Join(errs...)
 	n.strangersForgotten = err == nil
 	return err
 }
@@ -54,7 +67,7 @@ func (n *Network) forgetReleased(addr netip.Addr) error {
 	if len(dirty) == 0 {
 		return nil
 	}
-	err := forgetAddresses(dirty)
+	err := n.forgetAddresses(dirty)
 	if err != nil {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -78,14 +91,23 @@ func (n *Network) takeReleased(addr netip.Addr) map[netip.Addr]bool {
 // 0.8 s, each look 0.08 s.
 const fewAddresses = 4
 
-// forgetAddresses makes the kernel forget the connections from or to these addresses.
-func forgetAddresses(gone map[netip.Addr]bool) error {
-	if len(gone) > fewAddresses {
-		return forgetUnused(conntrack.Among{}, func(a netip.Addr) bool { return gone[a] })
-	}
-	for addr := range gone {
-		for _, among := range []conntrack.Among{{From: addr}, {Answers: addr}} {
-			if err := forgetUnused(among, func(a netip.Addr) bool { return a == addr }); err != nil {
+// forgetAddresses makes the kernel forget the connections from or to pods with these addresses.
+func (n *Network) forgetAddresses(gone map[netip.Addr]bool) error {
+	for _, f := range n.families() {
+		among := []conntrack.Among{{IPv6: f.IPv6}}
+		if len(gone) <= fewAddresses {
+			among = nil
+			for addr := range gone {
+				own := f.of(addr)
+				among = append(among, conntrack.Among{IPv6: f.IPv6, From: own}, conntrack.Among{IPv6: f.IPv6, Answers: own})
+			}
+		}
+		for _, among := range among {
+			err := forgetUnused(among, func(a netip.Addr) bool {
+				four, _ := n.four(a)
+				return gone[four]
+			})
+			if err != nil {
 				return err
 			}
 		}

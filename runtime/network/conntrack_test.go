@@ -97,7 +97,7 @@ func TestAForgottenConnectionIsNotReset(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	if err := forgetAddresses(map[netip.Addr]bool{addrA: true}); err != nil {
+	if err := n.forgetAddresses(map[netip.Addr]bool{addrA: true}); err != nil {
 		t.Fatal(err)
 	}
 	before := dropped(t, n, nftables.TableFamilyIPv4)
@@ -233,7 +233,7 @@ func TestForgettingHurtsNobodyElse(t *testing.T) {
 		for i := 0; changes%2 == 0 && i < fewAddresses; i++ { // so many that all is looked through
 			gone[netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})] = true
 		}
-		if err := forgetAddresses(gone); err != nil {
+		if err := n.forgetAddresses(gone); err != nil {
 			t.Error(err)
 		}
 	}
@@ -292,7 +292,7 @@ func TestWhatIsForgotten(t *testing.T) {
 		})
 	}
 	for _, gone := range []netip.Addr{addrA, addrC} {
-		if err := forgetAddresses(map[netip.Addr]bool{gone: true}); err != nil {
+		if err := n.forgetAddresses(map[netip.Addr]bool{gone: true}); err != nil {
 			t.Fatal(err)
 		}
 		if got := flows(t, gone); got != 0 {

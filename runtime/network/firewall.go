@@ -80,7 +80,7 @@ func (n *Network) probePaths(ctx context.Context) (cuts []nft.Cut, err error) {
 		return nil, err
 	}
 	defer func() { _ = netns.Close() }()
-	if err := n.Attach(ctx, netns, testUID, addr); err != nil {
+	if err := n.Attach(ctx, netns, testUID, addr, netip.Addr{}); err != nil {
 		return nil, err
 	}
 	conn, err := udpIn(netns)

@@ -30,7 +30,10 @@ type findings struct {
 	// own is the range our bridge already has, ports whether pods are on it.
 	own   netip.Prefix
 	ports bool
-	mtu   int
+	// taken6 and own6 are as taken and own, when pods are to have IPv6.
+	taken6 []netip.Prefix
+	own6   netip.Prefix
+	mtu    int
 	// before are the settings as they are, or were before another berth changed them.
 	before settings
 }
@@ -77,7 +80,11 @@ func survey(cfg Config) (findings, error) {
 			f.ports = true
 		}
 		if berthBridge.MatchString(a.Name) {
-			f.before = f.before.or(settingsOf(a.Alias))
+			before := settingsOf(a.Alias)
+			if !cfg.IPv6 { // who needs it remembers
+				before.settings6 = settings6{}
+			}
+			f.before = f.before.or(before)
 		}
 	}
 	if err := f.addAddresses(own); err != nil {
@@ -93,7 +100,10 @@ func survey(cfg Config) (findings, error) {
 	}
 	now, err := readSettings()
 	f.before = f.before.or(now)
-	return f, err
+	if err != nil || !cfg.IPv6 {
+		return f, err
+	}
+	return f, f.survey6(links, own)
 }
 
 // dumpTries bounds how often a list is asked for again that changed while the kernel wrote it.

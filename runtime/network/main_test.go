@@ -104,8 +104,13 @@ func newConfig(t testing.TB) Config {
 // open opens an instance that is removed at the end, when the machine must look as before.
 func open(t *testing.T) *Network {
 	t.Helper()
+	return openWith(t, newConfig(t))
+}
+
+func openWith(t *testing.T, cfg Config) *Network {
+	t.Helper()
 	before := machineState(t)
-	n := mustOpen(t, newConfig(t))
+	n := mustOpen(t, cfg)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
@@ -164,19 +169,27 @@ func machineState(t *testing.T) []string {
 	for _, l := range links {
 		all = append(all, "link "+l.Attrs().Name)
 	}
-	addrs, err := netlink.AddrList(nil, unix.AF_INET)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range addrs {
-		all = append(all, "address "+a.IPNet.String())
-	}
-	routes, err := netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range routes {
-		all = append(all, "route "+r.Dst.String())
+	// Link-local addresses, and what comes with them, come in the kernel's own time.
+	own := func(ip net.IP) bool { return ip == nil || !ip.IsLinkLocalUnicast() && !ip.IsMulticast() }
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		addrs, err := netlink.AddrList(nil, family)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range addrs {
+			if own(a.IP) {
+				all = append(all, "address "+a.IPNet.String())
+			}
+		}
+		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range routes {
+			if r.Dst == nil || own(r.Dst.IP) {
+				all = append(all, "route "+r.Dst.String())
+			}
+		}
 	}
 	tables, err := (&nftables.Conn{}).ListTables()
 	if err != nil {
@@ -194,6 +207,10 @@ func machineState(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	all = append(all, fmt.Sprint("forwarding ", on), fmt.Sprint("redirects ", redirects))
+	for _, setting := range []string{"all/forwarding", "default/forwarding", "default/accept_ra", "uplink/accept_ra"} {
+		value, _ := os.ReadFile(conf6 + setting)
+		all = append(all, setting+" "+strings.TrimSpace(string(value)))
+	}
 	slices.Sort(all)
 	return all
 }
@@ -206,7 +223,7 @@ func pod(t testing.TB, n *Network, uid string) (*os.File, netip.Addr) {
 		t.Fatal(err)
 	}
 	netns := newNetns(t)
-	if err := n.Attach(t.Context(), netns, uid, addr); err != nil {
+	if err := n.Attach(t.Context(), netns, uid, addr, n.Address6(addr)); err != nil {
 		t.Fatal(err)
 	}
 	return netns, addr
@@ -217,7 +234,7 @@ func accept(t testing.TB, netns *os.File, addr netip.Addr, handle func(*net.TCPC
 	t.Helper()
 	var l *net.TCPListener
 	in(t, netns, func() (err error) {
-		l, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
+		l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
 		return err
 	})
 	t.Cleanup(func() { _ = l.Close() })
@@ -275,7 +292,7 @@ func ask(t testing.TB, netns *os.File, server string, timeout time.Duration) (st
 }
 
 func askHere(server string, timeout time.Duration) (string, error) {
-	c, err := net.DialTimeout("tcp4", server, timeout)
+	c, err := net.DialTimeout("tcp", server, timeout)
 	if err != nil {
 		return "", err
 	}

@@ -2,7 +2,8 @@
 //
 // Everything is derived: the name and MAC of a pod's interface come from its address, and the packet filter (package nft) holds all addresses
 // of the range from the beginning. So attaching a pod is two rtnetlink requests and nothing else (package link), and detaching it is nothing
-// at all: the interface ends with the pod's network namespace. Pods have no IPv6.
+// at all: the interface ends with the pod's network namespace. Where pods have IPv6 (Config.IPv6) it is derived, too: their address is at the place in a
+// second range that the one of IPv4 has in the first.
 package network
 
 import (
@@ -34,6 +35,12 @@ type Config struct {
 	PodCIDR netip.Prefix
 	// ServiceCIDR is the range of the Services, likewise.
 	ServiceCIDR netip.Prefix
+	// IPv6 gives pods and Services IPv6 beside IPv4, of the ranges PodCIDR6 and ServiceCIDR6, likewise. Without it what an earlier run made of it is taken
+	// away.
+	IPv6                   bool
+	PodCIDR6, ServiceCIDR6 netip.Prefix
+	// IPv6AsKept leaves all of that as an earlier run was told.
+	IPv6AsKept bool
 	// AllowFirewall lets Run put rules into chains of others that cut paths of pods, tagged with the name of the instance's table. Without it
 	// Run takes such rules away again.
 	AllowFirewall bool
@@ -58,11 +65,14 @@ type Network struct {
 	cfg         Config
 	pool        *ipam.Pool
 	serviceCIDR netip.Prefix
-	socket      *link.Socket
-	filter      *nft.Filter
-	bridge      int // index
-	mtu         int
-	ipv6        bool
+	// podCIDR6 and serviceCIDR6 are zero when pods have no IPv6.
+	podCIDR6, serviceCIDR6 netip.Prefix
+
+	socket *link.Socket
+	filter *nft.Filter
+	bridge int // index
+	mtu    int
+	ipv6   bool // the kernel has it
 
 	// forgetting is held while the kernel forgets connections.
 	forgetting         sync.Mutex
@@ -95,6 +105,9 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.IPv6AsKept {
+		cfg.IPv6, cfg.PodCIDR6, cfg.ServiceCIDR6 = kept.IPv6, netip.Prefix{}, netip.Prefix{}
+	}
 	found, err := survey(cfg)
 	if err != nil {
 		return nil, err
@@ -113,10 +126,13 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 		return nil, err
 	}
 	n := &Network{cfg: cfg, pool: pool, serviceCIDR: now.ServiceCIDR, mtu: found.mtu, ipv6: haveIPv6(found.mtu), dirty: map[netip.Addr]bool{}, released: make(chan struct{}, 1), rerouted: make(chan struct{}, 1)}
+	if now.IPv6 {
+		n.podCIDR6, n.serviceCIDR6 = now.PodCIDR6, now.ServiceCIDR6
+	}
 	if n.bridge, err = ensureBridge(cfg, pool, now, n.mtu, n.ipv6); err != nil {
 		return nil, err
 	}
-	if err := ensureSettings(cfg.bridge()); err != nil {
+	if err := errors.Join(ensureSettings(cfg.bridge()), n.ensureIPv6(now)); err != nil {
 		return nil, err
 	}
 	if err := n.ensureFilter(); err != nil {
@@ -130,9 +146,10 @@ func (n *Network) ensureFilter() error {
 	rules := nft.Rules{
 		Table: n.cfg.table(), Services: n.cfg.services(), Policies: n.cfg.policies(), Bridge: n.cfg.bridge(), GatewayMAC: macOf(n.pool.Gateway()),
 		Prefix: n.cfg.prefix(), Pods: n.pool.Prefix(), ServiceRange: n.serviceCIDR, ClusterDNS: n.ClusterDNS(),
+		Pods6: n.podCIDR6, ServiceRange6: n.serviceCIDR6,
 	}
 	for _, addr := range n.pool.Addresses() {
-		rules.Ports = append(rules.Ports, nft.Port{Link: n.linkName(addr), MAC: macOf(addr), Address: addr})
+		rules.Ports = append(rules.Ports, nft.Port{Link: n.linkName(addr), MAC: macOf(addr), Address: addr, Address6: n.Address6(addr)})
 	}
 	var err error
 	n.filter, err = nft.Open(rules)
@@ -181,7 +198,12 @@ func (n *Network) Allocate(uid string) (netip.Addr, error) {
 }
 
 // Reserve records that the pod has this address already: adoption after a restart. It is called for all pods before the first Allocate.
-func (n *Network) Reserve(uid string, addr netip.Addr) error { return n.pool.Reserve(uid, addr) }
+func (n *Network) Reserve(uid string, addr netip.Addr) error {
+	if err := n.pool.Reserve(uid, addr); err != nil || !n.podCIDR6.IsValid() {
+		return err
+	}
+	return n.socket.AddNeighbour(n.neighbour(addr)) // the bridge may be a new one
+}
 
 // Release gives the pod's address back. A pod without one is not an error.
 func (n *Network) Release(uid string) {
@@ -189,27 +211,36 @@ func (n *Network) Release(uid string) {
 	if !ok {
 		return
 	}
+	if n.podCIDR6.IsValid() {
+		_ = n.socket.DeleteNeighbour(n.neighbour(addr)) // else who asks for the address waits for an answer, until the next pod has it
+	}
 	n.mu.Lock()
 	n.dirty[addr] = true
 	n.mu.Unlock()
 	wake(n.released)
 }
 
-// Attach puts eth0 with this address and a default route into a network namespace. The address is the one that Allocate gave or Reserve took
-// for the pod. It does not touch the loopback interface. The interface lives as long as the namespace: there is no Detach. When Attach fails
+// Attach puts eth0 with this address and a default route into a network namespace, and the same of IPv6 unless addr6 is zero. The address is the one that
+// Allocate gave or Reserve took for the pod, addr6 is its Address6. It does not touch the loopback interface. The interface lives as long as the namespace: there is no Detach. When Attach fails
 // it has left nothing.
-func (n *Network) Attach(ctx context.Context, netns *os.File, uid string, addr netip.Addr) error {
+func (n *Network) Attach(ctx context.Context, netns *os.File, uid string, addr, addr6 netip.Addr) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if holder := n.pool.Holder(addr); holder != uid {
 		return fmt.Errorf("cannot attach pod %s with address %s: it is %q's", uid, addr, holder)
 	}
-	err := n.socket.Attach(netns, link.Veth{
+	veth := link.Veth{
 		Name: n.linkName(addr), Bridge: n.bridge, MTU: n.mtu, MAC: macOf(addr), IPv6: n.ipv6,
 		Address: addr, Gateway: n.pool.Gateway(), GatewayMAC: macOf(n.pool.Gateway()), Near: []netip.Prefix{n.pool.Prefix(), n.serviceCIDR},
-	})
-	if err != nil {
+	}
+	if addr6.IsValid() {
+		if addr6 != n.Address6(addr) {
+			return fmt.Errorf("cannot attach pod %s with address %s: that does not go with %s", uid, addr6, addr)
+		}
+		veth.Address6, veth.Gateway6, veth.Near6 = addr6, n.Gateway6(), []netip.Prefix{n.podCIDR6, n.serviceCIDR6}
+	}
+	if err := n.socket.Attach(netns, veth); err != nil {
 		return fmt.Errorf("cannot attach pod %s to the network: %w", uid, err)
 	}
 	return nil
@@ -251,12 +282,6 @@ func (n *Network) linkName(addr netip.Addr) string {
 // macOf is the MAC that belongs to an address: as one never changes without the other, no neighbour ever remembers a wrong one.
 func macOf(addr netip.Addr) net.HardwareAddr {
 	return append(net.HardwareAddr{0x0a, 0x58}, addr.AsSlice()...)
-}
-
-// haveIPv6 says whether interfaces of this size have IPv6 at all.
-func haveIPv6(mtu int) bool {
-	_, err := os.Stat("/proc/sys/net/ipv6")
-	return err == nil && mtu >= 1280
 }
 
 func linkByName(name string) (netlink.Link, error) {

@@ -222,7 +222,7 @@ func TestThreeHundredPodsAtOnce(t *testing.T) {
 				uid := fmt.Sprint("pod-", i)
 				addr, err := n.Allocate(uid)
 				if err == nil {
-					err = n.Attach(t.Context(), spaces[i], uid, addr)
+					err = n.Attach(t.Context(), spaces[i], uid, addr, n.Address6(addr))
 				}
 				errs[i] = err
 			}
@@ -357,20 +357,20 @@ func TestAttachTwiceAndAttachToNothing(t *testing.T) {
 	n := open(t)
 	_, addr := pod(t, n, "pod-a")
 	second := newNetns(t)
-	if err := n.Attach(t.Context(), second, "pod-a", addr); err != nil {
+	if err := n.Attach(t.Context(), second, "pod-a", addr, n.Address6(addr)); err != nil {
 		t.Errorf("a new sandbox while the old namespace lives: %v", err)
 	}
 	if _, err := askHere(serve(t, second, addr), patience); err != nil {
 		t.Error(err)
 	}
-	if err := n.Attach(t.Context(), second, "pod-b", addr); err == nil {
+	if err := n.Attach(t.Context(), second, "pod-b", addr, n.Address6(addr)); err == nil {
 		t.Error("another pod's address was attached")
 	}
 	other, err := n.Allocate("pod-b")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Attach(t.Context(), second, "pod-b", other); err == nil {
+	if err := n.Attach(t.Context(), second, "pod-b", other, n.Address6(other)); err == nil {
 		t.Error("a second eth0 was attached")
 	}
 	file, err := os.Open("/dev/null")
@@ -378,7 +378,7 @@ func TestAttachTwiceAndAttachToNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if err := n.Attach(t.Context(), file, "pod-b", other); err == nil {
+	if err := n.Attach(t.Context(), file, "pod-b", other, n.Address6(other)); err == nil {
 		t.Error("attached to something that is no namespace")
 	}
 	waitLinks(t, n, 1)

@@ -22,7 +22,7 @@ func decideRanges(cfg Config, kept state, f findings) (state, error) {
 	if err != nil {
 		return kept, err
 	}
-	return state{PodCIDR: pods, ServiceCIDR: services, settings: kept.or(f.before)}, nil
+	return decideRanges6(cfg, kept, state{PodCIDR: pods, ServiceCIDR: services, settings: kept.or(f.before)}, f)
 }
 
 // decideRange says which range the pods get: the one asked for, the one they have, the kept one while it is free, or a new one.

@@ -16,7 +16,7 @@ const (
 	resolvConfUpstream = "/run/systemd/resolve/resolv.conf"
 )
 
-// ResolvConf is the machine's resolver configuration as a pod can use it: without servers on loopback and link-local addresses, and, as pods
+// ResolvConf is the machine's resolver configuration as a pod can use it: without servers on loopback and link-local addresses, and, as most pods
 // have no IPv6, without IPv6 servers where there are others. It is read anew at each call; nothing is configured when nothing can be read.
 func ResolvConf() runtime.DNS { return resolvConfFrom(resolvConf, resolvConfUpstream) }
 

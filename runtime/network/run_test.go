@@ -42,7 +42,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 func rulesOf(n *Network) map[string]int {
 	c := &nftables.Conn{}
 	all := map[string]int{}
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyBridge} {
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6, nftables.TableFamilyBridge} {
 		chains, err := c.ListChainsOfTableFamily(family)
 		if err != nil {
 			return nil // changed meanwhile
@@ -123,7 +123,7 @@ func TestWhatOthersTakeAwayComesBack(t *testing.T) {
 
 func flows(t *testing.T, of netip.Addr) int {
 	t.Helper()
-	all, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+	all, err := netlink.ConntrackTableList(netlink.ConntrackTable, netlink.InetFamily(familyOf(of)))
 	if err != nil {
 		t.Fatal(err)
 	}

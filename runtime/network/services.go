@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
 	"berth/runtime"
@@ -23,10 +24,7 @@ func (n *Network) SetServices(ctx context.Context, services []runtime.Service, d
 		wake(n.rerouted)
 	}
 	stale, err := n.filter.SetServices(services, n.ClusterDNS(), dns)
-	if err != nil {
-		return err
-	}
-	return forgetStale(stale)
+	return errors.Join(err, forgetStale(stale))
 }
 
 func wake(sleeper chan<- struct{}) {

@@ -298,7 +298,7 @@ func echo(t *testing.T, netns *os.File, addr netip.Addr, word string) netip.Addr
 	t.Helper()
 	var conn *net.UDPConn
 	in(t, netns, func() (err error) {
-		conn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
+		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
 		return err
 	})
 	t.Cleanup(func() { _ = conn.Close() })
@@ -319,7 +319,7 @@ func dialUDP(t *testing.T, netns *os.File, to string) net.Conn {
 	t.Helper()
 	var conn net.Conn
 	in(t, netns, func() (err error) {
-		conn, err = net.Dial("udp4", to)
+		conn, err = net.Dial("udp", to)
 		return err
 	})
 	t.Cleanup(func() { _ = conn.Close() })

@@ -23,12 +23,14 @@ type settings struct {
 	ForwardingWasOff bool `json:"forwardingWasOff,omitempty"`
 	// RedirectsWereOn says that send_redirects was 1 for all.
 	RedirectsWereOn bool `json:"redirectsWereOn,omitempty"`
+	settings6
 }
 
 // The words of an alias.
 const (
 	wasOffWords, wereOnWords = "ip_forward was 0", "send_redirects was 1"
 	aliasPrefix              = "berth: "
+	longestAlias             = 255 // IFALIASZ
 )
 
 // alias is what a bridge of ours is labelled with, for the next instance, which cannot see it any more; "" for nothing.
@@ -40,19 +42,27 @@ func (s settings) alias() string {
 	if s.RedirectsWereOn {
 		words = append(words, wereOnWords)
 	}
+	words = append(words, s.words()...)
 	if len(words) == 0 {
 		return ""
 	}
-	return aliasPrefix + strings.Join(words, ", ")
+	text := aliasPrefix + strings.Join(words, ", ")
+	if len(text) > longestAlias {
+		text = text[:strings.LastIndexByte(text[:longestAlias+1], ' ')]
+	}
+	return text
 }
 
 func settingsOf(alias string) settings {
 	text, ok := strings.CutPrefix(alias, aliasPrefix)
-	return settings{ok && strings.Contains(text, wasOffWords), ok && strings.Contains(text, wereOnWords)}
+	if !ok {
+		return settings{}
+	}
+	return settings{strings.Contains(text, wasOffWords), strings.Contains(text, wereOnWords), settings6Of(text)}
 }
 
 func (s settings) or(o settings) settings {
-	return settings{s.ForwardingWasOff || o.ForwardingWasOff, s.RedirectsWereOn || o.RedirectsWereOn}
+	return settings{s.ForwardingWasOff || o.ForwardingWasOff, s.RedirectsWereOn || o.RedirectsWereOn, s.settings6.or(o.settings6)}
 }
 
 func readSettings() (settings, error) {
@@ -61,7 +71,7 @@ func readSettings() (settings, error) {
 		return settings{}, err
 	}
 	redirects, err := isOn(redirectsPath)
-	return settings{!forward, redirects}, err
+	return settings{ForwardingWasOff: !forward, RedirectsWereOn: redirects}, err
 }
 
 // ensureSettings makes the machine forward packets, and not comment on those of this bridge.
@@ -87,6 +97,9 @@ func (s settings) restore() error {
 	if err != nil {
 		return fmt.Errorf("cannot list interfaces: %w", err)
 	}
+	if err := s.settings6.restore(links); err != nil {
+		return err
+	}
 	if slices.ContainsFunc(links, func(l netlink.Link) bool { return berthBridge.MatchString(l.Attrs().Name) }) {
 		return nil
 	}
@@ -95,13 +108,16 @@ func (s settings) restore() error {
 			return err
 		}
 	}
-	needed := slices.ContainsFunc(links, func(l netlink.Link) bool {
-		return slices.Contains([]string{"bridge", "tun", "tuntap", "wireguard", "vxlan", "ipvlan", "macvlan"}, l.Type())
-	})
+	needed := slices.ContainsFunc(links, mayForward)
 	if !s.ForwardingWasOff || needed {
 		return nil
 	}
 	return set(forwardingPath, "0")
+}
+
+// mayForward says whether packets may be forwarded to or from this interface, and not to the machine alone.
+func mayForward(l netlink.Link) bool {
+	return slices.Contains([]string{"bridge", "tun", "tuntap", "wireguard", "vxlan", "ipvlan", "macvlan"}, l.Type())
 }
 
 func isOn(path string) (bool, error) {

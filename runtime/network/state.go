@@ -17,6 +17,10 @@ type state struct {
 	// PodCIDR is the range of the pods, ServiceCIDR that of the Services.
 	PodCIDR     netip.Prefix `json:"podCIDR"`
 	ServiceCIDR netip.Prefix `json:"serviceCIDR,omitzero"`
+	// IPv6 says that pods have it. PodCIDR6 and ServiceCIDR6 are its ranges, also while they do not.
+	IPv6         bool         `json:"ipv6,omitempty"`
+	PodCIDR6     netip.Prefix `json:"podCIDR6,omitzero"`
+	ServiceCIDR6 netip.Prefix `json:"serviceCIDR6,omitzero"`
 	settings
 }
 

@@ -15,7 +15,7 @@ import (
 	"berth/runtime/network/internal/socket"
 )
 
-// Flow is what the kernel remembers of an IPv4 connection.
+// Flow is what the kernel remembers of a connection.
 type Flow struct {
 	// Protocol is the one above IP: unix.IPPROTO_TCP and so on. Without ports of its own those of the addresses below are 0.
 	Protocol uint8
@@ -30,9 +30,11 @@ type Flow struct {
 	whole []byte
 }
 
-// Among says which flows come into question; the zero value says all. A kernel that does not know one of the conditions leaves it out: who
+// Among says which flows come into question; the zero value says all of IPv4. A kernel that does not know one of the conditions leaves it out: who
 // decides looks at the flow itself.
 type Among struct {
+	// IPv6 is for those of IPv6. From and Answers are of the same family.
+	IPv6 bool
 	// Unanswered is for those that nobody has answered (Linux 5.18), and nobody answers within a moment.
 	Unanswered bool
 	// Protocol, From and Answers are for those that have it, when not zero.
@@ -63,7 +65,7 @@ func Forget(among Among, goes func(Flow) bool) error {
 	}
 	for _, key := range keys {
 		if err == nil {
-			err = s.forget(key, among.Unanswered)
+			err = s.forget(among, key)
 		}
 	}
 	if err != nil {
@@ -79,6 +81,7 @@ const (
 	attrOrig, attrReply, attrStatus, attrID, attrZone, attrFilter, attrStatusMask = 1, 2, 3, 12, 18, 25, 26
 	tupleIP, tupleProto                                                           = 1, 2
 	ipSource, ipDestination                                                       = 1, 2
+	ip6Source, ip6Destination                                                     = 3, 4
 	protoNumber, protoSource, protoDestination                                    = 1, 2, 3
 	filterOrig, filterReply                                                       = 1, 2
 
@@ -89,20 +92,24 @@ const (
 
 // request is the body of a list's request.
 func (a Among) request() []byte {
-	body := family()
+	body := a.family()
+	source := uint16(ipSource)
+	if a.IPv6 {
+		source = ip6Source
+	}
 	var orig, reply uint32
 	var origTuple, replyTuple []byte
-	if a.From.Is4() {
+	if a.From.IsValid() {
 		orig |= bySource
-		origTuple = append(origTuple, attr(tupleIP|unix.NLA_F_NESTED, attr(ipSource, a.From.AsSlice()))...)
+		origTuple = append(origTuple, attr(tupleIP|unix.NLA_F_NESTED, attr(source, a.From.AsSlice()))...)
 	}
 	if a.Protocol != 0 {
 		orig |= byProtocol
 		origTuple = append(origTuple, attr(tupleProto|unix.NLA_F_NESTED, attr(protoNumber, []byte{a.Protocol}))...)
 	}
-	if a.Answers.Is4() {
+	if a.Answers.IsValid() {
 		reply |= bySource
-		replyTuple = append(replyTuple, attr(tupleIP|unix.NLA_F_NESTED, attr(ipSource, a.Answers.AsSlice()))...)
+		replyTuple = append(replyTuple, attr(tupleIP|unix.NLA_F_NESTED, attr(source, a.Answers.AsSlice()))...)
 	}
 	if orig|reply != 0 {
 		flags := append(attr(filterOrig, binary.NativeEndian.AppendUint32(nil, orig)), attr(filterReply, binary.NativeEndian.AppendUint32(nil, reply))...)
@@ -121,7 +128,16 @@ func (a Among) request() []byte {
 	return body
 }
 
-func family() []byte { return []byte{unix.AF_INET, unix.NFNETLINK_V0, 0, 0} }
+// family begins each request and each description of a flow.
+func (a Among) family() []byte {
+	if a.IPv6 {
+		return []byte{unix.AF_INET6, unix.NFNETLINK_V0, 0, 0}
+	}
+	return []byte{unix.AF_INET, unix.NFNETLINK_V0, 0, 0}
+}
+
+// sizeofFamily is its length.
+const sizeofFamily = 4
 
 // attr is an attribute with its value.
 func attr(kind uint16, value []byte) []byte { return socket.AppendAttribute(nil, kind, value) }
@@ -161,9 +177,9 @@ func (f *Flow) tuple(b []byte) {
 	_ = socket.Attributes(b, func(kind uint16, _, value []byte) { // what is missing stays zero, and matches nothing
 		_ = socket.Attributes(value, func(inner uint16, _, v []byte) {
 			switch {
-			case kind == tupleIP && inner == ipSource:
+			case kind == tupleIP && (inner == ipSource || inner == ip6Source):
 				from, _ = netip.AddrFromSlice(v)
-			case kind == tupleIP && inner == ipDestination:
+			case kind == tupleIP && (inner == ipDestination || inner == ip6Destination):
 				to, _ = netip.AddrFromSlice(v)
 			case kind == tupleProto && inner == protoNumber && len(v) == 1:
 				f.Protocol = v[0]

@@ -30,10 +30,10 @@ func (t tracking) list(among Among, show func(Flow)) error {
 
 func shown(show func(Flow)) func(body []byte) error {
 	return func(body []byte) error {
-		if len(body) < len(family()) {
+		if len(body) < sizeofFamily {
 			return socket.ErrMalformed
 		}
-		f, err := flowOf(body[len(family()):])
+		f, err := flowOf(body[sizeofFamily:])
 		if err == nil {
 			show(f)
 		}
@@ -42,10 +42,10 @@ func shown(show func(Flow)) func(body []byte) error {
 }
 
 // forget forgets one flow, if it is still there, and if nobody has answered it where that matters.
-func (t tracking) forget(key []byte, unanswered bool) error {
-	body, answered := append(family(), key...), false
+func (t tracking) forget(among Among, key []byte) error {
+	body, answered := append(among.family(), key...), false
 	var err error
-	if unanswered {
+	if among.Unanswered {
 		err = t.ask(msgGet, unix.NLM_F_ACK, body, shown(func(f Flow) { answered = f.Answered }))
 	}
 	if err == nil && !answered {

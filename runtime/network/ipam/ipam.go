@@ -46,13 +46,13 @@ func New(prefix netip.Prefix, start uint32) (*Pool, error) {
 func (p *Pool) Prefix() netip.Prefix { return p.prefix }
 
 // Gateway is the machine's address in the range.
-func (p *Pool) Gateway() netip.Addr { return p.at(1) }
+func (p *Pool) Gateway() netip.Addr { return p.At(1) }
 
 // Addresses are all addresses a pod can get.
 func (p *Pool) Addresses() []netip.Addr {
 	addrs := make([]netip.Addr, 0, p.size)
 	for offset := uint32(2); offset < p.size; offset++ {
-		addrs = append(addrs, p.at(offset))
+		addrs = append(addrs, p.At(offset))
 	}
 	return addrs
 }
@@ -72,14 +72,14 @@ func (p *Pool) Allocate(uid string) (netip.Addr, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if offset, ok := p.byUID[uid]; ok {
-		return p.at(offset), nil
+		return p.At(offset), nil
 	}
 	offset, ok := p.choose()
 	if !ok {
 		return netip.Addr{}, fmt.Errorf("cannot find a free address: all %d of %s are in use", p.size-2, p.prefix)
 	}
 	p.byUID[uid], p.used[offset] = offset, uid
-	return p.at(offset), nil
+	return p.At(offset), nil
 }
 
 func (p *Pool) choose() (uint32, bool) {
@@ -115,7 +115,7 @@ func (p *Pool) Reserve(uid string, addr netip.Addr) error {
 		return fmt.Errorf("cannot reserve %s for pod %s: pod %s has it", addr, uid, other)
 	}
 	if old, ok := p.byUID[uid]; ok && old != offset {
-		return fmt.Errorf("cannot reserve %s for pod %s: it has %s", addr, uid, p.at(old))
+		return fmt.Errorf("cannot reserve %s for pod %s: it has %s", addr, uid, p.At(old))
 	}
 	p.byUID[uid], p.used[offset] = offset, uid
 	return nil
@@ -132,7 +132,7 @@ func (p *Pool) Release(uid string) (netip.Addr, bool) {
 	delete(p.byUID, uid)
 	delete(p.used, offset)
 	p.queued = append(p.queued, offset)
-	return p.at(offset), true
+	return p.At(offset), true
 }
 
 // Holder is the pod that has an address, "" for none.
@@ -146,7 +146,8 @@ func (p *Pool) Holder(addr netip.Addr) string {
 	return p.used[offset]
 }
 
-func (p *Pool) at(offset uint32) netip.Addr {
+// At is the address at a place of the range.
+func (p *Pool) At(offset uint32) netip.Addr {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], number(p.prefix.Addr())+offset)
 	return netip.AddrFrom4(b)

@@ -16,16 +16,21 @@ type message struct {
 	// index and flags are of the interface the kernel answered with, when it did.
 	index int
 	flags uint32
+	// addressFlags are of the address it answered with.
+	addressFlags uint8
 }
 
 func newMessage(what string, kind, flags uint16, fixed ...byte) *message {
 	return &message{what: what, data: socket.Request(kind, unix.NLM_F_ACK|flags, fixed...)}
 }
 
-// read takes what an answer says of an interface.
+// read takes what an answer says of an interface or an address.
 func (m *message) read(a socket.Answer) {
-	if a.Kind == unix.RTM_NEWLINK && len(a.Body) >= unix.SizeofIfInfomsg {
+	switch {
+	case a.Kind == unix.RTM_NEWLINK && len(a.Body) >= unix.SizeofIfInfomsg:
 		m.index, m.flags = int(int32(binary.NativeEndian.Uint32(a.Body[4:]))), binary.NativeEndian.Uint32(a.Body[8:])
+	case a.Kind == unix.RTM_NEWADDR && len(a.Body) >= unix.SizeofIfAddrmsg:
+		m.addressFlags = a.Body[2]
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"berth/runtime/internal/sys"
 	"berth/runtime/network/internal/socket"
 )
 
@@ -28,16 +27,7 @@ func Open() (*Socket, error) {
 }
 
 // OpenIn opens a socket in another namespace.
-func OpenIn(netns *os.File) (s *Socket, err error) {
-	err = sys.Away(func() error {
-		if err := sys.EnterNetNS(netns); err != nil {
-			return err
-		}
-		s, err = Open()
-		return err
-	})
-	return s, err
-}
+func OpenIn(netns *os.File) (*Socket, error) { return openIn(netns, func() error { return nil }) }
 
 // Close closes the socket.
 func (s *Socket) Close() error { return s.kernel.Close() }

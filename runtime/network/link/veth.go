@@ -38,6 +38,9 @@ type Veth struct {
 	Near []netip.Prefix
 	// IPv6 says that the kernel has it: then it is kept quiet on both ends.
 	IPv6 bool
+	// Address6, Gateway6 and Near6 are of IPv6; without Address6 the pod has none. The machine knows the pod's MAC as the pod knows the machine's.
+	Address6, Gateway6 netip.Addr
+	Near6              []netip.Prefix
 }
 
 // Attach makes the pair, with one end in the bridge of this socket's namespace and the other as eth0 in netns, up, with address and default
@@ -63,7 +66,25 @@ func (s *Socket) Attach(netns *os.File, v Veth) (err error) {
 	if err := s.do(v.quiet(v.Name, v.join(), v.hairpin())...); err != nil {
 		return err
 	}
-	inside, err := OpenIn(netns)
+	if v.Address6.IsValid() {
+		defer func() {
+			if err != nil {
+				_ = s.DeleteNeighbour(v.neighbour6())
+			}
+		}()
+		if err := s.AddNeighbour(v.neighbour6()); err != nil {
+			return err
+		}
+	}
+	if err := v.furnish(netns); err != nil {
+		return err
+	}
+	return s.awaitRunning(v.Name)
+}
+
+// furnish brings the pod's end up, with address and routes.
+func (v Veth) furnish(netns *os.File) error {
+	inside, err := v.openInside(netns)
 	if err != nil {
 		return err
 	}
@@ -72,14 +93,21 @@ func (s *Socket) Attach(netns *os.File, v Veth) (err error) {
 	if err != nil {
 		return err
 	}
-	requests := []*message{v.address(index), v.route(index, netip.Prefix{}), v.neighbour(index)}
+	requests := []*message{v.address(index), v.route(index, v.Gateway, netip.Prefix{}), v.gateway(index, v.Gateway)}
 	for _, near := range v.Near {
-		requests = append(requests, v.route(index, near))
+		requests = append(requests, v.route(index, v.Gateway, near))
+	}
+	if !v.Address6.IsValid() {
+		return inside.do(requests...)
+	}
+	requests = append(requests, v.address6(index), v.route(index, v.Gateway6, netip.Prefix{}), v.gateway(index, v.Gateway6))
+	for _, near := range v.Near6 {
+		requests = append(requests, v.route(index, v.Gateway6, near))
 	}
 	if err := inside.do(requests...); err != nil {
 		return err
 	}
-	return s.awaitRunning(v.Name)
+	return inside.awaitUsable(index, v.Address6)
 }
 
 // awaitRunning waits until the kernel has noticed that the other end is up: a worker of its own tells the bridge, which throws away until then what the pod
@@ -175,14 +203,14 @@ func (v Veth) address(index int) *message {
 }
 
 // route leads to the gateway: all, with the zero value, or what is near.
-func (v Veth) route(index int, near netip.Prefix) *message {
-	fixed := []byte{unix.AF_INET, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST}
+func (v Veth) route(index int, gateway netip.Addr, near netip.Prefix) *message {
+	fixed := []byte{familyOf(gateway), 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST}
 	fixed = binary.NativeEndian.AppendUint32(fixed, unix.RTNH_F_ONLINK) // the gateway is behind eth0, though no range says so
 	if near.IsValid() {
 		fixed[1] = byte(near.Bits())
 	}
 	m := newMessage("set the route to the gateway", unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, fixed...).
-		bytes(unix.RTA_GATEWAY, v.Gateway.AsSlice()).uint32(unix.RTA_OIF, uint32(index))
+		bytes(unix.RTA_GATEWAY, gateway.AsSlice()).uint32(unix.RTA_OIF, uint32(index))
 	if near.IsValid() {
 		m.bytes(unix.RTA_DST, near.Addr().AsSlice())
 		m.nest(unix.RTA_METRICS, nil, func() { m.text(unix.RTAX_CC_ALGO, runtime.NearCongestion) })
@@ -190,11 +218,9 @@ func (v Veth) route(index int, near netip.Prefix) *message {
 	return m
 }
 
-// neighbour tells the pod the gateway's MAC, which never changes: it need not ask, and an answer that is lost while the bridge gets its first
+// gateway tells the pod the gateway's MAC, which never changes: it need not ask, and an answer that is lost while the bridge gets its first
 // port would cost it a second.
-func (v Veth) neighbour(index int) *message {
-	fixed := binary.NativeEndian.AppendUint32([]byte{unix.AF_INET, 0, 0, 0}, uint32(index))
-	fixed = binary.NativeEndian.AppendUint16(fixed, unix.NUD_PERMANENT)
-	return newMessage("tell eth0 its gateway", unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, append(fixed, 0, 0)...).
-		bytes(unix.NDA_DST, v.Gateway.AsSlice()).bytes(unix.NDA_LLADDR, v.GatewayMAC)
+func (v Veth) gateway(index int, addr netip.Addr) *message {
+	return newMessage("tell eth0 its gateway", unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, permanent(index, addr)...).
+		bytes(unix.NDA_DST, addr.AsSlice()).bytes(unix.NDA_LLADDR, v.GatewayMAC)
 }

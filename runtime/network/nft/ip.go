@@ -11,7 +11,7 @@ import (
 	"berth/runtime"
 )
 
-// Offsets in an IPv4 header, and of the destination port in that of TCP and UDP.
+// Offsets in an IPv4 header (those of IPv6 are in its family), and of the destination port in that of TCP and UDP.
 const (
 	offsetSource      = 12
 	offsetDestination = 16
@@ -21,24 +21,29 @@ const (
 // metaReg is the register for whatever one match looks at.
 const metaReg = 1
 
-func addIP(c *nftables.Conn, t *nftables.Table, r Rules) {
+// addIP writes the table of one family that never changes.
+func addIP(c *nftables.Conn, r Rules, s *side) {
+	t := replace(c, s.table, r.Table)
 	pre := c.AddChain(&nftables.Chain{
 		Name: "prerouting", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
 	})
 	rule := func(chain *nftables.Chain, parts ...[]expr.Any) {
 		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: join(parts...)})
 	}
-	loopback, linkLocal := netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16")
 	rule(pre, name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Bridge), accept())
-	rule(pre, within(offsetSource, expr.CmpOpNeq, r.Pods), drop())
+	rule(pre, within(s.source, expr.CmpOpNeq, s.pods), drop())
 	// Nearly all goes to pods and Services. Here, as in the other chains, the sooner a packet is through the better: each comparison costs it some 20 ns.
-	rule(pre, within(offsetDestination, expr.CmpOpEq, r.Pods), accept())
-	rule(pre, within(offsetDestination, expr.CmpOpEq, r.ServiceRange), accept())
-	rule(pre, within(offsetDestination, expr.CmpOpEq, loopback), drop())
-	for _, protocol := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
-		rule(pre, within(offsetDestination, expr.CmpOpEq, linkLocal), dns(protocol), accept())
+	rule(pre, within(s.destination, expr.CmpOpEq, s.pods), accept())
+	rule(pre, within(s.destination, expr.CmpOpEq, s.services), accept())
+	for _, loopback := range s.loopback {
+		rule(pre, within(s.destination, expr.CmpOpEq, loopback), drop())
 	}
-	rule(pre, within(offsetDestination, expr.CmpOpEq, linkLocal), drop())
+	for _, metadata := range s.metadata {
+		for _, protocol := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
+			rule(pre, within(s.destination, expr.CmpOpEq, metadata), dns(protocol), accept())
+		}
+		rule(pre, within(s.destination, expr.CmpOpEq, metadata), drop())
+	}
 
 	// An answer that conntrack cannot place is not translated back: whoever asked would reset the connection of somebody it does not know.
 	tracked := c.AddChain(&nftables.Chain{
@@ -55,21 +60,27 @@ func addIP(c *nftables.Conn, t *nftables.Table, r Rules) {
 	out := c.AddChain(&nftables.Chain{
 		Name: "output", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityFilter,
 	})
-	// The sysctl against these is or-ed with that for all interfaces, which is not ours.
-	rule(out, name(expr.MetaKeyOIFNAME, expr.CmpOpEq, r.Bridge), icmpRedirect(), drop())
+	// The sysctl against these is or-ed with that for all interfaces, which is not ours; for IPv6 there is none.
+	rule(out, name(expr.MetaKeyOIFNAME, expr.CmpOpEq, r.Bridge), s.icmpType(s.redirect), drop())
 
-	clients := c.AddChain(&nftables.Chain{
-		Name: "clients", Table: t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: new(*nftables.ChainPriorityNATSource - 1),
-	})
-	rule(clients, name(expr.MetaKeyOIFNAME, expr.CmpOpEq, r.Bridge), marked(runtime.ClientMark), []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: metaReg}, &expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: metaReg},
-	})
-
+	if s.size == 4 { // of IPv6 no mark is long enough
+		addClients(c, t, r)
+	}
 	post := c.AddChain(&nftables.Chain{
 		Name: "postrouting", Table: t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
 	})
-	rule(post, within(offsetSource, expr.CmpOpEq, r.Pods), within(offsetDestination, expr.CmpOpNeq, r.Pods),
+	rule(post, within(s.source, expr.CmpOpEq, s.pods), within(s.destination, expr.CmpOpNeq, s.pods),
 		name(expr.MetaKeyOIFNAME, expr.CmpOpNeq, r.Bridge), []expr.Any{&expr.Masq{}})
+}
+
+// addClients puts back the addresses of clients (see runtime.ClientMark).
+func addClients(c *nftables.Conn, t *nftables.Table, r Rules) {
+	clients := c.AddChain(&nftables.Chain{
+		Name: "clients", Table: t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: new(*nftables.ChainPriorityNATSource - 1),
+	})
+	c.AddRule(&nftables.Rule{Table: t, Chain: clients, Exprs: join(name(expr.MetaKeyOIFNAME, expr.CmpOpEq, r.Bridge), marked(runtime.ClientMark), []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: metaReg}, &expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: metaReg},
+	})})
 }
 
 func join(parts ...[]expr.Any) []expr.Any {
@@ -92,15 +103,16 @@ func namePrefix(key expr.MetaKey, op expr.CmpOp, prefix string) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: key, Register: metaReg}, &expr.Cmp{Op: op, Register: metaReg, Data: []byte(prefix)}}
 }
 
-// within compares an address of the IPv4 header with a range.
+// within compares an address of the header with a range of its family.
 func within(offset uint32, op expr.CmpOp, p netip.Prefix) []expr.Any {
-	mask := make([]byte, 4)
+	size := p.Addr().BitLen() / 8
+	mask := make([]byte, size)
 	for i := range p.Bits() {
 		mask[i/8] |= 0x80 >> (i % 8)
 	}
 	return []expr.Any{
-		payload(expr.PayloadBaseNetworkHeader, offset, 4, metaReg),
-		&expr.Bitwise{SourceRegister: metaReg, DestRegister: metaReg, Len: 4, Mask: mask, Xor: make([]byte, 4)},
+		payload(expr.PayloadBaseNetworkHeader, offset, uint32(size), metaReg),
+		&expr.Bitwise{SourceRegister: metaReg, DestRegister: metaReg, Len: uint32(size), Mask: mask, Xor: make([]byte, size)},
 		&expr.Cmp{Op: op, Register: metaReg, Data: p.Masked().Addr().AsSlice()},
 	}
 }
@@ -139,10 +151,9 @@ func ctBits(key expr.CtKey, bits uint32, want bool) []expr.Any {
 	}
 }
 
-func icmpRedirect() []expr.Any {
-	const redirect = 5 // ICMP_REDIRECT
-	return append(transport(unix.IPPROTO_ICMP),
-		payload(expr.PayloadBaseTransportHeader, 0, 1, metaReg), &expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: []byte{redirect}})
+func (f family) icmpType(kind byte) []expr.Any {
+	return append(transport(f.icmp),
+		payload(expr.PayloadBaseTransportHeader, 0, 1, metaReg), &expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: []byte{kind}})
 }
 
 func transport(protocol byte) []expr.Any {

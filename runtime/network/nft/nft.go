@@ -14,6 +14,9 @@
 //	  postrouting          from a pod to itself by way of a Service: masquerade
 //	  refuse-*             to a Service that has no backend or not this port → reset, port unreachable
 //	tables ip and bridge berth-ID-policies, while some pod is restricted (see SetPolicies)
+//
+// Where pods have IPv6 there is a table of family ip6 beside each of family ip, with the same but the clients, and that of family bridge lets IPv6
+// pass, too: with exactly the MAC and address, and nothing of neighbour discovery.
 package nft
 
 import (
@@ -41,6 +44,8 @@ type Rules struct {
 	GatewayMAC         net.HardwareAddr
 	ClusterDNS         netip.Addr
 	Pods, ServiceRange netip.Prefix
+	// Pods6 and ServiceRange6 are those of IPv6; zero where pods have none.
+	Pods6, ServiceRange6 netip.Prefix
 	// Prefix is how the names of all pod interfaces begin; Ports are those that can exist.
 	Prefix string
 	Ports  []Port
@@ -51,6 +56,8 @@ type Port struct {
 	Link    string
 	MAC     net.HardwareAddr
 	Address netip.Addr
+	// Address6 is that of IPv6; zero where pods have none.
+	Address6 netip.Addr
 }
 
 // ErrNoBridge says that this kernel cannot filter what passes from pod to pod: the table of family bridge was left out.
@@ -73,18 +80,21 @@ type Filter struct {
 	conn *nftables.Conn // nil: to be opened
 	// port is the address of conn's socket, which the kernel names in what it tells of changes.
 	port uint32
-	// applied is what the table of the Services has; nil when that is not known, and the table is to be written as a whole.
-	applied *table
-	// policies is what the table of the policies has, likewise.
-	policies *policyTable
+	// sides are one for each family that pods have.
+	sides []*side
 }
 
 // Open replaces the tables but that of the Services, which stays as an earlier run left it until SetServices. ErrNoBridge means that the
 // table of family bridge could not be made; the Filter works without.
 func Open(r Rules) (*Filter, error) {
-	f := &Filter{rules: r}
+	f := &Filter{rules: r, sides: r.sides()}
 	if err := errors.Join(f.dial(), f.subscribe()); err != nil {
 		return nil, errors.Join(err, f.Close())
+	}
+	if !r.Pods6.IsValid() { // an earlier run may have been told to have it
+		if err := f.remove(nftables.TableFamilyIPv6, r.Table, r.Services, r.Policies); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
 	}
 	err := f.Apply()
 	if err != nil && !errors.Is(err, ErrNoBridge) {
@@ -98,14 +108,19 @@ func (f *Filter) Apply() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r := f.rules
+	addSides := func(c *nftables.Conn) {
+		for _, s := range f.sides {
+			addIP(c, r, s)
+		}
+	}
 	err := f.flush(func(c *nftables.Conn) {
-		addIP(c, replace(c, nftables.TableFamilyIPv4, r.Table), r)
+		addSides(c)
 		addBridge(c, replace(c, nftables.TableFamilyBridge, r.Table), r)
 	})
 	if err == nil {
 		return nil
 	}
-	if alone := f.flush(func(c *nftables.Conn) { addIP(c, replace(c, nftables.TableFamilyIPv4, r.Table), r) }); alone == nil {
+	if alone := f.flush(addSides); alone == nil {
 		if bridge := f.flush(func(c *nftables.Conn) { replace(c, nftables.TableFamilyBridge, r.Table) }); bridge != nil {
 			return ErrNoBridge
 		}
@@ -136,12 +151,18 @@ func Remove(tables ...string) error {
 	f := Filter{}
 	defer func() { _ = f.Close() }()
 	var errs []error
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6, nftables.TableFamilyBridge} {
+		errs = append(errs, f.remove(family, tables...))
+	}
+	return errors.Join(errs...)
+}
+
+func (f *Filter) remove(family nftables.TableFamily, tables ...string) error {
+	var errs []error
 	for _, table := range tables {
-		for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyBridge} {
-			err := f.flush(func(c *nftables.Conn) { c.DelTable(&nftables.Table{Name: table, Family: family}) })
-			if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EOPNOTSUPP) {
-				errs = append(errs, fmt.Errorf("cannot remove nft table %s: %w", table, err))
-			}
+		err := f.flush(func(c *nftables.Conn) { c.DelTable(&nftables.Table{Name: table, Family: family}) })
+		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EOPNOTSUPP) {
+			errs = append(errs, fmt.Errorf("cannot remove nft table %s: %w", table, err))
 		}
 	}
 	return errors.Join(errs...)

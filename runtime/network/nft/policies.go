@@ -3,6 +3,8 @@ package nft
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -23,39 +25,57 @@ import (
 //	table bridge berth-ID-policies
 //	  prerouting   from a pod's interface past the machine → drop
 //
-// Packets of the machine itself do not come by.
+// Where pods have IPv6 a table of family ip6 has the same, without names: the DNS of the cluster has an address of IPv4. Packets of the machine itself do not
+// come by.
 const outgoingMap, incomingMap, itselfSet = "outgoing", "incoming", "itself"
 
 // SetPolicies judges new connections of pods by these policies. When it returns the kernel does so.
 func (f *Filter) SetPolicies(p runtime.Policies) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.writePolicies(computePolicies(p))
-}
-
-// restorePolicies writes the table of the policies anew when it has been written before.
-func (f *Filter) restorePolicies() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.policies == nil || f.policies.empty() {
-		return nil
+	now := make([]*policyTable, len(f.sides))
+	for i, s := range f.sides {
+		now[i] = computePolicies(p, s.family)
 	}
-	now := f.policies
-	f.policies = nil
 	return f.writePolicies(now)
 }
 
-// writePolicies makes the table what it has to be: by what changed, or, where that is not known or does not work, as a whole.
-func (f *Filter) writePolicies(now *policyTable) error {
-	old := f.policies
-	f.policies = nil
-	if old != nil && old.empty() == now.empty() {
+// restorePolicies writes the tables of the policies anew when they have been written before.
+func (f *Filter) restorePolicies() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := make([]*policyTable, len(f.sides))
+	for i, s := range f.sides {
+		if s.policies == nil || s.policies.empty() {
+			return nil
+		}
+		now[i], s.policies = s.policies, nil
+	}
+	return f.writePolicies(now)
+}
+
+// writePolicies makes the tables, one for each side, what they have to be: by what changed, or, where that is not known or does not work, as a whole.
+// It is one batch: never is one family judged by the new policies and the other by the old.
+func (f *Filter) writePolicies(now []*policyTable) error {
+	old, known := make([]*policyTable, len(now)), true
+	for i, s := range f.sides {
+		old[i], s.policies = s.policies, nil
+		known = known && old[i] != nil && old[i].empty() == now[i].empty()
+	}
+	done := func() {
+		for i, s := range f.sides {
+			s.policies = now[i]
+		}
+	}
+	if known {
 		err := f.flush(func(c *nftables.Conn) {
-			w := policyWriter{writer{c, &nftables.Table{Name: f.rules.Policies, Family: nftables.TableFamilyIPv4}}}
-			w.update(old, now)
+			for i, s := range f.sides {
+				w := policyWriter{writer{s.family, c, &nftables.Table{Name: f.rules.Policies, Family: s.table}}}
+				w.update(old[i], now[i])
+			}
 		})
 		if err == nil {
-			f.policies = now
+			done()
 			return nil
 		}
 	}
@@ -67,50 +87,53 @@ func (f *Filter) writePolicies(now *policyTable) error {
 	if err != nil {
 		return fmt.Errorf("cannot write the table of the network policies: %w", err)
 	}
-	f.policies = now
+	done()
 	return nil
 }
 
 // makePolicies makes the tables anew, and leaves none when there is nothing in them.
-func (f *Filter) makePolicies(c *nftables.Conn, now *policyTable, bridges bool) {
-	table := replace(c, nftables.TableFamilyIPv4, f.rules.Policies)
-	var bridge *nftables.Table
-	if bridges {
-		bridge = replace(c, nftables.TableFamilyBridge, f.rules.Policies)
-	}
-	if now.empty() {
-		c.DelTable(table)
-		if bridges {
-			c.DelTable(bridge)
+func (f *Filter) makePolicies(c *nftables.Conn, now []*policyTable, bridges bool) {
+	for i, s := range f.sides {
+		table := replace(c, s.table, f.rules.Policies)
+		if now[i].empty() {
+			c.DelTable(table)
+			continue
 		}
+		w := policyWriter{writer{s.family, c, table}}
+		w.base(f.rules.Bridge, s)
+		w.update(newPolicyTable(), now[i])
+	}
+	if !bridges {
 		return
 	}
-	w := policyWriter{writer{c, table}}
-	w.base(f.rules)
-	w.update(newPolicyTable(), now)
-	if bridges {
-		addPast(c, bridge, f.rules)
+	bridge := replace(c, nftables.TableFamilyBridge, f.rules.Policies)
+	if now[0].empty() { // as all are: they have the same chains
+		c.DelTable(bridge)
+		return
 	}
+	addPast(c, bridge, f.rules, f.sides)
 }
 
 // addPast keeps a pod that writes its own frames from sending them to another pod directly: nobody would judge them.
-func addPast(c *nftables.Conn, t *nftables.Table, r Rules) {
+func addPast(c *nftables.Conn, t *nftables.Table, r Rules, sides []*side) {
 	guard := c.AddChain(&nftables.Chain{
 		Name: "prerouting", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: new(bridgePriority + 1),
 	})
-	c.AddRule(&nftables.Rule{Table: t, Chain: guard, Exprs: join([]expr.Any{
-		payload(expr.PayloadBaseLLHeader, 0, 6, metaReg), &expr.Cmp{Op: expr.CmpOpNeq, Register: metaReg, Data: r.GatewayMAC},
-	}, namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Prefix), protocol(unix.ETH_P_IP), drop())})
+	for _, s := range sides {
+		c.AddRule(&nftables.Rule{Table: t, Chain: guard, Exprs: join([]expr.Any{
+			payload(expr.PayloadBaseLLHeader, 0, 6, metaReg), &expr.Cmp{Op: expr.CmpOpNeq, Register: metaReg, Data: r.GatewayMAC},
+		}, namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Prefix), protocol(s.ethertype), drop())})
+	}
 }
 
 // policyWriter adds to one batch what makes the table of the policies.
 type policyWriter struct{ writer }
 
-func (w policyWriter) base(r Rules) {
+func (w policyWriter) base(bridge string, side *side) {
 	for _, s := range []*nftables.Set{
-		{Name: outgoingMap, IsMap: true, KeyType: nftables.TypeIPAddr, DataType: nftables.TypeVerdict},
-		{Name: incomingMap, IsMap: true, KeyType: nftables.TypeIPAddr, DataType: nftables.TypeVerdict},
-		{Name: itselfSet, KeyType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr), Concatenation: true},
+		{Name: outgoingMap, IsMap: true, KeyType: w.address, DataType: nftables.TypeVerdict},
+		{Name: incomingMap, IsMap: true, KeyType: w.address, DataType: nftables.TypeVerdict},
+		{Name: itselfSet, KeyType: nftables.MustConcatSetType(w.address, w.address), Concatenation: true},
 	} {
 		s.Table = w.t
 		_ = w.c.AddSet(s, nil) // reported by Flush
@@ -119,28 +142,22 @@ func (w policyWriter) base(r Rules) {
 		return w.c.AddChain(&nftables.Chain{Name: name, Table: w.t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &priority})
 	}
 	open := state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, true)
-	fromBridge := name(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Bridge)
-	outgoing := join([]expr.Any{payload(expr.PayloadBaseNetworkHeader, offsetSource, 4, metaReg)}, lookup(outgoingMap, metaReg, 0))
-
-	names := chain("names", *nftables.ChainPriorityNATDest-1)
-	w.rule(names, open, accept())
-	w.rule(names, fromBridge, is(offsetDestination, r.ClusterDNS.AsSlice()), outgoing)
+	fromBridge := name(expr.MetaKeyIIFNAME, expr.CmpOpEq, bridge)
+	outgoing := join([]expr.Any{w.load(w.source, metaReg)}, lookup(outgoingMap, metaReg, 0))
+	var asked []expr.Any // not where the DNS of the cluster is meant
+	if side.clusterDNS.IsValid() {
+		dns := side.clusterDNS.AsSlice()
+		names := chain("names", *nftables.ChainPriorityNATDest-1)
+		w.rule(names, open, accept())
+		w.rule(names, fromBridge, []expr.Any{w.load(w.destination, metaReg), &expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: dns}}, outgoing)
+		asked = []expr.Any{&expr.Ct{Register: metaReg, Key: expr.CtKeyDST}, &expr.Cmp{Op: expr.CmpOpNeq, Register: metaReg, Data: dns}}
+	}
 
 	pre := chain("prerouting", *nftables.ChainPriorityNATDest+1)
 	w.rule(pre, open, accept())
-	w.rule(pre, []expr.Any{
-		payload(expr.PayloadBaseNetworkHeader, offsetSource, 4, regSource), payload(expr.PayloadBaseNetworkHeader, offsetDestination, 4, regSource+1),
-		&expr.Lookup{SourceRegister: regSource, SetName: itselfSet},
-	}, accept())
-	w.rule(pre, fromBridge, []expr.Any{
-		&expr.Ct{Register: metaReg, Key: expr.CtKeyDST}, &expr.Cmp{Op: expr.CmpOpNeq, Register: metaReg, Data: r.ClusterDNS.AsSlice()},
-	}, outgoing)
-	w.rule(pre, []expr.Any{payload(expr.PayloadBaseNetworkHeader, offsetDestination, 4, metaReg)}, lookup(incomingMap, metaReg, 0))
-}
-
-// is compares an address of the IPv4 header with one.
-func is(offset uint32, addr []byte) []expr.Any {
-	return []expr.Any{payload(expr.PayloadBaseNetworkHeader, offset, 4, metaReg), &expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: addr}}
+	w.rule(pre, w.loadBoth(), lookupSet(itselfSet, w.at.source), accept())
+	w.rule(pre, fromBridge, asked, outgoing)
+	w.rule(pre, []expr.Any{w.load(w.destination, metaReg)}, lookup(incomingMap, metaReg, 0))
 }
 
 // update makes one table of the other, in one batch: sets and chains come before who names them, and go after.
@@ -149,13 +166,13 @@ func (w policyWriter) update(old, now *policyTable) {
 	oldBlocks, newBlocks := gone(old.blocks, now.blocks)
 	oldChains, newChains := gone(old.chains, now.chains)
 	for _, name := range newPeers {
-		_ = w.c.AddSet(&nftables.Set{Table: w.t, Name: name, KeyType: nftables.TypeIPAddr}, nil) // reported by Flush
+		_ = w.c.AddSet(&nftables.Set{Table: w.t, Name: name, KeyType: w.address}, nil) // reported by Flush
 	}
 	for _, name := range newBlocks {
 		w.blocks(name, now)
 	}
 	for name := range now.peers {
-		remove, add := diff(old.peers[name], now.peers[name], func(a address, _ struct{}) nftables.SetElement { return nftables.SetElement{Key: a[:]} })
+		remove, add := diff(old.peers[name], now.peers[name], func(a netip.Addr, _ struct{}) nftables.SetElement { return nftables.SetElement{Key: a.AsSlice()} })
 		w.elements(name, remove, add)
 	}
 	for _, name := range newChains {
@@ -163,7 +180,9 @@ func (w policyWriter) update(old, now *policyTable) {
 	}
 	w.lead(outgoingMap, old.outgoing, now.outgoing)
 	w.lead(incomingMap, old.incoming, now.incoming)
-	remove, add := diff(old.itself, now.itself, func(pair [8]byte, _ struct{}) nftables.SetElement { return nftables.SetElement{Key: pair[:]} })
+	remove, add := diff(old.itself, now.itself, func(a netip.Addr, _ struct{}) nftables.SetElement {
+		return nftables.SetElement{Key: slices.Concat(a.AsSlice(), a.AsSlice())}
+	})
 	w.elements(itselfSet, remove, add)
 	for _, name := range oldChains {
 		chain := &nftables.Chain{Name: name, Table: w.t}
@@ -176,16 +195,16 @@ func (w policyWriter) update(old, now *policyTable) {
 }
 
 // lead sends pods to their chains.
-func (w policyWriter) lead(to string, old, now map[address]string) {
-	remove, add := diff(old, now, func(a address, chain string) nftables.SetElement {
-		return nftables.SetElement{Key: a[:], VerdictData: &expr.Verdict{Kind: expr.VerdictJump, Chain: chain}}
+func (w policyWriter) lead(to string, old, now map[netip.Addr]string) {
+	remove, add := diff(old, now, func(a netip.Addr, chain string) nftables.SetElement {
+		return nftables.SetElement{Key: a.AsSlice(), VerdictData: &expr.Verdict{Kind: expr.VerdictJump, Chain: chain}}
 	})
 	w.elements(to, remove, add)
 }
 
 // blocks makes a set of ranges: where each begins, and where what is behind it does.
 func (w policyWriter) blocks(name string, t *policyTable) {
-	_ = w.c.AddSet(&nftables.Set{Table: w.t, Name: name, KeyType: nftables.TypeIPAddr, Interval: true}, nil) // reported by Flush
+	_ = w.c.AddSet(&nftables.Set{Table: w.t, Name: name, KeyType: w.address, Interval: true}, nil) // reported by Flush
 	var elements []nftables.SetElement
 	for _, r := range t.blocks[name] {
 		elements = append(elements, nftables.SetElement{Key: r.First.AsSlice()})
@@ -199,12 +218,12 @@ func (w policyWriter) blocks(name string, t *policyTable) {
 // chain makes the chain of a group: one rule for each kind of peer and each range of ports.
 func (w policyWriter) chain(g runtime.PolicyGroup) {
 	chain := w.c.AddChain(&nftables.Chain{Name: g.Name, Table: w.t})
-	other := uint32(offsetSource)
+	other := w.load(w.source, metaReg)
 	if g.Direction == runtime.Outgoing {
-		other = offsetDestination
+		other = w.load(w.destination, metaReg)
 	}
 	for _, r := range g.Rules {
-		for _, who := range whoOf(r, other) {
+		for _, who := range w.whoOf(r, other) {
 			for _, what := range whatOf(r) {
 				w.rule(chain, who, what, []expr.Any{&expr.Verdict{Kind: expr.VerdictReturn}})
 			}
@@ -214,18 +233,16 @@ func (w policyWriter) chain(g runtime.PolicyGroup) {
 }
 
 // whoOf are the matches for the other end; none for nobody.
-func whoOf(r runtime.PolicyRule, other uint32) [][]expr.Any {
+func (f family) whoOf(r runtime.PolicyRule, other *expr.Payload) [][]expr.Any {
 	if r.Everybody {
 		return [][]expr.Any{nil}
 	}
 	var out [][]expr.Any
-	in := func(set string) {
-		out = append(out, append([]expr.Any{payload(expr.PayloadBaseNetworkHeader, other, 4, metaReg)}, lookupSet(set, metaReg)...))
-	}
+	in := func(set string) { out = append(out, append([]expr.Any{other}, lookupSet(set, metaReg)...)) }
 	if r.Peers != "" {
 		in(r.Peers)
 	}
-	if blocks := ofIPv4(r.Blocks); len(blocks) > 0 {
+	if blocks := f.blocksOf(r.Blocks); len(blocks) > 0 {
 		in(blocksName(blocks))
 	}
 	return out

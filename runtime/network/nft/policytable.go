@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -18,34 +19,31 @@ type policyTable struct {
 	// chains are what is allowed to groups of pods, by name.
 	chains map[string]runtime.PolicyGroup
 	// incoming and outgoing lead a restricted pod to its chain.
-	incoming, outgoing map[address]string
+	incoming, outgoing map[netip.Addr]string
 	// peers are sets of pods, blocks of ranges, by name.
-	peers  map[string]map[address]struct{}
+	peers  map[string]map[netip.Addr]struct{}
 	blocks map[string][]runtime.AddrRange
-	// itself holds each restricted pod twice: it may always reach itself.
-	itself map[[8]byte]struct{}
+	// itself holds each restricted pod: it may always reach itself.
+	itself map[netip.Addr]struct{}
 }
-
-// address is one of IPv4 as the kernel compares it.
-type address [4]byte
 
 func newPolicyTable() *policyTable {
 	return &policyTable{
-		chains: map[string]runtime.PolicyGroup{}, incoming: map[address]string{}, outgoing: map[address]string{},
-		peers: map[string]map[address]struct{}{}, blocks: map[string][]runtime.AddrRange{}, itself: map[[8]byte]struct{}{},
+		chains: map[string]runtime.PolicyGroup{}, incoming: map[netip.Addr]string{}, outgoing: map[netip.Addr]string{},
+		peers: map[string]map[netip.Addr]struct{}{}, blocks: map[string][]runtime.AddrRange{}, itself: map[netip.Addr]struct{}{},
 	}
 }
 
 func (t *policyTable) empty() bool { return len(t.chains) == 0 }
 
-// computePolicies says what the table has to have. Pods have no IPv6: nothing of it is judged.
-func computePolicies(p runtime.Policies) *policyTable {
+// computePolicies says what the table of one family has to have. What groups and rules there are is the same in each.
+func computePolicies(p runtime.Policies, f family) *policyTable {
 	t := newPolicyTable()
 	for _, set := range p.Peers {
-		t.peers[set.Name] = map[address]struct{}{}
+		t.peers[set.Name] = map[netip.Addr]struct{}{}
 		for _, a := range set.Pods {
-			if a.Is4() {
-				t.peers[set.Name][a.As4()] = struct{}{}
+			if f.has(a) {
+				t.peers[set.Name][a] = struct{}{}
 			}
 		}
 	}
@@ -56,13 +54,12 @@ func computePolicies(p runtime.Policies) *policyTable {
 			by = t.outgoing
 		}
 		for _, a := range g.Pods {
-			if a.Is4() {
-				by[a.As4()] = g.Name
-				t.itself[[8]byte(slices.Concat(a.AsSlice(), a.AsSlice()))] = struct{}{}
+			if f.has(a) {
+				by[a], t.itself[a] = g.Name, struct{}{}
 			}
 		}
 		for _, r := range g.Rules {
-			if blocks := ofIPv4(r.Blocks); len(blocks) > 0 {
+			if blocks := f.blocksOf(r.Blocks); len(blocks) > 0 {
 				t.blocks[blocksName(blocks)] = blocks
 			}
 		}
@@ -70,8 +67,9 @@ func computePolicies(p runtime.Policies) *policyTable {
 	return t
 }
 
-func ofIPv4(list []runtime.AddrRange) []runtime.AddrRange {
-	return slices.DeleteFunc(slices.Clone(list), func(r runtime.AddrRange) bool { return !r.First.Is4() || !r.Last.Is4() })
+// blocksOf are the ranges of this family.
+func (f family) blocksOf(list []runtime.AddrRange) []runtime.AddrRange {
+	return slices.DeleteFunc(slices.Clone(list), func(r runtime.AddrRange) bool { return !f.has(r.First) || !f.has(r.Last) })
 }
 
 // gone are the names that only the old one has, come those that only the new one has, both sorted.

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -29,78 +30,77 @@ const (
 	affinitySize = 1 << 16
 )
 
-// The registers: some of them in a row make the key of each map.
-const (
-	regSource   = unix.NFT_REG32_00 // with all that follow but the last: what is remembered of a client
-	regAddress  = regSource + 1     // with protocol and port: a portKey
-	regProtocol = regSource + 2
-	regPort     = regSource + 3
-	regNumber   = regSource + 4 // with the portKey: a placeKey
-	regBackend  = regSource + 8
-)
-
-// writer adds to one batch what makes the table of the Services.
+// writer adds to one batch what makes the table of the Services of one family.
 type writer struct {
+	family
 	c *nftables.Conn
 	t *nftables.Table
 }
 
 // SetServices directs connections to the backends of these Services, and those to clusterDNS to dns unless that is zero. When it returns the
-// kernel does so. It returns which connections the kernel has to forget.
-func (f *Filter) SetServices(services []runtime.Service, clusterDNS netip.Addr, dns netip.AddrPort) (Stale, error) {
+// kernel does so. It returns which connections the kernel has to forget, also of one family when that of the other could not be written.
+func (f *Filter) SetServices(services []runtime.Service, clusterDNS netip.Addr, dns netip.AddrPort) ([]Stale, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	old := f.applied
-	now := compute(old, services, clusterDNS, dns, f.rules.ServiceRange)
-	if err := f.write(now); err != nil {
-		return Stale{}, err
+	var stale []Stale
+	var errs []error
+	for _, s := range f.sides {
+		old := s.applied
+		now := compute(old, services, clusterDNS, dns, s.services)
+		if err := f.write(s, now); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		stale = append(stale, now.stale(old, s.services))
 	}
-	return now.stale(old, f.rules.ServiceRange), nil
+	return stale, errors.Join(errs...)
 }
 
 // write makes the table what it has to be: by what changed, or, where that is not known or does not work, as a whole.
-func (f *Filter) write(now *table) error {
-	if f.applied != nil {
+func (f *Filter) write(s *side, now *table) error {
+	if s.applied != nil {
 		err := f.flush(func(c *nftables.Conn) {
-			w := writer{c, &nftables.Table{Name: f.rules.Services, Family: nftables.TableFamilyIPv4}}
-			w.update(f.applied, now)
+			w := writer{s.family, c, &nftables.Table{Name: f.rules.Services, Family: s.table}}
+			w.update(s.applied, now)
 		})
 		if err == nil {
-			f.applied = now
+			s.applied = now
 			return nil
 		}
-		f.applied = nil
+		s.applied = nil
 	}
 	err := f.flush(func(c *nftables.Conn) {
-		w := writer{c, replace(c, nftables.TableFamilyIPv4, f.rules.Services)}
-		w.base(f.rules)
+		w := writer{s.family, c, replace(c, s.table, f.rules.Services)}
+		w.base(f.rules, s)
 		w.update(newTable(), now)
 	})
 	if err != nil {
 		return fmt.Errorf("cannot write the table of the Services: %w", err)
 	}
-	f.applied = now
+	s.applied = now
 	return nil
 }
 
-// restoreServices writes the table of the Services anew when it has been written before.
+// restoreServices writes the tables of the Services anew that have been written before.
 func (f *Filter) restoreServices() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.applied == nil {
-		return nil
+	var errs []error
+	for _, s := range f.sides {
+		if now := s.applied; now != nil {
+			s.applied = nil
+			errs = append(errs, f.write(s, now))
+		}
 	}
-	now := f.applied
-	f.applied = nil
-	return f.write(now)
+	return errors.Join(errs...)
 }
 
-func (w writer) base(r Rules) {
-	pair := nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr)
-	port := nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
-	target := nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
-	place := nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeMark)
-	client := nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeMark)
+func (w writer) base(r Rules, side *side) {
+	pair := nftables.MustConcatSetType(w.address, w.address)
+	port := nftables.MustConcatSetType(w.address, nftables.TypeInetProto, nftables.TypeInetService)
+	target := nftables.MustConcatSetType(w.address, nftables.TypeInetService)
+	place := nftables.MustConcatSetType(w.address, nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeMark)
+	client := nftables.MustConcatSetType(w.address, w.address, nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeMark)
 	for _, s := range []*nftables.Set{
 		{Name: portsMap, IsMap: true, KeyType: port, DataType: nftables.TypeVerdict},
 		{Name: backendsMap, IsMap: true, KeyType: place, DataType: target},
@@ -112,49 +112,45 @@ func (w writer) base(r Rules) {
 		_ = w.c.AddSet(s, nil) // reported by Flush
 	}
 	var itself []nftables.SetElement
-	for _, p := range r.Ports {
-		itself = append(itself, nftables.SetElement{Key: slices.Concat(p.Address.AsSlice(), p.Address.AsSlice())})
+	for _, a := range side.ports {
+		itself = append(itself, nftables.SetElement{Key: slices.Concat(a.AsSlice(), a.AsSlice())})
 	}
 	w.elements(hairpinSet, nil, itself)
-	w.hooks(r)
+	w.hooks(r.Bridge, side.services)
 }
 
-func (w writer) hooks(r Rules) {
+func (w writer) hooks(bridge string, services netip.Prefix) {
 	chain := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority) *nftables.Chain {
 		return w.c.AddChain(&nftables.Chain{Name: name, Table: w.t, Type: kind, Hooknum: hook, Priority: &priority})
 	}
 	pre := chain("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, *nftables.ChainPriorityNATDest)
-	w.rule(pre, name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, r.Bridge), within(offsetDestination, expr.CmpOpEq, r.ServiceRange), accept())
+	w.rule(pre, name(expr.MetaKeyIIFNAME, expr.CmpOpNeq, bridge), within(w.destination, expr.CmpOpEq, services), accept())
 	w.ask(pre)
 	out := chain("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, *nftables.ChainPriorityNATDest)
 	w.ask(out)
 	post := chain("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource)
-	w.rule(post, []expr.Any{
-		payload(expr.PayloadBaseNetworkHeader, offsetSource, 4, regSource), payload(expr.PayloadBaseNetworkHeader, offsetDestination, 4, regSource+1),
-		&expr.Lookup{SourceRegister: regSource, SetName: hairpinSet}, &expr.Masq{},
-	})
+	w.rule(post, w.loadBoth(), lookupSet(hairpinSet, w.at.source), []expr.Any{&expr.Masq{}})
 
 	refuse := w.c.AddChain(&nftables.Chain{Name: "refuse", Table: w.t})
 	// What belongs to no connection any more is no reason to end one.
 	w.rule(refuse, state(expr.CtStateBitINVALID, true), drop())
 	w.rule(refuse, transport(unix.IPPROTO_TCP), []expr.Any{&expr.Counter{}, &expr.Reject{Type: unix.NFT_REJECT_TCP_RST}})
-	const portUnreachable = 3
-	w.rule(refuse, []expr.Any{&expr.Counter{}, &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: portUnreachable}})
+	w.rule(refuse, []expr.Any{&expr.Counter{}, &expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: w.unreachable}})
 	for name, hook := range map[string]*nftables.ChainHook{
 		"refuse-input": nftables.ChainHookInput, "refuse-forward": nftables.ChainHookForward, "refuse-output": nftables.ChainHookOutput,
 	} {
 		// Before others' rules, which may drop: a refusal is told.
 		from := chain(name, nftables.ChainTypeFilter, hook, *nftables.ChainPriorityFilter-1)
 		w.rule(from, state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, true), accept()) // somebody has answered
-		w.rule(from, within(offsetDestination, expr.CmpOpEq, r.ServiceRange), goTo("refuse"))
-		w.rule(from, state(expr.CtStateBitNEW, true), loadPort(), lookupSet(refusedSet, regAddress), goTo("refuse"))
+		w.rule(from, within(w.destination, expr.CmpOpEq, services), goTo("refuse"))
+		w.rule(from, state(expr.CtStateBitNEW, true), w.loadPort(), lookupSet(refusedSet, w.at.address), goTo("refuse"))
 	}
 }
 
 // ask looks up which chain goes on; twice, as a kernel before 6.17 may miss an element that is just being replaced.
 func (w writer) ask(chain *nftables.Chain) {
 	for range 2 {
-		w.rule(chain, loadPort(), lookup(portsMap, regAddress, 0))
+		w.rule(chain, w.loadPort(), lookup(portsMap, w.at.address, 0))
 	}
 }
 
@@ -163,11 +159,11 @@ func (w writer) rule(chain *nftables.Chain, parts ...[]expr.Any) {
 }
 
 // loadPort puts what the packet is sent to into the registers of a portKey.
-func loadPort() []expr.Any {
+func (f family) loadPort() []expr.Any {
 	return []expr.Any{
-		payload(expr.PayloadBaseNetworkHeader, offsetDestination, 4, regAddress),
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: regProtocol},
-		payload(expr.PayloadBaseTransportHeader, offsetPort, 2, regPort),
+		f.load(f.destination, f.at.address),
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: f.at.protocol},
+		payload(expr.PayloadBaseTransportHeader, offsetPort, 2, f.at.port),
 	}
 }
 
@@ -206,50 +202,48 @@ func (w writer) ways(old, now *table) {
 		w.c.FlushChain(chain) // one of an earlier time
 		if way.affinity > 0 {
 			for n := range way.backends {
-				w.rule(chain, loadSource(), loadPort(), number(n), lookupSet(clientsSet, regSource), remember(unix.NFT_DYNSET_OP_UPDATE, way), direct())
+				w.rule(chain, w.loadSource(), w.loadPort(), w.numbered(n), lookupSet(clientsSet, w.at.source), w.remember(unix.NFT_DYNSET_OP_UPDATE, way), w.direct())
 			}
-			w.rule(chain, loadSource(), loadPort(), anyNumber(way), remember(unix.NFT_DYNSET_OP_ADD, way), direct())
+			w.rule(chain, w.loadSource(), w.loadPort(), w.anyNumber(way), w.remember(unix.NFT_DYNSET_OP_ADD, way), w.direct())
 		}
-		w.rule(chain, loadPort(), anyNumber(way), direct())
-		w.rule(chain, loadPort(), number(0), direct())
+		w.rule(chain, w.loadPort(), w.anyNumber(way), w.direct())
+		w.rule(chain, w.loadPort(), w.numbered(0), w.direct())
 	}
 }
 
-func loadSource() []expr.Any {
-	return []expr.Any{payload(expr.PayloadBaseNetworkHeader, offsetSource, 4, regSource)}
+func (f family) loadSource() []expr.Any { return []expr.Any{f.load(f.source, f.at.source)} }
+
+// numbered is a constant, in a form nft can print.
+func (f family) numbered(n uint32) []expr.Any {
+	return []expr.Any{&expr.Numgen{Register: f.at.number, Modulus: 1, Offset: n, Type: unix.NFT_NG_RANDOM}}
 }
 
-// number is a constant, in a form nft can print.
-func number(n uint32) []expr.Any {
-	return []expr.Any{&expr.Numgen{Register: regNumber, Modulus: 1, Offset: n, Type: unix.NFT_NG_RANDOM}}
+func (f family) anyNumber(w way) []expr.Any {
+	return []expr.Any{&expr.Numgen{Register: f.at.number, Modulus: w.backends, Type: unix.NFT_NG_RANDOM}}
 }
 
-func anyNumber(w way) []expr.Any {
-	return []expr.Any{&expr.Numgen{Register: regNumber, Modulus: w.backends, Type: unix.NFT_NG_RANDOM}}
-}
-
-func remember(operation uint32, w way) []expr.Any {
-	return []expr.Any{&expr.Dynset{SrcRegKey: regSource, SetName: clientsSet, Operation: operation, Timeout: time.Duration(w.affinity) * time.Second}}
+func (f family) remember(operation uint32, w way) []expr.Any {
+	return []expr.Any{&expr.Dynset{SrcRegKey: f.at.source, SetName: clientsSet, Operation: operation, Timeout: time.Duration(w.affinity) * time.Second}}
 }
 
 // direct sends the connection to the backend with the number in the register; when there is none the next rule is asked.
-func direct() []expr.Any {
-	return append(lookup(backendsMap, regAddress, regBackend),
-		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: regBackend, RegProtoMin: regBackend + 1})
+func (f family) direct() []expr.Any {
+	return append(lookup(backendsMap, f.at.address, f.at.backend),
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: f.nat, RegAddrMin: f.at.backend, RegProtoMin: f.at.backendPort})
 }
 
 // update makes one table of the other. What changes goes and comes in the same batch: no packet sees it missing.
 func (w writer) update(old, now *table) {
 	w.ways(old, now)
 	remove, add := diff(old.ports, now.ports, func(key portKey, way way) nftables.SetElement {
-		return nftables.SetElement{Key: key[:], VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: way.chain()}}
+		return nftables.SetElement{Key: key.bytes(), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: way.chain()}}
 	})
 	w.elements(portsMap, remove, add)
 	remove, add = diff(old.backends, now.backends, func(key placeKey, b backend) nftables.SetElement {
-		return nftables.SetElement{Key: key[:], Val: b[:]}
+		return nftables.SetElement{Key: key.bytes(), Val: backendBytes(b)}
 	})
 	w.elements(backendsMap, remove, add)
-	remove, add = diff(old.refused, now.refused, func(key portKey, _ struct{}) nftables.SetElement { return nftables.SetElement{Key: key[:]} })
+	remove, add = diff(old.refused, now.refused, func(key portKey, _ struct{}) nftables.SetElement { return nftables.SetElement{Key: key.bytes()} })
 	w.elements(refusedSet, remove, add)
 }
 

@@ -10,18 +10,35 @@ import (
 	"berth/runtime"
 )
 
-// The keys and values of the maps, as the kernel compares them: each part fills whole 32-bit registers.
-type (
-	// portKey is an address, a protocol and a port: what a packet is sent to.
-	portKey [12]byte
-	// placeKey is a portKey and the number of one of its backends.
-	placeKey [16]byte
-	// backend is an address and a port: what a packet is sent to instead.
-	backend [8]byte
-)
+// portKey is what a packet is sent to.
+type portKey struct {
+	to       netip.AddrPort
+	protocol uint8
+}
 
-// protocolAt is where a portKey and a placeKey have the protocol.
-const protocolAt = 4
+// placeKey is a portKey and the number of one of its backends.
+type placeKey struct {
+	portKey
+	number uint32
+}
+
+// backend is what a packet is sent to instead.
+type backend = netip.AddrPort
+
+// bytes is how the kernel compares it: each part fills whole 32-bit registers.
+func (k portKey) bytes() []byte {
+	b := append(k.to.Addr().AsSlice(), k.protocol, 0, 0, 0)
+	return append(binary.BigEndian.AppendUint16(b, k.to.Port()), 0, 0)
+}
+
+func (k placeKey) bytes() []byte {
+	return binary.NativeEndian.AppendUint32(k.portKey.bytes(), k.number)
+}
+
+// backendBytes is likewise.
+func backendBytes(b backend) []byte {
+	return append(binary.BigEndian.AppendUint16(b.Addr().AsSlice(), b.Port()), 0, 0)
+}
 
 // way is how connections to a port are spread.
 type way struct {
@@ -45,8 +62,8 @@ func newTable() *table {
 	return &table{ports: map[portKey]way{}, backends: map[placeKey]backend{}, seats: map[portKey][]seat{}, refused: map[portKey]struct{}{}}
 }
 
-// compute says what the table has to have after it had what is in old, which may be nil. The DNS, when there is one, has its address whatever a Service says; of two Services with the
-// same address and port the first one has it.
+// compute says what the table of the family of inRange has to have after it had what is in old, which may be nil. The DNS, when there is one, has its
+// address whatever a Service says; of two Services with the same address and port the first one has it.
 func compute(old *table, services []runtime.Service, clusterDNS netip.Addr, dns netip.AddrPort, inRange netip.Prefix) *table {
 	t := newTable()
 	if old == nil {
@@ -70,7 +87,8 @@ func compute(old *table, services []runtime.Service, clusterDNS netip.Addr, dns 
 }
 
 func (t *table) add(old *table, addr netip.Addr, p runtime.ServicePort, affinity int32, inRange netip.Prefix) {
-	if !addr.Is4() || !mayBeReached(addr) {
+	sameFamily := func(a netip.Addr) bool { return a.BitLen() == inRange.Addr().BitLen() && !a.Is4In6() }
+	if !sameFamily(addr) || !mayBeReached(addr) {
 		return
 	}
 	key, ok := keyOf(addr, p)
@@ -79,8 +97,8 @@ func (t *table) add(old *table, addr netip.Addr, p runtime.ServicePort, affinity
 	}
 	var to []backend
 	for _, p := range p.Backends {
-		if p.Addr().Is4() && mayBeReached(p.Addr()) {
-			to = append(to, backendOf(p))
+		if sameFamily(p.Addr()) && mayBeReached(p.Addr()) {
+			to = append(to, p)
 		}
 	}
 	if affinity > 0 {
@@ -91,7 +109,7 @@ func (t *table) add(old *table, addr netip.Addr, p runtime.ServicePort, affinity
 		}
 	}
 	for n, b := range to {
-		t.backends[key.number(uint32(n))] = b
+		t.backends[placeKey{key, uint32(n)}] = b
 	}
 	switch {
 	case len(to) > 0:
@@ -155,7 +173,7 @@ func place(had []seat, backends []backend) []seat {
 func (t *table) numbered(key portKey) []backend {
 	var all []backend
 	for n := range t.ports[key].backends {
-		all = append(all, t.backends[key.number(n)])
+		all = append(all, t.backends[placeKey{key, n}])
 	}
 	return all
 }
@@ -172,12 +190,6 @@ func (t *table) seated(key portKey) []seat {
 	return seats
 }
 
-func (k portKey) number(n uint32) (place placeKey) {
-	copy(place[:], k[:])
-	binary.NativeEndian.PutUint32(place[len(k):], n)
-	return place
-}
-
 // mayBeReached keeps the machine's loopback and link-local addresses (a cloud's metadata) from being reached by way of a Service, and nobody
 // else's from being taken over.
 func mayBeReached(addr netip.Addr) bool {
@@ -187,40 +199,34 @@ func mayBeReached(addr netip.Addr) bool {
 func keyOf(addr netip.Addr, p runtime.ServicePort) (key portKey, ok bool) {
 	switch p.Protocol {
 	case runtime.TCP:
-		return keyTo(netip.AddrPortFrom(addr, p.Port), unix.IPPROTO_TCP), true
+		return portKey{netip.AddrPortFrom(addr, p.Port), unix.IPPROTO_TCP}, true
 	case runtime.UDP:
-		return keyTo(netip.AddrPortFrom(addr, p.Port), unix.IPPROTO_UDP), true
+		return portKey{netip.AddrPortFrom(addr, p.Port), unix.IPPROTO_UDP}, true
 	default:
 		return key, false
 	}
 }
 
-func keyTo(to netip.AddrPort, protocol uint8) (key portKey) {
-	copy(key[:], to.Addr().AsSlice())
-	key[protocolAt] = protocol
-	binary.BigEndian.PutUint16(key[8:], to.Port())
-	return key
-}
-
-// Stale says of which connections the kernel's memory is wrong: those by one of the protocols that were sent to an address, and on to a backend,
-// and would go elsewhere now. The zero value says of none.
+// Stale says of which connections of one family the kernel's memory is wrong: those by one of the protocols that were sent to an address, and on to a
+// backend, and would go elsewhere now. The zero value says of none.
 type Stale struct {
+	IPv6      bool
 	Protocols []uint8
 	Is        func(protocol uint8, sentTo, backend netip.AddrPort) bool
 }
 
 // stale compares with the old table, of which nil says that nothing is known.
 func (t *table) stale(old *table, inRange netip.Prefix) Stale {
-	var s Stale
+	s := Stale{IPv6: inRange.Addr().Is6()}
 	for _, protocol := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
 		if old == nil || t.redirects(old, protocol) {
 			s.Protocols = append(s.Protocols, protocol)
 		}
 	}
 	s.Is = func(protocol uint8, sentTo, to netip.AddrPort) bool {
-		key := keyTo(sentTo, protocol)
+		key := portKey{sentTo, protocol}
 		if _, ok := t.ports[key]; ok {
-			return !slices.Contains(t.numbered(key), backendOf(to))
+			return !slices.Contains(t.numbered(key), to)
 		}
 		if old == nil {
 			return inRange.Contains(sentTo.Addr())
@@ -235,27 +241,20 @@ func (t *table) stale(old *table, inRange netip.Prefix) Stale {
 func (t *table) redirects(old *table, protocol uint8) bool {
 	stays := map[portKey]map[backend]bool{}
 	for place, b := range t.backends {
-		key := portKey(place[:len(portKey{})])
-		if stays[key] == nil {
-			stays[key] = map[backend]bool{}
+		if stays[place.portKey] == nil {
+			stays[place.portKey] = map[backend]bool{}
 		}
-		stays[key][b] = true
+		stays[place.portKey][b] = true
 	}
 	for place, b := range old.backends {
-		if place[protocolAt] == protocol && !stays[portKey(place[:len(portKey{})])][b] {
+		if place.protocol == protocol && !stays[place.portKey][b] {
 			return true
 		}
 	}
 	for key := range t.ports {
-		if _, ok := old.ports[key]; !ok && key[protocolAt] == protocol {
+		if _, ok := old.ports[key]; !ok && key.protocol == protocol {
 			return true
 		}
 	}
 	return false
-}
-
-func backendOf(addr netip.AddrPort) (b backend) {
-	copy(b[:], addr.Addr().AsSlice())
-	binary.BigEndian.PutUint16(b[4:], addr.Port())
-	return b
 }

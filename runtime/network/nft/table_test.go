@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
 	"berth/runtime"
@@ -15,16 +16,18 @@ import (
 func backends(names ...byte) []backend {
 	var all []backend
 	for _, n := range names {
-		all = append(all, backend{n})
+		all = append(all, numberedBackend(n))
 	}
 	return all
 }
+
+func numberedBackend(n byte) backend { return netip.AddrPortFrom(netip.AddrFrom4([4]byte{n}), 80) }
 
 // seats are backends by their numbers; a negative one is lent.
 func seats(names ...int) []seat {
 	var all []seat
 	for _, n := range names {
-		all = append(all, seat{backend{byte(max(n, -n))}, n < 0})
+		all = append(all, seat{numberedBackend(byte(max(n, -n))), n < 0})
 	}
 	return all
 }
@@ -49,7 +52,7 @@ func TestPlace(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if d := cmp.Diff(tt.want, place(tt.had, tt.backends), cmp.AllowUnexported(seat{})); d != "" {
+			if d := cmp.Diff(tt.want, place(tt.had, tt.backends), cmp.AllowUnexported(seat{}), cmpopts.EquateComparable(backend{})); d != "" {
 				t.Errorf("-want +got:\n%s", d)
 			}
 		})
@@ -63,7 +66,7 @@ func TestPlaceHoldsEveryBackendAndMovesNobody(t *testing.T) {
 		var now []backend
 		for n := range byte(8) {
 			if random.IntN(2) == 0 {
-				now = append(now, backend{n + 1})
+				now = append(now, numberedBackend(n+1))
 			}
 		}
 		got := place(had, now)

@@ -24,6 +24,7 @@ import (
 // upOptions are the flags of up.
 type upOptions struct {
 	once, remove, replace, strict, allowPrune  bool
+	ipv6                                       bool
 	pruneDelay, timeout                        time.Duration
 	podCIDR, serviceCIDR, registries, apiGroup string
 	firewall                                   string
@@ -64,9 +65,10 @@ SIGINT and SIGTERM end berth within 5 s and leave everything running, as kill -9
 	f.BoolVar(&o.strict, "strict", false, "refuse to start while a file has a fault or a warning")
 	f.BoolVar(&o.allowPrune, "allow-prune", false, "consent to all removals")
 	f.DurationVar(&o.pruneDelay, "prune-delay", controller.DefaultPruneDelay, "how long an object must be absent before it is removed")
-	f.StringVar(&o.podCIDR, "pod-cidr", "", "range of pod addresses (default: one that no route uses, then kept)")
+	f.StringVar(&o.podCIDR, "pod-cidr", "", "range of pod addresses, behind a comma one of IPv6 (default: one that no route uses, then kept)")
 	f.StringVar(&o.firewall, "firewall", "", "allow: open what the machine's firewall cuts of pods' paths, by rules that down takes away (default: say so)")
-	f.StringVar(&o.serviceCIDR, "service-cidr", "", "range of the addresses of Services (default: one that no route uses, then kept)")
+	f.StringVar(&o.serviceCIDR, "service-cidr", "", "range of the addresses of Services, likewise")
+	f.BoolVar(&o.ipv6, "ipv6", false, "give pods and Services IPv6 beside IPv4 (as a range of IPv6 for either does); pods that run get it when they are replaced")
 	f.StringVar(&o.apiGroup, "api-group", "", "a group whose members may use the Kubernetes API: they can do everything on this machine")
 	f.StringVar(&o.acmeEmail, "acme-email", "", "have certificates issued for Ingresses that ask for them, and accept the authority's terms; it is told this address")
 	f.StringVar(&o.acmeDirectory, "acme-directory", "", "who issues them (default, with --acme-email: Let's Encrypt); this accepts its terms, too")
@@ -137,11 +139,13 @@ func (a *app) daemonOptions(o upOptions) (daemon.Options, error) {
 		StateDir: a.stateDir, RunDir: a.runDir, Binary: binary, Registries: o.registries,
 		PruneDelay: o.pruneDelay, AllowPrune: o.allowPrune, Log: logr.Discard(), Version: Version(), APIGroup: o.apiGroup,
 	}
-	if o.podCIDR != "" {
-		if opts.PodCIDR, err = netip.ParsePrefix(o.podCIDR); err != nil {
-			return opts, fmt.Errorf("cannot use --pod-cidr: %w", err)
-		}
+	if opts.PodCIDR, opts.PodCIDR6, err = ranges(o.podCIDR); err != nil {
+		return opts, fmt.Errorf("cannot use --pod-cidr: %w", err)
 	}
+	if opts.ServiceCIDR, opts.ServiceCIDR6, err = ranges(o.serviceCIDR); err != nil {
+		return opts, fmt.Errorf("cannot use --service-cidr: %w", err)
+	}
+	opts.IPv6 = o.ipv6 || opts.PodCIDR6.IsValid() || opts.ServiceCIDR6.IsValid()
 	if o.firewall != "" && o.firewall != "allow" {
 		return opts, fmt.Errorf("cannot use --firewall %q: it is allow or nothing", o.firewall)
 	}
@@ -157,12 +161,29 @@ func (a *app) daemonOptions(o upOptions) (daemon.Options, error) {
 		opts.Forwarders = append(opts.Forwarders, p)
 	}
 	opts.AllowFirewall = o.firewall == "allow"
-	if o.serviceCIDR != "" {
-		if opts.ServiceCIDR, err = netip.ParsePrefix(o.serviceCIDR); err != nil {
-			return opts, fmt.Errorf("cannot use --service-cidr: %w", err)
-		}
-	}
 	return opts, nil
+}
+
+// ranges are one of IPv4 and one of IPv6, either of which may be missing, as --cluster-cidr of others has them: "10.42.0.0/16,fd00:42::/56".
+func ranges(text string) (four, six netip.Prefix, err error) {
+	for part := range strings.SplitSeq(text, ",") {
+		if text == "" {
+			break
+		}
+		p, err := netip.ParsePrefix(strings.TrimSpace(part))
+		if err != nil {
+			return four, six, err
+		}
+		of := &four
+		if p.Addr().Is6() {
+			of = &six
+		}
+		if of.IsValid() {
+			return four, six, fmt.Errorf("%s and %s are of the same family: one of IPv4 and one of IPv6 are meant", of, p)
+		}
+		*of = p
+	}
+	return four, six, nil
 }
 
 // prefix is a range of addresses, or a single one.

@@ -44,6 +44,9 @@ type Options struct {
 	PodCIDR netip.Prefix
 	// ServiceCIDR is the range of the addresses of Services, likewise.
 	ServiceCIDR netip.Prefix
+	// IPv6 gives pods and Services addresses of IPv6, too, of PodCIDR6 and ServiceCIDR6, likewise. A daemon without Source leaves that as it was.
+	IPv6                   bool
+	PodCIDR6, ServiceCIDR6 netip.Prefix
 	// ACMEDirectory is the address of who issues certificates for Ingresses, and ACMEEmail who is told of them; "" for nobody.
 	ACMEDirectory, ACMEEmail string
 	// Forwarders are whose connections tell by the PROXY protocol whom they forward.
@@ -112,7 +115,7 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 	}
 	d.Controller, err = controller.New(controller.Options{
 		Pods: d.Runtime, Containers: d.Runtime, Executor: d.Runtime, Dialer: d.Runtime, Events: d.Runtime, Images: d.Images, Volumes: d.Runtime, Meter: d.Runtime,
-		Router: d.Runtime, Forwarders: opts.Forwarders, ServiceCIDR: d.network.ServiceCIDR(), Judge: d.network, ClusterDNS: d.network.ClusterDNS(),
+		Router: d.Runtime, Forwarders: opts.Forwarders, ServiceCIDR: d.network.ServiceCIDR(), ServiceCIDR6: d.network.ServiceCIDR6(), Judge: d.network, ClusterDNS: d.network.ClusterDNS(),
 		Certificates: acme.Open(acme.Options{
 			Dir: filepath.Join(opts.StateDir, certificatesDir), Directory: opts.ACMEDirectory, Email: opts.ACMEEmail, Agent: "berth/" + opts.Version,
 		}),
@@ -134,7 +137,10 @@ const certificatesDir = "acme"
 func (d *Daemon) complain(err error) { d.opts.Log.Error(err, "machine") }
 
 func (d *Daemon) networkConfig() network.Config {
-	return network.Config{ID: d.id, StateDir: d.opts.StateDir, PodCIDR: d.opts.PodCIDR, ServiceCIDR: d.opts.ServiceCIDR, AllowFirewall: d.opts.AllowFirewall}
+	return network.Config{
+		ID: d.id, StateDir: d.opts.StateDir, PodCIDR: d.opts.PodCIDR, ServiceCIDR: d.opts.ServiceCIDR, AllowFirewall: d.opts.AllowFirewall,
+		IPv6: d.opts.IPv6, PodCIDR6: d.opts.PodCIDR6, ServiceCIDR6: d.opts.ServiceCIDR6, IPv6AsKept: d.opts.Source == nil,
+	}
 }
 
 // Warnings are what this machine cannot enforce.
