@@ -89,7 +89,9 @@ type broken struct {
 	err error
 }
 
-func (b *broken) Attach(context.Context, *os.File, string, netip.Addr, netip.Addr) error { return b.err }
+func (b *broken) Attach(context.Context, *os.File, string, netip.Addr, netip.Addr) error {
+	return b.err
+}
 
 // What fails with the namespaces is the sandbox, not the container: the next sandbox says why.
 func TestStillborn(t *testing.T) {

@@ -46,14 +46,14 @@ func (n *Network) forgetStrangers() error {
 	if n.strangersForgotten {
 		return nil
 	}
-	var errs []error
-	for _, f := range n.families() {
-		errs = append(errs, forgetUnused(conntrack.Among{IPv6: f.IPv6}, func(a netip.Addr) bool {
-			four, ok := n.four(a)
-			return ok && n.pool.Holder(four) == ""
-		}))
+	strange := func(a netip.Addr) bool {
+		four, ok := n.four(a)
+		return ok && n.pool.Holder(four) == ""
 	}
-	err := errors.Join(errs...)
+	err := forgetUnused(conntrack.Among{}, strange)
+	if n.podCIDR6.IsValid() {
+		err = errors.Join(err, forgetUnused(conntrack.Among{IPv6: true}, strange))
+	}
 	n.strangersForgotten = err == nil
 	return err
 }
@@ -93,23 +93,23 @@ const fewAddresses = 4
 
 // forgetAddresses makes the kernel forget the connections from or to pods with these addresses.
 func (n *Network) forgetAddresses(gone map[netip.Addr]bool) error {
-	for _, f := range n.families() {
-		among := []conntrack.Among{{IPv6: f.IPv6}}
-		if len(gone) <= fewAddresses {
-			among = nil
-			for addr := range gone {
-				own := f.of(addr)
-				among = append(among, conntrack.Among{IPv6: f.IPv6, From: own}, conntrack.Among{IPv6: f.IPv6, Answers: own})
-			}
+	among := []conntrack.Among{{}}
+	if len(gone) <= fewAddresses {
+		among = nil
+		for addr := range gone {
+			among = append(among, conntrack.Among{From: addr}, conntrack.Among{Answers: addr})
 		}
-		for _, among := range among {
-			err := forgetUnused(among, func(a netip.Addr) bool {
-				four, _ := n.four(a)
-				return gone[four]
-			})
-			if err != nil {
-				return err
-			}
+	}
+	if n.podCIDR6.IsValid() {
+		among = append(among, conntrack.Among{IPv6: true})
+	}
+	for _, among := range among {
+		err := forgetUnused(among, func(a netip.Addr) bool {
+			four, _ := n.four(a)
+			return gone[four]
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -19,9 +19,10 @@ import (
 // Of IPv6 there is nothing to allocate or to remember: a pod's address is at the place in its range that the one of IPv4 has in the other.
 
 const (
-	// podBits is the length of the range of pods that berth chooses, and of the shortest one it takes: all that can be handed out is in it.
-	podBits = 128 - 12
-	// serviceBits is that of the Services it chooses, fewestServiceBits of the shortest one it takes.
+	// podBits is the length of the range of pods that berth chooses, fewestPodBits of the smallest one it takes: all that can be handed out is in it. Of the
+	// errors that the kernel sends it lets the more pass the shorter the route to their receiver (icmpv6_xrlim_allow).
+	podBits, fewestPodBits = 64, 128 - 12
+	// serviceBits is that of the Services it chooses, fewestServiceBits of the smallest one it takes.
 	serviceBits, fewestServiceBits = 112, 124
 	// Which of the networks of a site are those of pods and of Services.
 	podNetwork, serviceNetwork = 1, 2
@@ -73,7 +74,7 @@ func decidePods6(cfg Config, kept state, f findings) (netip.Prefix, error) {
 		if f.ports && f.own6.IsValid() && f.own6 != want.Masked() {
 			return want, fmt.Errorf("cannot use %s for pods: pods are running in %s; run berth down first", want, f.own6)
 		}
-		if want.Bits() > podBits || !ordinary(want) {
+		if want.Bits() > fewestPodBits || !ordinary(want) {
 			return want, fmt.Errorf("cannot use %s for pods: it is not an IPv6 range of at least 4096 addresses", want)
 		}
 		if t, clash := ipam.Overlap(want, f.taken6); clash {
@@ -155,7 +156,7 @@ func (n *Network) dropIPv6(l netlink.Link, now state) error {
 	if !n.ipv6 {
 		return nil
 	}
-	if err := dropAddresses(l, unix.AF_INET6, ""); err != nil {
+	if err := errors.Join(dropAddresses(l, unix.AF_INET6, ""), routeRanges(l, netip.IPv6Unspecified(), nil)); err != nil {
 		return fmt.Errorf("cannot take IPv6 from bridge %s: %w", n.cfg.bridge(), err)
 	}
 	if now.settings6 == (settings6{}) {
@@ -197,7 +198,7 @@ func (n *Network) four(a netip.Addr) (netip.Addr, bool) {
 		return a, ok
 	}
 	b := a.As16()
-	offset := binary.BigEndian.Uint32(b[12:]) & (1<<(128-podBits) - 1)
+	offset := binary.BigEndian.Uint32(b[12:]) & (1<<(128-fewestPodBits) - 1)
 	four := n.pool.At(offset)
 	_, ok := n.pool.Offset(four)
 	return four, ok && at6(n.podCIDR6, offset) == a
@@ -211,20 +212,6 @@ func at6(p netip.Prefix, place uint32) netip.Addr {
 	b := p.Addr().As16()
 	binary.BigEndian.PutUint32(b[12:], binary.BigEndian.Uint32(b[12:])+place) // no range is so small that it would carry
 	return netip.AddrFrom16(b)
-}
-
-// inFamily is how a pod's address of IPv4 looks in one of the families that pods have.
-type inFamily struct {
-	IPv6 bool
-	of   func(netip.Addr) netip.Addr
-}
-
-func (n *Network) families() []inFamily {
-	all := []inFamily{{of: func(a netip.Addr) netip.Addr { return a }}}
-	if n.podCIDR6.IsValid() {
-		all = append(all, inFamily{IPv6: true, of: n.Address6})
-	}
-	return all
 }
 
 // neighbour is who has a pod's IPv6 address. The machine does not ask, and believes nobody who tells.

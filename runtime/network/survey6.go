@@ -51,7 +51,7 @@ func (f *findings) survey6(links []netlink.Link, own int) error {
 		}
 	}
 	now, err := readSettings6(links, own, advertised)
-	f.before = f.before.or(now)
+	f.before.settings6 = f.before.settings6.or(now)
 	return err
 }
 

@@ -33,11 +33,12 @@ type Flow struct {
 // Among says which flows come into question; the zero value says all of IPv4. A kernel that does not know one of the conditions leaves it out: who
 // decides looks at the flow itself.
 type Among struct {
-	// IPv6 is for those of IPv6. From and Answers are of the same family.
+	// IPv6 is for those of IPv6.
 	IPv6 bool
 	// Unanswered is for those that nobody has answered (Linux 5.18), and nobody answers within a moment.
 	Unanswered bool
-	// Protocol, From and Answers are for those that have it, when not zero.
+	// Protocol, From and Answers are for those that have it, when not zero. From and Answers are of IPv4: asked for an address of IPv6 the kernel (6.18) shows all
+	// flows that do not have it.
 	Protocol      uint8
 	From, Answers netip.Addr
 }
@@ -93,23 +94,19 @@ const (
 // request is the body of a list's request.
 func (a Among) request() []byte {
 	body := a.family()
-	source := uint16(ipSource)
-	if a.IPv6 {
-		source = ip6Source
-	}
 	var orig, reply uint32
 	var origTuple, replyTuple []byte
-	if a.From.IsValid() {
+	if a.From.Is4() {
 		orig |= bySource
-		origTuple = append(origTuple, attr(tupleIP|unix.NLA_F_NESTED, attr(source, a.From.AsSlice()))...)
+		origTuple = append(origTuple, attr(tupleIP|unix.NLA_F_NESTED, attr(ipSource, a.From.AsSlice()))...)
 	}
 	if a.Protocol != 0 {
 		orig |= byProtocol
 		origTuple = append(origTuple, attr(tupleProto|unix.NLA_F_NESTED, attr(protoNumber, []byte{a.Protocol}))...)
 	}
-	if a.Answers.IsValid() {
+	if a.Answers.Is4() {
 		reply |= bySource
-		replyTuple = append(replyTuple, attr(tupleIP|unix.NLA_F_NESTED, attr(source, a.Answers.AsSlice()))...)
+		replyTuple = append(replyTuple, attr(tupleIP|unix.NLA_F_NESTED, attr(ipSource, a.Answers.AsSlice()))...)
 	}
 	if orig|reply != 0 {
 		flags := append(attr(filterOrig, binary.NativeEndian.AppendUint32(nil, orig)), attr(filterReply, binary.NativeEndian.AppendUint32(nil, reply))...)

@@ -41,6 +41,7 @@ func addBridge(c *nftables.Conn, t *nftables.Table, r Rules) {
 	if r.Pods6.IsValid() {
 		ports6 := addPorts(c, t, "ports6", ipv6, r.Ports, func(p Port) netip.Addr { return p.Address6 })
 		rule(namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Prefix), protocol(unix.ETH_P_IPV6), discovery(), drop())
+		rule(namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Prefix), protocol(unix.ETH_P_IPV6), ipv6.icmpType(listenerReport), []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}})
 		rule(protocol(unix.ETH_P_IPV6), readable(), known(ports6, etherMAC, ipv6.load(ipv6.source, keyIPReg)), accept())
 	}
 	rule(namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Prefix), drop())
@@ -60,6 +61,9 @@ func addPorts(c *nftables.Conn, t *nftables.Table, set string, f family, all []P
 	}
 	return ports
 }
+
+// listenerReport is what an interface says of its own accord of the groups it is in (RFC 3810), to nobody here: it is no sign of anything, so not counted.
+const listenerReport = 143
 
 // discovery matches what IPv6 asks and tells of neighbours and routers (RFC 4861). Pods and the machine know each other without: nobody has to
 // believe any of it.
