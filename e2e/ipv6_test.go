@@ -43,7 +43,7 @@ func TestIPv6(t *testing.T) {
 	}
 	url := func(a netip.Addr) string { return "http://" + netip.AddrPortFrom(a, 8080).String() + "/" }
 	for _, a := range addresses {
-		if got := b.CLI("exec", "client", "--", "wget", "-T5", "-qO-", url(a)); !strings.HasPrefix(got.Stdout, "new ") {
+		if got := b.CLI("exec", "client", "--", "wget", "-qO-", url(a)); !strings.HasPrefix(got.Stdout, "new ") {
 			t.Errorf("a pod is told by %s %q: %s", a, got.Stdout, got.Stderr)
 		}
 		untilFetched(b, url(a), "new ")

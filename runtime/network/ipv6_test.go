@@ -199,12 +199,9 @@ func outside6(t *testing.T) *os.File {
 		t.Fatal(err)
 	}
 	eventually(t, "having the address", func() bool {
-		l, err := netlink.LinkByName("uplink")
-		if err != nil {
-			return false
-		}
-		addrs, err := netlink.AddrList(l, unix.AF_INET6)
-		return err == nil && !slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return !a.IP.IsLinkLocalUnicast() && a.Flags&unix.IFA_F_TENTATIVE != 0 })
+		own := &netlink.Route{Table: unix.RT_TABLE_LOCAL, Dst: mask(netip.MustParsePrefix("2001:db8::1/128"))}
+		routes, err := netlink.RouteListFiltered(unix.AF_INET6, own, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
+		return err == nil && len(routes) > 0
 	})
 	return next
 }
