@@ -5,13 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
-	sigsyaml "sigs.k8s.io/yaml"
 )
 
 // yamlTree parses one YAML document. offset is added to every line. The notes are about keys that stand twice.
@@ -74,82 +70,6 @@ func decodeYAML(text []byte, into *yaml.Node) (err error) {
 		}
 	}()
 	return yaml.NewDecoder(bytes.NewReader(text)).Decode(into)
-}
-
-var yamlErrorLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): `)
-
-// syntaxFault gives a parser's error the line it means.
-func syntaxFault(text []byte, err error, offset int) *Fault {
-	f := &Fault{Remedy: "look for a wrong indent, a missing colon or an open quote on this line or the one before"}
-	msg := strings.TrimPrefix(err.Error(), "yaml: ")
-	if better := kubectlError(text); better != "" {
-		msg = better
-	}
-	if m := yamlErrorLine.FindStringSubmatch(msg); m != nil {
-		f.Line, _ = strconv.Atoi(m[1])
-		msg = msg[len(m[0]):]
-	} else if at, why := unreadableAt(text); at >= 0 {
-		f.Line, f.Column = position(text, at)
-		msg, f.Remedy = why, "save the file as plain UTF-8 text"
-	} else {
-		f.Line = 1 // both parsers leave out the number of the first line
-	}
-	if name, ok := strings.CutPrefix(msg, "unknown anchor '"); ok {
-		name, _, _ = strings.Cut(name, "'")
-		if at := bytes.Index(text, []byte("*"+name)); at >= 0 {
-			f.Line, f.Column = position(text, at)
-		}
-		f.Remedy = "an anchor must stand above its use, in the same document"
-	}
-	switch {
-	case strings.HasPrefix(msg, "mapping values are not allowed"):
-		if line, word := wordAbove(text, f.Line); line > 0 {
-			f.Line, f.Remedy = line, fmt.Sprintf("a colon is missing after %q", word)
-		}
-	case strings.HasPrefix(msg, "exceeded max depth"):
-		f.Remedy = ""
-	}
-	if f.Line > 0 { // the parser also counts line ends that nobody else does (U+2028)
-		f.Line = min(f.Line, bytes.Count(text, []byte("\n"))+1) + offset
-	}
-	f.Text = "cannot be read as YAML: " + msg
-	return f
-}
-
-var bareWord = regexp.MustCompile(`^(?:- )*([A-Za-z][A-Za-z0-9_./-]*)$`)
-
-// wordAbove finds a lone word on the last line above with content: a key whose colon was forgotten. The parser only stumbles below it.
-func wordAbove(text []byte, line int) (at int, word string) {
-	lines := bytes.Split(text, []byte("\n"))
-	for at = min(line-1, len(lines)); at > 0; at-- {
-		l := bytes.TrimSpace(lines[at-1])
-		if len(l) == 0 || l[0] == '#' {
-			continue
-		}
-		if m := bareWord.FindSubmatch(l); m != nil {
-			return at, string(m[1])
-		}
-		break
-	}
-	return 0, ""
-}
-
-// kubectlError is what the parser of kubectl says of a text: it points at the line where it stumbled, the one used here at the line where
-// the construct began. "" when it has nothing to say.
-func kubectlError(text []byte) string {
-	const enough = 1 << 20 // a second reading of a huge file is not worth a better line
-	if len(text) > enough {
-		return ""
-	}
-	_, err := sigsyaml.YAMLToJSON(text)
-	if err == nil {
-		return ""
-	}
-	_, msg, ok := strings.Cut(err.Error(), "yaml: ")
-	if !ok || strings.HasPrefix(msg, "unmarshal errors") {
-		return ""
-	}
-	return msg
 }
 
 type treeBuilder struct {
