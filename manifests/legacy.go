@@ -4,6 +4,8 @@ import (
 	"maps"
 
 	appsv1 "k8s.io/api/apps/v1"
+	appsv1beta1 "k8s.io/api/apps/v1beta1"
+	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -18,6 +20,7 @@ func modernize(obj kruntime.Object, from, to schema.GroupVersionKind) (kruntime.
 	if to.Kind == "Ingress" {
 		Scheme().Default(obj) // the old default of pathType, which has none today
 	}
+	countReplicas(obj)
 	internal, err := Scheme().New(to.GroupKind().WithVersion(kruntime.APIVersionInternal))
 	if err != nil {
 		return nil, err
@@ -34,6 +37,25 @@ func modernize(obj kruntime.Object, from, to schema.GroupVersionKind) (kruntime.
 	}
 	selectTemplate(current)
 	return current, nil
+}
+
+// countReplicas says what a workload means that states no replicas: the internal form that it goes through has a number there, not none.
+func countReplicas(obj kruntime.Object) {
+	fill := func(n **int32) {
+		if *n == nil {
+			*n = new(int32(1))
+		}
+	}
+	switch o := obj.(type) {
+	case *extensionsv1beta1.Deployment:
+		fill(&o.Spec.Replicas)
+	case *extensionsv1beta1.ReplicaSet:
+		fill(&o.Spec.Replicas)
+	case *appsv1beta1.Deployment:
+		fill(&o.Spec.Replicas)
+	case *appsv1beta1.StatefulSet:
+		fill(&o.Spec.Replicas)
+	}
 }
 
 // selectTemplate gives a workload without a selector the labels of its template, as extensions/v1beta1 did.
