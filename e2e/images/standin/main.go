@@ -38,7 +38,7 @@ func main() {
 	if data, err := os.ReadFile("/standin.json"); err == nil {
 		_ = json.Unmarshal(data, &part) // a part that cannot be read serves nothing and stays
 	}
-	if part.ends(os.Args) || os.Getppid() != 0 && os.Getpid() != 1 {
+	if part.ends(os.Args) || os.Getpid() != 1 && parentIsHere() {
 		return
 	}
 	done := make(chan os.Signal, 1)
@@ -48,6 +48,18 @@ func main() {
 		go serve(port, certificate)
 	}
 	<-done
+}
+
+// parentIsHere tells that a program of this container started this one. The first process may have a parent to be seen, too, where the pod has
+// the processes of the machine, but one with another root.
+func parentIsHere() bool {
+	parent := os.Getppid()
+	if parent == 0 {
+		return false
+	}
+	ours, err := os.Stat("/")
+	theirs, err2 := os.Stat(fmt.Sprintf("/proc/%d/root/", parent))
+	return err == nil && err2 == nil && os.SameFile(ours, theirs)
 }
 
 func (p *Part) ends(args []string) bool {
