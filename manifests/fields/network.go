@@ -3,10 +3,10 @@ package fields
 // network is who is reached where.
 func network() []Row { //nolint:funlen // a table
 	const (
-		oneAddress = "there are only IPv4 addresses"
-		oneNode    = "all pods are on this machine"
-		ownRange   = "the range is the machine's own, chosen free of routes; an address outside it is not given, and the status says so"
-		clientIP   = "all pods are on this machine; with Local they see the address of a client of IPv4, else the machine's"
+		families = "both families are there with `berth up --ipv6`; without it what cannot be without IPv6 is refused, as on a cluster of one family"
+		oneNode  = "all pods are on this machine"
+		ownRange = "the range is the machine's own, chosen free of routes; an address outside it is not given, and the status says so"
+		clientIP = "all pods are on this machine; with Local they see the address of a client of IPv4, else the machine's"
 	)
 	return join(
 		of("core/v1.ServiceSpec",
@@ -23,8 +23,7 @@ func network() []Row { //nolint:funlen // a table
 			noted("TestTraffic/clients as they are", clientIP, "externalTrafficPolicy"),
 			notEnforced("nobody asks: there is one machine", "healthCheckNodePort"),
 			notEnforced("all pods are equally near", "trafficDistribution"),
-			notEnforced(oneAddress, "ipFamilies ipFamilyPolicy"),
-			noted("TestAllocate", oneAddress, "ipFamilies=IPv4 ipFamilyPolicy=SingleStack ipFamilyPolicy=PreferDualStack"),
+			noted("TestFamiliesOfANewService", families, "ipFamilies ipFamilyPolicy"),
 		),
 		of("core/v1.ServicePort",
 			honoured("TestTraffic/ready pods are reached", "name port"),
@@ -49,7 +48,7 @@ func network() []Row { //nolint:funlen // a table
 		),
 		of("discovery/v1.EndpointSlice",
 			honoured("TestTraffic/slices that a file states", "endpoints ports addressType"),
-			notEnforced(oneAddress, "addressType=IPv6"), notEnforced("names are not followed, as in Kubernetes", "addressType=FQDN"),
+			notEnforced("names are not followed, as in Kubernetes", "addressType=FQDN"),
 		),
 		of("discovery/v1.Endpoint",
 			honoured("TestTraffic/slices that a file states", "addresses conditions hostname"),

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// lookup prints what Go's own resolver finds, one line a name: IPv4 addresses, or "none"; for "_PORT._PROTOCOL.NAME" ports and hosts; for an address
-// its names.
+// lookup prints what Go's own resolver finds, one line a name: IPv4 addresses, or "none"; for "ip6:NAME" those of IPv6; for "_PORT._PROTOCOL.NAME" ports and
+// hosts; for an address its names.
 func lookup(names []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -25,7 +25,11 @@ func lookup(names []string) {
 		case net.ParseIP(name) != nil:
 			out, _ = r.LookupAddr(ctx, name)
 		default:
-			list, _ := r.LookupIP(ctx, "ip4", name)
+			family := "ip4"
+			if rest, six := strings.CutPrefix(name, "ip6:"); six {
+				family, name = "ip6", rest
+			}
+			list, _ := r.LookupIP(ctx, family, name)
 			for _, a := range list {
 				out = append(out, a.String())
 			}

@@ -2,6 +2,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -226,7 +227,7 @@ func (d *Daemon) node() pod.Node {
 	}
 	disk, _ := diskOf(d.opts.StateDir)
 	return pod.Node{
-		Name: strings.ToLower(name), HostIP: hostIP(), CPUs: goruntime.NumCPU(), Memory: memory(), Disk: disk, DNS: network.ResolvConf(),
+		Name: strings.ToLower(name), HostIP: hostIP(), HostIP6: d.hostIP6(), CPUs: goruntime.NumCPU(), Memory: memory(), Disk: disk, DNS: network.ResolvConf(),
 		ClusterDNS: d.network.ClusterDNS().String(), ClusterDomain: clusterDomain,
 	}
 }
@@ -238,20 +239,33 @@ const clusterDomain = "cluster.local"
 func (d *Daemon) names() table.DNS {
 	return table.DNS{
 		Address: d.network.Gateway(), ClusterIP: d.network.ClusterDNS(), Domain: clusterDomain,
-		PodCIDR: d.network.PodCIDR(), ServiceCIDR: d.network.ServiceCIDR(),
+		PodCIDR: d.network.PodCIDR(), ServiceCIDR: d.network.ServiceCIDR(), PodCIDR6: d.network.PodCIDR6(), ServiceCIDR6: d.network.ServiceCIDR6(),
 	}
 }
 
-// hostIP is the address this machine uses towards others: that of the default route, found without sending anything.
+// hostIP is the address this machine uses towards others.
 func hostIP() string {
-	conn, err := net.Dial("udp", "192.0.2.1:9") // TEST-NET-1 (RFC 5737): connect(2) only asks the routing table
+	return cmp.Or(ownAddress("192.0.2.1:9"), "127.0.0.1") // TEST-NET-1 (RFC 5737)
+}
+
+// hostIP6 is that of IPv6, on a machine whose pods have some; "" for none.
+func (d *Daemon) hostIP6() string {
+	if !d.network.PodCIDR6().IsValid() {
+		return ""
+	}
+	return ownAddress("[2001:db8::1]:9") // for documentation (RFC 3849)
+}
+
+// ownAddress is the machine's address on the way to another, found without sending anything: connect(2) only asks the routing table. "" where no way leads.
+func ownAddress(to string) string {
+	conn, err := net.Dial("udp", to)
 	if err != nil {
-		return "127.0.0.1"
+		return ""
 	}
 	defer conn.Close()
 	addr, ok := conn.LocalAddr().(*net.UDPAddr)
-	if !ok {
-		return "127.0.0.1"
+	if !ok || addr.IP.IsLinkLocalUnicast() {
+		return ""
 	}
 	return addr.IP.String()
 }

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"berth/controller/api"
+	"berth/reconcile/pod"
 	"berth/runtime/image"
 )
 
@@ -29,6 +30,17 @@ const (
 	maxImages = 50
 )
 
+// nodeAddresses are those of each family, and the name.
+func nodeAddresses(n *pod.Node) []corev1.NodeAddress {
+	var out []corev1.NodeAddress
+	for _, ip := range []string{n.HostIP, n.HostIP6} {
+		if ip != "" {
+			out = append(out, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
+		}
+	}
+	return append(out, corev1.NodeAddress{Type: corev1.NodeHostName, Address: n.Name})
+}
+
 // nodeStatus is this machine as a Kubernetes node tells of itself.
 func (d *Daemon) nodeStatus(context.Context) corev1.NodeStatus {
 	now := metav1.NewTime(time.Now())
@@ -41,7 +53,7 @@ func (d *Daemon) nodeStatus(context.Context) corev1.NodeStatus {
 			corev1.ResourcePods:             *resource.NewQuantity(maxPods, resource.DecimalSI),
 			corev1.ResourceEphemeralStorage: *resource.NewQuantity(disk, resource.BinarySI),
 		},
-		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: n.HostIP}, {Type: corev1.NodeHostName, Address: n.Name}},
+		Addresses: nodeAddresses(&n),
 		NodeInfo:  d.nodeInfo(),
 		Images:    nodeImages(d.Images),
 	}
