@@ -1,12 +1,14 @@
 package leak
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,6 +37,13 @@ func sleeper(t *testing.T, flags uintptr) (pid int, end func()) {
 	cmd := exec.Command("sleep", "1000")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
 	must(t, cmd.Start())
+	// The kernel lets the parent go on a moment before /proc shows the new program.
+	cmdline := fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid)
+	for text := []byte(nil); !bytes.HasPrefix(text, []byte("sleep")); runtime.Gosched() {
+		var err error
+		text, err = os.ReadFile(cmdline)
+		must(t, err)
+	}
 	return cmd.Process.Pid, func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
