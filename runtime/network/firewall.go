@@ -19,8 +19,8 @@ import (
 // testUID holds the address of the self-test, which is no pod's.
 const testUID = "berth self-test"
 
-// outsideAddress stands for everybody else: nobody has it (TEST-NET-1, RFC 5737), and nothing is sent there.
-var outsideAddress = netip.MustParseAddr("192.0.2.1")
+// outsideAddress and outsideAddress6 stand for everybody else: nobody has them (TEST-NET-1, RFC 5737, and RFC 3849), and nothing is sent there.
+var outsideAddress, outsideAddress6 = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8:ffff::1")
 
 // testPaths sees whether packets of pods come through the machine's packet filter: a chain of somebody else that drops them cannot be overruled
 // from a table of ours. What is cut becomes a warning with the line that opens it; or, when Config.AllowFirewall says so, is opened.
@@ -80,15 +80,25 @@ func (n *Network) probePaths(ctx context.Context) (cuts []nft.Cut, err error) {
 		return nil, err
 	}
 	defer func() { _ = netns.Close() }()
-	if err := n.Attach(ctx, netns, testUID, addr, netip.Addr{}); err != nil {
+	addr6 := n.Address6(addr)
+	if err := n.Attach(ctx, netns, testUID, addr, addr6); err != nil {
 		return nil, err
 	}
-	conn, err := udpIn(netns)
+	cuts, err = n.probeFrom(netns, addr, n.paths())
+	if err != nil || !addr6.IsValid() {
+		return cuts, err
+	}
+	more, err := n.probeFrom(netns, addr6, n.paths6())
+	return append(cuts, more...), err
+}
+
+func (n *Network) probeFrom(netns *os.File, addr netip.Addr, paths []nft.Path) ([]nft.Cut, error) {
+	conn, err := udpIn(netns, addr)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
-	return n.filter.Probe(addr, n.paths(), func(to netip.AddrPort) error {
+	return n.filter.Probe(addr, paths, func(to netip.AddrPort) error {
 		_, err := conn.WriteToUDPAddrPort([]byte("berth"), to)
 		if errors.Is(err, unix.ECONNREFUSED) {
 			return nil // an answer to an earlier one
@@ -97,18 +107,23 @@ func (n *Network) probePaths(ctx context.Context) (cuts []nft.Cut, err error) {
 	})
 }
 
-// paths are those that can be tried now.
-func (n *Network) paths() []nft.Path {
-	const discard = 9 // RFC 863: what is sent there is for nobody
-	other := place(n.pool.Prefix(), 2)
+// discard is for nobody (RFC 863).
+const discard = 9
+
+// nobody is an address that no pod has: a pod's own policies are no firewall's.
+func (n *Network) nobody() netip.Addr {
 	for _, addr := range n.pool.Addresses() {
-		if n.pool.Holder(addr) == "" { // a pod's own policies are no firewall's
-			other = addr
-			break
+		if n.pool.Holder(addr) == "" {
+			return addr
 		}
 	}
-	paths := []nft.Path{{Name: "from pod to pod", To: netip.AddrPortFrom(other, discard)}}
-	if haveDefaultRoute() {
+	return place(n.pool.Prefix(), 2)
+}
+
+// paths are those of IPv4 that can be tried now, paths6 those of IPv6.
+func (n *Network) paths() []nft.Path {
+	paths := []nft.Path{{Name: "from pod to pod", To: netip.AddrPortFrom(n.nobody(), discard)}}
+	if haveRoute(outsideAddress) {
 		paths = append(paths, nft.Path{Name: "from pods to the outside", To: netip.AddrPortFrom(outsideAddress, discard)})
 	}
 	n.mu.Lock()
@@ -119,9 +134,17 @@ func (n *Network) paths() []nft.Path {
 	return paths
 }
 
-// haveDefaultRoute says whether there is a way to everybody else. Nothing is sent: connect(2) only asks the routing table.
-func haveDefaultRoute() bool {
-	conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(outsideAddress, 9)))
+func (n *Network) paths6() []nft.Path {
+	paths := []nft.Path{{Name: "from pod to pod by IPv6", To: netip.AddrPortFrom(n.Address6(n.nobody()), discard)}}
+	if haveRoute(outsideAddress6) {
+		paths = append(paths, nft.Path{Name: "from pods to the outside by IPv6", To: netip.AddrPortFrom(outsideAddress6, discard)})
+	}
+	return paths
+}
+
+// haveRoute says whether there is a way to an address. Nothing is sent: connect(2) only asks the routing table.
+func haveRoute(to netip.Addr) bool {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, discard)))
 	if err != nil {
 		return false
 	}
@@ -132,7 +155,8 @@ func haveDefaultRoute() bool {
 // explain says which chain cuts a path, and the lines that open it.
 func (n *Network) explain(cut nft.Cut, chains map[string]bool) string {
 	if cut.Table == "" {
-		return "no chain of nftables does it, so it is one of iptables-legacy; " + remedy(iptables("iptables-legacy", n.cfg.bridge(), cut)...)
+		program := iptablesOf(cut) + "-legacy"
+		return "no chain of nftables does it, so it is one of " + program + "; " + remedy(iptables(program, n.cfg.bridge(), cut)...)
 	}
 	why := fmt.Sprintf("chain %s of table %s %s", cut.Chain, cut.Family, cut.Table)
 	if cut.Policy {
@@ -147,25 +171,33 @@ func remedy(lines ...string) string { return "to open it: `" + strings.Join(line
 func (n *Network) lines(cut nft.Cut, chains map[string]bool) []string {
 	br, port, here := n.cfg.bridge(), cut.Path.To.Port(), cut.Path.Here
 	insert := fmt.Sprintf("nft insert rule %s %s %s ", cut.Family, cut.Table, cmp.Or(cut.Base, cut.Chain))
-	has := func(chain string) bool { return chains[cut.Table+"/"+chain] }
+	has := func(chain string) bool { return chains[cut.Family+"/"+cut.Table+"/"+chain] }
 	switch {
 	case cut.Table == "firewalld":
 		return []string{"firewall-cmd --permanent --zone=trusted --add-interface=" + br, "firewall-cmd --reload"}
-	case here && has("ufw-user-input"):
+	case here && (has("ufw-user-input") || has("ufw6-user-input")):
 		return []string{fmt.Sprintf("ufw allow in on %s to any port %d", br, port)}
-	case !here && has("ufw-user-forward"):
+	case !here && (has("ufw-user-forward") || has("ufw6-user-forward")):
 		return []string{"ufw route allow in on " + br}
 	case !here && has("DOCKER-USER"):
 		return []string{
-			fmt.Sprintf("iptables -I DOCKER-USER -i %s -j ACCEPT", br),
-			fmt.Sprintf("iptables -I DOCKER-USER -o %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", br),
+			fmt.Sprintf("%s -I DOCKER-USER -i %s -j ACCEPT", iptablesOf(cut), br),
+			fmt.Sprintf("%s -I DOCKER-USER -o %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", iptablesOf(cut), br),
 		}
-	case cut.Table == "filter" && cut.Family == "ip":
-		return iptables("iptables", br, cut)
+	case cut.Table == "filter" && cut.Family != "inet":
+		return iptables(iptablesOf(cut), br, cut)
 	case here:
 		return []string{fmt.Sprintf("%siifname %s meta l4proto { tcp, udp } th dport %d accept", insert, br, port)}
 	}
 	return []string{insert + "iifname " + br + " accept", insert + "oifname " + br + " ct state established,related accept"}
+}
+
+// iptablesOf is the program for the family of a path.
+func iptablesOf(cut nft.Cut) string {
+	if cut.Path.To.Addr().Is6() {
+		return "ip6tables"
+	}
+	return "iptables"
 }
 
 func iptables(program, br string, cut nft.Cut) []string {
@@ -194,12 +226,13 @@ func newNamespace() (netns *os.File, err error) {
 	return netns, err
 }
 
-func udpIn(netns *os.File) (conn *net.UDPConn, err error) {
+// udpIn opens a socket in a namespace, on an address there.
+func udpIn(netns *os.File, addr netip.Addr) (conn *net.UDPConn, err error) {
 	err = sys.Away(func() error {
 		if err := sys.EnterNetNS(netns); err != nil {
 			return err
 		}
-		conn, err = net.ListenUDP("udp4", nil)
+		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
 		return err
 	})
 	return conn, err

@@ -672,3 +672,56 @@ func TestTheRouterIsStillBelieved(t *testing.T) {
 		t.Errorf("something is left or missing:\nbefore %v\nafter  %v", before, after)
 	}
 }
+
+// What a firewall drops of IPv6 alone is said, and opened where that is asked for.
+func TestFirewallsByIPv6(t *testing.T) {
+	for name, tt := range map[string]struct {
+		rules []string
+		want  string
+	}{
+		"Docker": {[]string{
+			"ip6tables -N DOCKER-USER", "ip6tables -A DOCKER-USER -j RETURN", "ip6tables -A FORWARD -j DOCKER-USER", "ip6tables -P FORWARD DROP",
+		}, "from pod to pod by IPv6 and from pods to the outside by IPv6: chain FORWARD of table ip6 filter by its policy; to open it: `ip6tables -I DOCKER-USER -i BRIDGE -j ACCEPT`"},
+		"of one's own, for both": {[]string{
+			"nft add table inet mine", "nft add chain inet mine guard '{ type filter hook forward priority 0 ; policy drop ; }'",
+		}, "from pod to pod and from pods to the outside and from pod to pod by IPv6 and from pods to the outside by IPv6: chain guard of table inet mine"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			outside6(t)
+			n := open6(t)
+			if err := n.testPaths(t.Context()); err != nil || len(n.Warnings()) > 0 {
+				t.Fatalf("without a firewall: %v, %v", err, n.Warnings())
+			}
+			t.Cleanup(func() { sh(t, "nft flush ruleset") })
+			for _, r := range tt.rules {
+				sh(t, r)
+			}
+			if err := n.testPaths(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(n.Warnings(), "\n"); !strings.Contains(got, strings.ReplaceAll(tt.want, "BRIDGE", n.Bridge())) {
+				t.Errorf("got %q, want %q in it", got, tt.want)
+			}
+			a, addrA := pod(t, n, "pod-a")
+			b, _ := pod(t, n, "pod-b")
+			server := serve(t, a, n.Address6(addrA))
+			if _, err := ask(t, b, server, blocked); err == nil {
+				t.Error("the firewall does not cut what is said to be cut")
+			}
+			n.cfg.AllowFirewall = true
+			if err := n.testPaths(t.Context()); err != nil || len(n.Warnings()) > 0 {
+				t.Fatalf("after opening: %v, %v", err, n.Warnings())
+			}
+			if _, err := ask(t, b, server, patience); err != nil {
+				t.Errorf("pod to pod: %v", err)
+			}
+			t.Log(sh(t, "ip6tables -S")) // reads what was put in
+			if err := n.Remove(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := sh(t, "nft list ruleset"); strings.Contains(got, n.Bridge()) {
+				t.Errorf("something is left: %s", got)
+			}
+		})
+	}
+}

@@ -71,7 +71,7 @@ func (f *Filter) openings(cut Cut) [][]expr.Any {
 // answers match packets of connections that are open. In a table of iptables-nft it has to be iptables' own match: a rule with another one makes
 // that program refuse the whole table.
 func answers(cut Cut) []expr.Any {
-	if cut.Family != "ip" || cut.Table != "filter" {
+	if cut.Family == "inet" || cut.Table != "filter" {
 		return state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, true)
 	}
 	const matchState, established, related = 1, 1 << 1, 1 << 2 // XT_CONNTRACK_STATE, XT_CONNTRACK_STATE_BIT
@@ -89,7 +89,7 @@ func linkName(key expr.MetaKey, link string) []expr.Any {
 func Disallow(table string) error {
 	c := &nftables.Conn{}
 	var errs []error
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet} {
+	for _, family := range families {
 		chains, err := c.ListChainsOfTableFamily(family)
 		if err != nil {
 			continue // a kernel without this family has no rules in it
@@ -113,16 +113,19 @@ func Disallow(table string) error {
 	return errors.Join(append(errs, c.Flush())...)
 }
 
-// Chains are the names of all chains of the machine's IPv4 filters, by which one knows who manages them.
+// Chains are the names of all chains of the machine's filters, FAMILY/TABLE/CHAIN, by which one knows who manages them.
 func Chains() (map[string]bool, error) {
 	names := map[string]bool{}
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet} {
+	for word, family := range families {
 		chains, err := (&nftables.Conn{}).ListChainsOfTableFamily(family)
 		if err != nil {
+			if word == "ip6" {
+				continue // a kernel without IPv6
+			}
 			return nil, fmt.Errorf("cannot list the machine's chains: %w", err)
 		}
 		for _, chain := range chains {
-			names[chain.Table.Name+"/"+chain.Name] = true
+			names[word+"/"+chain.Table.Name+"/"+chain.Name] = true
 		}
 	}
 	return names, nil

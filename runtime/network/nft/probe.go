@@ -27,14 +27,14 @@ type Path struct {
 // Cut is where a path ends too early.
 type Cut struct {
 	Path Path
-	// Family ("ip", "inet"), Table and Chain have dropped the packet; all "" when no chain of nftables did. Base is the chain at the hook by
+	// Family ("ip", "ip6", "inet"), Table and Chain have dropped the packet; all "" when no chain of nftables did. Base is the chain at the hook by
 	// which it came there, which is Chain itself or one before it.
 	Family, Table, Chain, Base string
 	// Policy says that no rule dropped it: nothing let it pass.
 	Policy bool
 }
 
-// Probe sends a datagram from an address over each path and sees how far it comes, without letting it leave the machine: a table of its own
+// Probe sends a datagram from an address over each path, of the same family, and sees how far it comes, without letting it leave the machine: a table of its own
 // counts it where nobody is left who could stop it, and drops it there. The kernel tells by its tracing who stopped it before.
 func (f *Filter) Probe(from netip.Addr, paths []Path, send func(netip.AddrPort) error) ([]Cut, error) {
 	traces, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
@@ -45,12 +45,16 @@ func (f *Filter) Probe(from netip.Addr, paths []Path, send func(netip.AddrPort) 
 	if err := traces.JoinGroup(unix.NFNLGRP_NFTRACE); err != nil {
 		return nil, fmt.Errorf("cannot trace packets: %w", err)
 	}
-	table := &nftables.Table{Name: f.rules.Table + "-probe", Family: nftables.TableFamilyIPv4}
+	of := ipv4
+	if from.Is6() {
+		of = ipv6
+	}
+	table := &nftables.Table{Name: f.rules.Table + "-probe", Family: of.table}
 	counters := make([]*nftables.Chain, len(paths))
 	f.mu.Lock()
 	err = f.flush(func(c *nftables.Conn) {
 		replace(c, table.Family, table.Name)
-		addProbes(c, table, from, paths, counters)
+		of.addProbes(c, table, from, paths, counters)
 	})
 	f.mu.Unlock()
 	if err != nil {
@@ -68,7 +72,7 @@ func (f *Filter) Probe(from netip.Addr, paths []Path, send func(netip.AddrPort) 
 			return nil, err
 		}
 		if !passed {
-			cut := whoDropped(traces, from, p.To.Addr(), table.Name)
+			cut := of.whoDropped(traces, from, p.To.Addr(), table.Name)
 			cut.Path, cut.Base = p, base(cut, p.Here)
 			cuts = append(cuts, cut)
 		}
@@ -82,10 +86,10 @@ const (
 	patience = 250 * time.Millisecond
 )
 
-func addProbes(c *nftables.Conn, t *nftables.Table, from netip.Addr, paths []Path, counters []*nftables.Chain) {
+func (f family) addProbes(c *nftables.Conn, t *nftables.Table, from netip.Addr, paths []Path, counters []*nftables.Chain) {
 	first, last := *nftables.ChainPriorityRaw-1, nftables.ChainPriority(300)
 	pre := c.AddChain(&nftables.Chain{Name: "prerouting", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &first})
-	source := within(offsetSource, expr.CmpOpEq, netip.PrefixFrom(from, 32))
+	source := within(f.source, expr.CmpOpEq, netip.PrefixFrom(from, from.BitLen()))
 	c.AddRule(&nftables.Rule{Table: t, Chain: pre, Exprs: join(source, []expr.Any{
 		&expr.Immediate{Register: metaReg, Data: []byte{1}}, &expr.Meta{Key: expr.MetaKeyNFTRACE, SourceRegister: true, Register: metaReg},
 	})})
@@ -101,7 +105,7 @@ func addProbes(c *nftables.Conn, t *nftables.Table, from netip.Addr, paths []Pat
 		}
 		counters[i] = c.AddChain(&nftables.Chain{Name: fmt.Sprint("path-", i), Table: t})
 		c.AddRule(&nftables.Rule{Table: t, Chain: counters[i], Exprs: drop()})
-		to := within(offsetDestination, expr.CmpOpEq, netip.PrefixFrom(p.To.Addr(), 32))
+		to := within(f.destination, expr.CmpOpEq, netip.PrefixFrom(p.To.Addr(), p.To.Addr().BitLen()))
 		port := append(transport(unix.IPPROTO_UDP), payload(expr.PayloadBaseTransportHeader, offsetPort, 2, metaReg),
 			&expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: []byte{byte(p.To.Port() >> 8), byte(p.To.Port())}})
 		c.AddRule(&nftables.Rule{Table: t, Chain: hook, Exprs: join(source, to, port, goTo(counters[i].Name))})
@@ -134,7 +138,7 @@ func passes(counter *nftables.Chain, send func() error) (bool, error) {
 }
 
 // whoDropped reads what the kernel told of the packets from one address to another, and returns the last who dropped one.
-func whoDropped(traces *netlink.Conn, from, to netip.Addr, own string) Cut {
+func (f family) whoDropped(traces *netlink.Conn, from, to netip.Addr, own string) Cut {
 	var cut Cut
 	ours := map[uint32]bool{}
 	_ = traces.SetReadDeadline(time.Now().Add(patience)) //nolint:forbidigo // how long to wait for the kernel; nothing is decided by it
@@ -148,8 +152,8 @@ func whoDropped(traces *netlink.Conn, from, to netip.Addr, own string) Cut {
 			if !ok {
 				continue
 			}
-			if len(t.header) >= 20 && slices.Equal(t.header[12:16], from.AsSlice()) {
-				ours[t.id] = slices.Equal(t.header[16:20], to.AsSlice())
+			if end := f.destination + f.size; uint32(len(t.header)) >= end && slices.Equal(t.header[f.source:f.destination], from.AsSlice()) {
+				ours[t.id] = slices.Equal(t.header[f.destination:end], to.AsSlice())
 			}
 			if !ours[t.id] || t.table == own {
 				continue
@@ -180,7 +184,7 @@ func base(cut Cut, here bool) string {
 	return name
 }
 
-var families = map[string]nftables.TableFamily{"ip": nftables.TableFamilyIPv4, "inet": nftables.TableFamilyINet}
+var families = map[string]nftables.TableFamily{"ip": nftables.TableFamilyIPv4, "ip6": nftables.TableFamilyIPv6, "inet": nftables.TableFamilyINet}
 
 // trace is one step of a packet through the rules.
 type trace struct {
@@ -194,7 +198,7 @@ func parseTrace(m netlink.Message) (trace, bool) {
 	if m.Header.Type != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_TRACE || len(m.Data) < 4 {
 		return trace{}, false
 	}
-	t := trace{family: map[byte]string{unix.NFPROTO_IPV4: "ip", unix.NFPROTO_INET: "inet", unix.NFPROTO_BRIDGE: "bridge"}[m.Data[0]]}
+	t := trace{family: map[byte]string{unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6", unix.NFPROTO_INET: "inet", unix.NFPROTO_BRIDGE: "bridge"}[m.Data[0]]}
 	attrs, err := netlink.NewAttributeDecoder(m.Data[4:])
 	if err != nil {
 		return t, false
