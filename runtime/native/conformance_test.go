@@ -50,7 +50,10 @@ func (a *addresses) Release(uid string) {
 	delete(a.of, uid)
 }
 
-func (a *addresses) Address6(netip.Addr) netip.Addr { return netip.Addr{} }
+func (a *addresses) Address6(addr netip.Addr) netip.Addr {
+	b := addr.As4()
+	return netip.AddrFrom16([16]byte{0xfd, 15: b[3]})
+}
 
 func (a *addresses) Attach(context.Context, *os.File, string, netip.Addr, netip.Addr) error {
 	return nil

@@ -71,7 +71,7 @@ func TestInside(t *testing.T) {
 		},
 		"devices":             {script: `echo x > /dev/null; head -c3 /dev/zero | wc -c; (echo y > /dev/full) 2>&1 | grep -c space; mknod /tmp/d c 1 3 2>&1`, want: "3\n1\nmknod: /tmp/d: Operation not permitted\n"},
 		"standard output":     {script: `echo a >> /dev/stdout; echo b > /proc/self/fd/1; echo c > /dev/stderr`, want: "a\nb\nc\n"},
-		"hosts and resolver":  {script: `grep -c localhost /etc/hosts; grep web /etc/hosts; cat /etc/hostname; test -f /etc/resolv.conf && echo yes`, want: "2\n10.0.0.1\tweb\nweb\nyes\n"},
+		"hosts and resolver":  {script: `grep -c localhost /etc/hosts; grep web /etc/hosts; cat /etc/hostname; test -f /etc/resolv.conf && echo yes`, want: "2\n10.0.0.1\tweb\nfd00::1\tweb\nweb\nyes\n"},
 		"no way to the host":  {script: `cat /proc/1/mountinfo | grep -c ' - ext4 '; ls /proc/1/root/work | wc -l; ls / | tr '\n' ' '`, want: "3\n0\nbin dev etc proc sys tmp work "},
 		"io_uring and AF_ALG": {script: `grep -c Seccomp_filters /proc/self/status`, want: "1\n"},
 	}

@@ -170,7 +170,7 @@ func exited(attempt uint32) func(runtime.PodStatus) bool {
 
 func testSandboxOnce(t *testing.T, s *suite) {
 	a, b := s.sandbox(t), s.sandbox(t)
-	if !a.Ready || a.IP == "" || a.IP != b.IP || a.Attempt != b.Attempt {
+	if !a.Ready || a.IP == "" || a.IP != b.IP || a.Address6 != b.Address6 || a.Attempt != b.Attempt {
 		t.Errorf("RunSandbox twice gave %+v, then %+v", a, b)
 	}
 	p, err := s.Pods.Status(t.Context(), s.uid)
@@ -291,7 +291,8 @@ func testStopSandbox(t *testing.T, s *suite) {
 		}
 	}
 	stopped := func(p runtime.PodStatus) bool {
-		return !p.Sandbox.Ready && p.Sandbox.IP == "" && p.Sandbox.FormerIP == before.Sandbox.IP && len(p.Containers) == 1
+		return !p.Sandbox.Ready && p.Sandbox.IP == "" && p.Sandbox.FormerIP == before.Sandbox.IP && len(p.Containers) == 1 &&
+			!p.Sandbox.Address6.IsValid() && p.Sandbox.FormerAddress6 == before.Sandbox.Address6
 	}
 	if p := s.await(t, "sandbox stopped", stopped); p.Containers[0] != before.Containers[0] || string(p.Object) != string(before.Object) {
 		t.Errorf("it was %+v, and is %+v", before, p)
@@ -300,7 +301,7 @@ func testStopSandbox(t *testing.T, s *suite) {
 	if p, err := s.Pods.Status(t.Context(), s.uid); err != nil || !stopped(p) {
 		t.Errorf("a new controller finds %+v, %v", p, err)
 	}
-	if st := s.sandbox(t, memory); !st.Ready || st.FormerIP != "" || st.Attempt != before.Sandbox.Attempt+1 {
+	if st := s.sandbox(t, memory); !st.Ready || st.FormerIP != "" || st.FormerAddress6.IsValid() || st.Address6.IsValid() != before.Sandbox.Address6.IsValid() || st.Attempt != before.Sandbox.Attempt+1 {
 		t.Errorf("a sandbox made anew is %+v", st)
 	}
 }

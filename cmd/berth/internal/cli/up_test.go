@@ -34,3 +34,22 @@ func TestOptionsOfUp(t *testing.T) {
 		})
 	}
 }
+
+func TestRanges(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                             "invalid Prefix invalid Prefix",
+		"10.42.0.0/16":                 "10.42.0.0/16 invalid Prefix",
+		"10.42.0.0/16,fd00:42::/56":    "10.42.0.0/16 fd00:42::/56",
+		"fd00:42::/56, 10.42.0.0/16":   "10.42.0.0/16 fd00:42::/56",
+		"fd00:42::/56":                 "invalid Prefix fd00:42::/56",
+		"10.42.0.0/16,":                "",
+		"10.42.0.0/16,10.43.0.0/16":    "",
+		"fd00::/56,fd01::/56,fd02::/8": "",
+		"10.42.0.0":                    "",
+	} {
+		four, six, err := ranges(text)
+		if got := fmt.Sprint(four, " ", six); err == nil && got != want || (err != nil) != (want == "") {
+			t.Errorf("%q: %s, %v, want %q", text, got, err, want)
+		}
+	}
+}
