@@ -84,7 +84,8 @@ func wordAbove(lines [][]byte, line int) (at int, remedy string) {
 		if m := bareWord.FindSubmatch(l); m != nil {
 			return at, fmt.Sprintf("a colon is missing after %q", m[1])
 		}
-		if m := gluedWord.FindSubmatch(l); m != nil && line <= len(lines) && keyColumn(lines[at-1]) == keyColumn(lines[line-1]) {
+		ends := line > len(lines) || ignorable(bytes.TrimSpace(lines[line-1]))
+		if m := gluedWord.FindSubmatch(l); m != nil && (ends || keyColumn(lines[at-1]) == keyColumn(lines[line-1])) {
 			return at, fmt.Sprintf("a space is missing after %q", m[1])
 		}
 		break
@@ -133,7 +134,9 @@ func misfit(lines [][]byte, line int) bool {
 		}
 		is := indentOf(l)
 		switch {
-		case inner < 0 && want >= keyColumn(l), is == want, keyColumn(l) == want && (inner < 0 || want < inner):
+		case inner < 0 && want > keyColumn(l):
+			return bytes.Contains(l, []byte(": ")) // below a whole value nothing goes deeper
+		case is == want, keyColumn(l) == want && (inner < 0 || want < inner):
 			return false
 		case inner < 0 || is < inner:
 			inner = is
