@@ -329,9 +329,6 @@ func (o *objectReader) invalid(e *field.Error) {
 	if e.Field == "" || e.Field == "[]" { // the size of a ConfigMap or Secret
 		e.Field = "data"
 	}
-	if v := reflect.ValueOf(e.BadValue); v.Kind() == reflect.String {
-		e.Field = o.root.holder(e.Field, v.String())
-	}
 	line, col := o.placeOf(e.Field)
 	o.error(line, col, shorten(e.Field, 300), shorten(e.ErrorBody(), 600), remedyFor(e))
 }

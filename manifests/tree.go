@@ -125,12 +125,6 @@ func (e *entry) place() (line, col int) {
 // find follows a field path (spec.containers[0].env[1].value, data[key]) and returns the place of what it names or of its nearest
 // parent that is in the file, and whether all of it was found.
 func (n *node) find(path string) (line, col int, whole bool) {
-	_, line, col, whole = n.follow(path)
-	return line, col, whole
-}
-
-// follow is find, with the value that it comes to.
-func (n *node) follow(path string) (at *node, line, col int, whole bool) {
 	line, col = n.line, n.col
 	for path != "" {
 		step, isIndex, rest := nextStep(path)
@@ -142,34 +136,11 @@ func (n *node) follow(path string) (at *node, line, col int, whole bool) {
 			}
 		}
 		if next == nil {
-			return n, line, col, false
+			return line, col, false
 		}
 		n, line, col, path = next, l, c, rest
 	}
-	return n, line, col, true
-}
-
-// holder narrows a field path that names a map or list down to the one field or item in it that is, or is called, text.
-func (n *node) holder(path, text string) string {
-	n, _, _, whole := n.follow(path)
-	if !whole {
-		return path
-	}
-	var found []string
-	for i := range n.fields {
-		if e := &n.fields[i]; e.name == text || e.value.shape == stringShape && e.value.text == text {
-			found = append(found, e.name)
-		}
-	}
-	for i, item := range n.items {
-		if item.shape == stringShape && item.text == text {
-			found = append(found, strconv.Itoa(i))
-		}
-	}
-	if len(found) != 1 {
-		return path
-	}
-	return path + "[" + found[0] + "]"
+	return line, col, true
 }
 
 func (n *node) child(step string, isIndex bool) (next *node, line, col int) {
