@@ -23,7 +23,9 @@ func TestServiceOfBothFamilies(t *testing.T) {
 		w.opts = func(o *Options) { o.ServiceCIDR6 = six }
 		w.fake.HaveIPv6()
 		w.start()
-		w.write(web("web", "web:1", 2), svc("web", withPolicy(corev1.IPFamilyPolicyRequireDualStack)), svc("six", withPolicy(corev1.IPFamilyPolicySingleStack, corev1.IPv6Protocol)))
+		whole := func(s *corev1.Service) { s.Spec.ClusterIP = "10.43.7.7" } // as one is written off a cluster of one family
+		w.write(web("web", "web:1", 2), svc("whole", whole, withPolicy(corev1.IPFamilyPolicyPreferDualStack, corev1.IPv4Protocol)),
+			svc("web", withPolicy(corev1.IPFamilyPolicyRequireDualStack)), svc("six", withPolicy(corev1.IPFamilyPolicySingleStack, corev1.IPv6Protocol)))
 		w.settle()
 		was := w.storedService(t, "web").Spec
 		if len(was.ClusterIPs) != 2 || was.ClusterIPs[0] != was.ClusterIP || !six.Contains(netip.MustParseAddr(was.ClusterIPs[1])) {
@@ -31,6 +33,9 @@ func TestServiceOfBothFamilies(t *testing.T) {
 		}
 		if only := w.storedService(t, "six").Spec; len(only.ClusterIPs) != 1 || !six.Contains(netip.MustParseAddr(only.ClusterIP)) {
 			t.Errorf("addresses of one family: %v", only.ClusterIPs)
+		}
+		if is := w.storedService(t, "whole").Spec; len(is.ClusterIPs) != 2 || is.ClusterIPs[0] != "10.43.7.7" {
+			t.Errorf("addresses of one that states its first: %v", is.ClusterIPs)
 		}
 		kinds := func() (out []string) {
 			for _, s := range all[*discoveryv1.EndpointSlice](w.c.store, reconcile.KindEndpointSlice) {

@@ -19,7 +19,12 @@ func TestAddressesOfBothFamilies(t *testing.T) {
 	}
 	six := netip.MustParseAddr("fd00::2")
 	in := running(policy(corev1.RestartPolicyNever))
-	in.Observed.Sandbox.Address6, in.Node.HostIP6 = six, "2001:db8::1"
+	in.Node.HostIP6 = "2001:db8::1"
+	look(&in)
+	if got := shown(in); got != "10.0.0.2 [{10.0.0.2}] on 192.0.2.1 [{192.0.2.1} {2001:db8::1}]" {
+		t.Errorf("its machine has both: %s", got)
+	}
+	in.Observed.Sandbox.Address6 = six
 	look(&in)
 	const both = "10.0.0.2 [{10.0.0.2} {fd00::2}] on 192.0.2.1 [{192.0.2.1} {2001:db8::1}]"
 	if got := shown(in); got != both {

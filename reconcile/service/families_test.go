@@ -285,6 +285,15 @@ func TestTrafficOfBothFamilies(t *testing.T) {
 			service.Input{Services: []*corev1.Service{svc("web", noSelector, node)}, Slices: []*discoveryv1.EndpointSlice{slice(discoveryv1.AddressTypeIPv6, "2001:db8::9")}},
 			[]string{"web [10.43.1.1] tcp/80 → ", "port tcp/31000 of Service/shop/web → "},
 		},
+		"without its first address it is not there": {
+			service.Input{Services: []*corev1.Service{
+				svc("a", at("10.43.1.1", "fd00:43::11"), of(prefer, v4, v6)), svc("b", at("10.43.1.1", "fd00:43::12"), of(prefer, v4, v6)),
+			}},
+			[]string{
+				"a [10.43.1.1 fd00:43::11] tcp/80 → ",
+				"Service/shop/b: AddressUnavailable: clusterIP 10.43.1.1 is that of Service/shop/a, which is older",
+			},
+		},
 		"a second address is one Service's": {
 			service.Input{Services: []*corev1.Service{
 				svc("a", at("10.43.1.1", "fd00:43::11"), of(prefer, v4, v6)), svc("b", at("10.43.1.2", "fd00:43::11"), of(prefer, v4, v6)),
