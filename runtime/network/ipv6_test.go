@@ -620,6 +620,57 @@ func TestIPv6OnAndOff(t *testing.T) {
 	}
 }
 
+// Who asks for what the machine has not is told so, and who only wants to take all down can.
+func TestNoIPv6(t *testing.T) {
+	in(t, newNetns(t), func() error {
+		if err := checkIPv6(1280); err != nil {
+			return err
+		}
+		if err := checkIPv6(1279); err == nil || !strings.Contains(err.Error(), "1280") {
+			return fmt.Errorf("with a small MTU: %w", err)
+		}
+		if err := set(conf6+"all/disable_ipv6", "1"); err != nil {
+			return err
+		}
+		if err := checkIPv6(1500); err == nil || !strings.Contains(err.Error(), "net.ipv6.conf.all.disable_ipv6") {
+			return fmt.Errorf("switched off: %w", err)
+		}
+		return nil
+	})
+	next := outside(t)
+	cfg := newConfig(t)
+	cfg.IPv6 = true
+	n := mustOpen(t, cfg)
+	mtu := func(size int) {
+		t.Helper()
+		l, err := netlink.LinkByName("uplink")
+		if err == nil {
+			err = netlink.LinkSetMTU(l, size)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	mtu(1000)
+	_ = n.Close()
+	if _, err := Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "1280") {
+		t.Errorf("opened again: %v", err)
+	}
+	cfg.IPv6, cfg.IPv6AsKept = false, true
+	n, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mtu(1400)
+	a, addrA := pod(t, n, "pod-a")
+	if got, err := ask(t, a, serve(t, next, netip.MustParseAddr("198.51.100.2")), patience); err != nil || n.Address6(addrA).IsValid() {
+		t.Errorf("got %q, %v, IPv6 %v", got, err, n.Address6(addrA))
+	}
+	if err := n.Remove(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // A machine that learns its way out from its router keeps it: routers do not listen to each other, and forwarding makes a router of it.
 func TestTheRouterIsStillBelieved(t *testing.T) {
 	next := outside(t)

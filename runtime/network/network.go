@@ -109,6 +109,10 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 		cfg.IPv6, cfg.PodCIDR6, cfg.ServiceCIDR6 = kept.IPv6, netip.Prefix{}, netip.Prefix{}
 	}
 	found, err := survey(cfg)
+	if err != nil && cfg.IPv6 && cfg.IPv6AsKept { // nobody asks for it now: what is to be taken down can be, though the machine has lost it
+		cfg.IPv6 = false
+		found, err = survey(cfg)
+	}
 	if err != nil {
 		return nil, err
 	}
