@@ -172,7 +172,7 @@ func New(opts Options) (*Controller, error) {
 	if opts.StateDir != "" {
 		dir = filepath.Join(opts.StateDir, "objects")
 	}
-	s, err := store.Open(store.Options{Dir: dir, Clock: opts.Clock, NewUID: opts.NewUID, New: newObject, Warn: c.warn, Guard: opts.Guard})
+	s, err := store.Open(store.Options{Dir: dir, Clock: opts.Clock, NewUID: opts.NewUID, New: newObject, Warn: c.warn, Over: c.unwarn, Guard: opts.Guard})
 	if err != nil {
 		c.warn(fmt.Sprintf("cannot use %s: %v; nothing is remembered over a reboot", dir, err))
 	}
@@ -427,6 +427,16 @@ func (c *Controller) warn(text string) {
 	c.opts.Log.Info(text)
 	if len(c.warnings) < maxWarnings {
 		c.warnings = append(c.warnings, text)
+	}
+}
+
+// unwarn takes a line back that holds no more.
+func (c *Controller) unwarn(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.warnings, text); i >= 0 {
+		c.opts.Log.Info("no more: " + text)
+		c.warnings = slices.Delete(slices.Clone(c.warnings), i, i+1)
 	}
 }
 

@@ -34,6 +34,7 @@ type journal struct {
 	dir     string
 	clock   clock.WithDelayedExecution
 	warn    func(string)
+	over    func(string)    // takes a warning back
 	picture func() []record // a whole picture; called under the store's writing lock
 	locked  func(func())    // runs a function under the store's writing lock
 
@@ -42,7 +43,8 @@ type journal struct {
 	generation int
 	size, base int64 // bytes in all, and of the picture at the beginning
 	timer      clock.Timer
-	broken     error // why the file does not have everything
+	broken     error  // why the file does not have everything
+	warned     string // what was said of that
 	unsynced   bool
 	closed     bool
 }
@@ -66,7 +68,8 @@ func (j *journal) append(r record) {
 
 func (j *journal) fail(err error) {
 	if j.broken == nil {
-		j.warn(fmt.Sprintf("cannot save the state of objects in %s: %v; going on without, trying again every %s", j.dir, err, retryDelay))
+		j.warned = fmt.Sprintf("cannot save the state of objects in %s: %v; going on without, trying again every %s", j.dir, err, retryDelay)
+		j.warn(j.warned)
 	}
 	j.broken = err
 }
@@ -121,6 +124,15 @@ func (j *journal) inPlace() bool {
 
 // rewrite makes a new generation from a whole picture and drops all but the one before it.
 func (j *journal) rewrite() error {
+	err := j.replace()
+	if err == nil {
+		j.prune()
+	}
+	return err
+}
+
+// replace makes a new generation from a whole picture, and leaves all others.
+func (j *journal) replace() error {
 	records := j.picture()
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -135,8 +147,10 @@ func (j *journal) rewrite() error {
 	if j.file != nil {
 		_ = j.file.Close() // everything in it is in the new one
 	}
+	if j.broken != nil {
+		j.over(j.warned)
+	}
 	j.file, j.generation, j.size, j.base, j.broken, j.unsynced = file, next, size, size, nil, false
-	j.prune()
 	return nil
 }
 
@@ -174,6 +188,9 @@ func (j *journal) close() error {
 	j.closed = true
 	if j.timer != nil {
 		j.timer.Stop()
+	}
+	if j.file == nil {
+		return err
 	}
 	return errors.Join(err, j.file.Close())
 }

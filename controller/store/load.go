@@ -36,17 +36,8 @@ func newImage() *image {
 
 // load reads the newest generation. Where it is damaged, what files stated is completed from the one before, and the damaged file is put aside.
 func (s *Store) load() error {
-	dir := s.opts.Dir
-	if !s.opts.ReadOnly {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("cannot make %s: %w", dir, err)
-		}
-	}
-	found, err := generations(dir)
-	if err != nil {
-		if s.opts.ReadOnly && errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
+	found, err := generations(s.opts.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	img := newImage()
@@ -65,31 +56,36 @@ func (s *Store) load() error {
 	if s.opts.ReadOnly {
 		return nil
 	}
-	return s.openJournal(newest, damaged, img)
+	s.openJournal(newest, damaged, img)
+	return nil
 }
 
-// openJournal goes on with the newest generation, or begins a new one where that is damaged, cut or not there.
-func (s *Store) openJournal(newest int, damaged []int, img *image) error {
+// openJournal goes on with the newest generation, or begins a new one where that is damaged, cut or not there. A disk that is full now, which is also what
+// cuts a last line, is tried again for as long as it takes; what was read stays where it is until then.
+func (s *Store) openJournal(newest int, damaged []int, img *image) {
 	j := &journal{
-		dir: s.opts.Dir, clock: s.opts.Clock, warn: s.opts.Warn, picture: s.picture, generation: newest,
+		dir: s.opts.Dir, clock: s.opts.Clock, warn: s.opts.Warn, over: s.opts.Over, picture: s.picture, generation: newest,
 		locked: func(fn func()) { s.writing.Lock(); defer s.writing.Unlock(); fn() },
 	}
+	s.journal = j
 	if newest > 0 && len(damaged) == 0 && !img.torn {
 		f, err := os.OpenFile(j.path(newest), os.O_WRONLY|os.O_APPEND, 0o600)
 		if err == nil {
 			j.file, j.size, j.base = f, img.size, img.size
-			s.journal = j
-			return nil
+			return
 		}
+	}
+	if err := j.replace(); err != nil {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.fail(err)
+		j.schedule(retryDelay)
+		return
 	}
 	for _, g := range damaged {
 		s.setAside(j.path(g))
 	}
-	if err := j.rewrite(); err != nil {
-		return fmt.Errorf("cannot begin a journal: %w", err)
-	}
-	s.journal = j
-	return nil
+	j.prune()
 }
 
 // setAside renames a damaged file, so that it can be looked at, and removes older ones of that kind.

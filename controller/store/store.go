@@ -82,6 +82,8 @@ type Options struct {
 	New func(schema.GroupVersionKind) (kruntime.Object, error)
 	// Warn is told what is wrong with the files, in one line.
 	Warn func(string)
+	// Over is told the same line again when it holds no more.
+	Over func(string)
 	// Guard panics when a stored object is changed in place. It is slow.
 	Guard bool
 }
@@ -121,6 +123,9 @@ func Open(opts Options) (*Store, error) {
 	}
 	if opts.Warn == nil {
 		opts.Warn = func(string) {}
+	}
+	if opts.Over == nil {
+		opts.Over = func(string) {}
 	}
 	s := &Store{
 		opts:    opts,

@@ -469,8 +469,8 @@ func TestWhatIsSeenIsInTheJournal(t *testing.T) {
 func TestWhatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		var warnings []string
-		s, err := Open(Options{Dir: dir, Warn: func(w string) { warnings = append(warnings, w) }})
+		var warnings, over []string
+		s, err := Open(Options{Dir: dir, Warn: func(w string) { warnings = append(warnings, w) }, Over: func(w string) { over = append(over, w) }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -488,8 +488,68 @@ func TestWhatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 		if err != nil || r.Len("Deployment") != 2 {
 			t.Errorf("%v, %d Deployments are in the journal, want 2", err, r.Len("Deployment"))
 		}
+		if diff := cmp.Diff(warnings, over); diff != "" {
+			t.Errorf("what was taken back (-warned +over):\n%s", diff)
+		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// A disk that is full when berth starts, as it was when the last line was cut, is used again once it has space.
+func TestAJournalThatCannotBeBegunIsBegunLater(t *testing.T) {
+	for name, c := range map[string]struct {
+		damage func(data []byte) []byte
+		want   int // how many Deployments there are at the end: those of the journal, and one more
+	}{
+		"the last line is cut": {func(data []byte) []byte { return data[:len(data)-3] }, 2},
+		"a line is damaged":    {func(data []byte) []byte { return append([]byte("x"), data...) }, 3},
+		"there is none":        {func([]byte) []byte { return nil }, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := filepath.Join(t.TempDir(), "objects")
+				first := mustOpen(t, dir)
+				for _, name := range []string{"a", "b"} {
+					key, d := deployment(name, 1)
+					mustCreate(t, first, key, d, source(name+".yaml"))
+				}
+				if err := first.Close(); err != nil {
+					t.Fatal(err)
+				}
+				journal := generationPath(dir, 1)
+				data, err := os.ReadFile(journal)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if data = c.damage(data); data == nil {
+					err = os.Remove(journal)
+				} else {
+					err = os.WriteFile(journal, data, 0o600)
+				}
+				// A directory of that name is as good as a full disk.
+				if err := errors.Join(err, os.Mkdir(generationPath(dir, 2)+".tmp", 0o700), os.Mkdir(generationPath(dir, 1)+".tmp", 0o700)); err != nil {
+					t.Fatal(err)
+				}
+				s := mustOpen(t, dir)
+				key, d := deployment("c", 1)
+				mustCreate(t, s, key, d, source("c.yaml"))
+				if r, err := Open(Options{Dir: dir, ReadOnly: true}); err != nil || len(data) > 0 && r.Len("Deployment") == 0 {
+					t.Errorf("%v, %d Deployments are in the journal while nothing can be written", err, r.Len("Deployment"))
+				}
+				if err := errors.Join(os.Remove(generationPath(dir, 2)+".tmp"), os.Remove(generationPath(dir, 1)+".tmp")); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(retryDelay)
+				synctest.Wait()
+				if r, err := Open(Options{Dir: dir, ReadOnly: true}); err != nil || r.Len("Deployment") != c.want {
+					t.Errorf("%v, %d Deployments are in the journal, want %d", err, r.Len("Deployment"), c.want)
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }
