@@ -83,8 +83,8 @@ func (r *fileReader) read(data []byte) {
 		r.d.Incomplete = true
 		return
 	}
-	if !r.readJSON(text) {
-		for _, doc := range splitDocuments(text) {
+	if rest := r.readJSON(text); rest != nil {
+		for _, doc := range splitDocuments(rest) {
 			r.doc = doc.index
 			r.readDocument(doc)
 		}
@@ -104,29 +104,49 @@ func (r *fileReader) noObjects(text []byte) {
 	r.d.Faults = append(r.d.Faults, f)
 }
 
-// readJSON reads the file as a stream of JSON values and reports whether it is one.
-func (r *fileReader) readJSON(text []byte) bool {
+// readJSON reads the file as a stream of JSON values and returns what is left to be read as YAML: all of it when it is no such stream, what
+// stands below one value, nothing otherwise.
+func (r *fileReader) readJSON(text []byte) (rest []byte) {
 	trimmed := bytes.TrimLeft(text, " \t\n")
 	if len(trimmed) == 0 || trimmed[0] != '{' && trimmed[0] != '[' {
-		return false
+		return text
 	}
 	if n := values(text); n > maxValues {
-		return false // says so
+		return text // says so
 	}
-	roots, notes, err := jsonTrees(text)
+	roots, notes, end, err := jsonTrees(text)
 	if errors.Is(err, errTooDeep) {
 		r.block(Fault{Line: 1, Text: err.Error()})
-		return true
+		return nil
 	}
-	if err != nil {
-		return false
+	if err != nil && len(roots) == 0 {
+		return text
 	}
 	r.d.Faults = append(r.d.Faults, notes...)
 	for i, root := range roots {
 		r.doc = i
 		r.readRoot(root)
 	}
-	return true
+	switch {
+	case err == nil:
+		return nil
+	case len(roots) == 1: // only more than one value make it sure that the file is JSON
+		return blank(text, end)
+	}
+	line, col := position(text, end)
+	r.block(Fault{Line: line, Column: col, Text: "cannot be read as JSON: " + err.Error()})
+	return nil
+}
+
+// blank replaces the beginning of a text, up to the offset end, by spaces: what follows keeps its place.
+func blank(text []byte, end int) []byte {
+	out := bytes.Clone(text)
+	for i := range end {
+		if out[i] != '\n' {
+			out[i] = ' '
+		}
+	}
+	return out
 }
 
 func (r *fileReader) readDocument(doc document) {
@@ -181,6 +201,7 @@ func isList(root *node) bool {
 func (r *fileReader) readListItems(root *node) {
 	items := root.value("items")
 	if items == nil {
+		r.block(Fault{Line: root.line, Column: root.col, Object: "List", Field: "items", Text: "is missing"})
 		return
 	}
 	version, name := root.str("apiVersion"), strings.TrimSuffix(root.str("kind"), "List")

@@ -11,20 +11,19 @@ import (
 )
 
 // jsonTrees parses a stream of JSON values. Anything that is not plain JSON (a comment, a trailing comma) is an error: the text may still
-// be YAML.
-func jsonTrees(text []byte) ([]*node, []Fault, error) {
+// be YAML. With one come the values before it, and where the last of them ends.
+func jsonTrees(text []byte) (roots []*node, notes []Fault, end int, err error) {
 	p := jsonParser{text: text, dec: json.NewDecoder(bytes.NewReader(text)), line: 1}
 	p.dec.UseNumber()
-	var roots []*node
 	for {
 		n, err := p.value(0)
 		if errors.Is(err, io.EOF) {
-			return roots, p.notes, nil
+			return roots, p.notes, len(text), nil
 		}
 		if err != nil {
-			return nil, nil, err
+			return roots, p.notes, end, err
 		}
-		roots = append(roots, n)
+		roots, end = append(roots, n), int(p.dec.InputOffset())
 	}
 }
 
