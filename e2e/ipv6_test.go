@@ -50,6 +50,27 @@ func TestIPv6(t *testing.T) {
 	}
 	untilFetched(b, url(addressesIn(t, b, "old")[0]), "old ")
 
+	reached := func(a netip.Addr) bool {
+		return strings.HasPrefix(b.CLI("exec", "client", "--", "timeout", "2", "wget", "-qO-", url(a)).Stdout, "new ")
+	}
+	b.Write("policy.yaml", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: nobody}\nspec: {podSelector: {matchLabels: {app: new}}, policyTypes: [Ingress]}\n")
+	for _, a := range addresses {
+		b.Until("a policy to hold", func() error {
+			if reached(a) {
+				return fmt.Errorf("%s answers", a)
+			}
+			return nil
+		})
+		untilFetched(b, url(a), "new ") // the machine may
+	}
+	b.Delete("policy.yaml")
+	b.Until("the policy to be gone", func() error {
+		if !reached(addresses[0]) || !reached(addresses[1]) {
+			return fmt.Errorf("%v do not answer", addresses)
+		}
+		return nil
+	})
+
 	before := b.UntilReady("new", 1)
 	up.Kill()
 	up = b.Up("--ipv6")

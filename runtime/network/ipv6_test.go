@@ -530,6 +530,9 @@ func testPoliciesByIPv6(t *testing.T) {
 			}
 		})
 	}
+	t.Run("past the machine", func(t *testing.T) {
+		testPast(t, c, udp6(macOf(addrC), macOf(addrB), sixC, sixB, markerPort), b, sixB, n.Gateway6())
+	})
 	n.mustJudge(t, policies())
 	if got, err := ask(t, c, beyond, blocked); err == nil {
 		t.Errorf("c to the outside, no more allowed: got %q", got)

@@ -152,7 +152,9 @@ func testPolicies(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 	})
-	t.Run("past the machine", func(t *testing.T) { testPast(t, n, c, addrC, b, addrB) })
+	t.Run("past the machine", func(t *testing.T) {
+		testPast(t, c, udp(macOf(addrC), macOf(addrB), addrC, addrB, markerPort), b, addrB, n.Gateway())
+	})
 	n.mustJudge(t, runtime.Policies{})
 	if left := policyTables(t, n); len(left) > 0 {
 		t.Errorf("nobody is restricted, and there are tables: %v", left)
@@ -162,13 +164,13 @@ func testPolicies(t *testing.T) {
 	}
 }
 
-// testPast sends a datagram in a frame for another pod, which no rule for IP sees, and then one that is allowed.
-func testPast(t *testing.T, n *Network, c *os.File, addrC netip.Addr, b *os.File, addrB netip.Addr) {
+// testPast sends a datagram in a frame for pod b, which no rule for IP sees, and then one of the machine's, which is allowed.
+func testPast(t *testing.T, c *os.File, frame []byte, b *os.File, addrB, machine netip.Addr) {
 	t.Helper()
 	heard := make(chan string, 2)
 	var conn *net.UDPConn
 	in(t, b, func() (err error) {
-		conn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addrB, markerPort)))
+		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addrB, markerPort)))
 		return err
 	})
 	defer conn.Close()
@@ -181,9 +183,9 @@ func testPast(t *testing.T, n *Network, c *os.File, addrC netip.Addr, b *os.File
 			heard <- from.Addr().String()
 		}
 	}()
-	send(t, c, udp(macOf(addrC), macOf(addrB), addrC, addrB, markerPort))
+	send(t, c, frame)
 	in(t, machineNetns(t), func() error {
-		conn, err := net.Dial("udp4", netip.AddrPortFrom(addrB, markerPort).String())
+		conn, err := net.Dial("udp", netip.AddrPortFrom(addrB, markerPort).String())
 		if err != nil {
 			return err
 		}
@@ -191,7 +193,7 @@ func testPast(t *testing.T, n *Network, c *os.File, addrC netip.Addr, b *os.File
 		_, err = conn.Write(nil)
 		return err
 	})
-	if from := <-heard; from != n.Gateway().String() {
+	if from := <-heard; from != machine.String() {
 		t.Errorf("heard %s", from)
 	}
 }

@@ -236,14 +236,14 @@ func (f family) direct() []expr.Any {
 func (w writer) update(old, now *table) {
 	w.ways(old, now)
 	remove, add := diff(old.ports, now.ports, func(key portKey, way way) nftables.SetElement {
-		return nftables.SetElement{Key: key.bytes(), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: way.chain()}}
+		return nftables.SetElement{Key: key.bytes(w.size), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: way.chain()}}
 	})
 	w.elements(portsMap, remove, add)
 	remove, add = diff(old.backends, now.backends, func(key placeKey, b backend) nftables.SetElement {
-		return nftables.SetElement{Key: key.bytes(), Val: backendBytes(b)}
+		return nftables.SetElement{Key: key.bytes(w.size), Val: b.bytes(w.size)}
 	})
 	w.elements(backendsMap, remove, add)
-	remove, add = diff(old.refused, now.refused, func(key portKey, _ struct{}) nftables.SetElement { return nftables.SetElement{Key: key.bytes()} })
+	remove, add = diff(old.refused, now.refused, func(key portKey, _ struct{}) nftables.SetElement { return nftables.SetElement{Key: key.bytes(w.size)} })
 	w.elements(refusedSet, remove, add)
 }
 

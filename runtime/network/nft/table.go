@@ -10,10 +10,19 @@ import (
 	"berth/runtime"
 )
 
+// address is one of either family, from its first byte on: of IPv4 the rest is zero. There may be ten thousand, and these are compared and hashed as they lie
+// in memory.
+type address [16]byte
+
+func addressOf(a netip.Addr) (b address) {
+	copy(b[:], a.AsSlice())
+	return b
+}
+
 // portKey is what a packet is sent to.
 type portKey struct {
-	to       netip.AddrPort
-	protocol uint8
+	address        address
+	port, protocol uint16
 }
 
 // placeKey is a portKey and the number of one of its backends.
@@ -23,21 +32,23 @@ type placeKey struct {
 }
 
 // backend is what a packet is sent to instead.
-type backend = netip.AddrPort
-
-// bytes is how the kernel compares it: each part fills whole 32-bit registers.
-func (k portKey) bytes() []byte {
-	b := append(k.to.Addr().AsSlice(), k.protocol, 0, 0, 0)
-	return append(binary.BigEndian.AppendUint16(b, k.to.Port()), 0, 0)
+type backend struct {
+	address address
+	port    uint16
 }
 
-func (k placeKey) bytes() []byte {
-	return binary.NativeEndian.AppendUint32(k.portKey.bytes(), k.number)
+// bytes is how the kernel compares it: each part fills whole 32-bit registers, of which an address of the family has so many bytes.
+func (k portKey) bytes(size uint32) []byte {
+	b := append(make([]byte, 0, 28), k.address[:size]...)
+	return append(binary.BigEndian.AppendUint16(append(b, byte(k.protocol), 0, 0, 0), k.port), 0, 0)
 }
 
-// backendBytes is likewise.
-func backendBytes(b backend) []byte {
-	return append(binary.BigEndian.AppendUint16(b.Addr().AsSlice(), b.Port()), 0, 0)
+func (k placeKey) bytes(size uint32) []byte {
+	return binary.NativeEndian.AppendUint32(k.portKey.bytes(size), k.number)
+}
+
+func (b backend) bytes(size uint32) []byte {
+	return append(binary.BigEndian.AppendUint16(append(make([]byte, 0, 20), b.address[:size]...), b.port), 0, 0)
 }
 
 // way is how connections to a port are spread.
@@ -98,7 +109,7 @@ func (t *table) add(old *table, addr netip.Addr, p runtime.ServicePort, affinity
 	var to []backend
 	for _, p := range p.Backends {
 		if sameFamily(p.Addr()) && mayBeReached(p.Addr()) {
-			to = append(to, p)
+			to = append(to, backendOf(p))
 		}
 	}
 	if affinity > 0 {
@@ -199,9 +210,9 @@ func mayBeReached(addr netip.Addr) bool {
 func keyOf(addr netip.Addr, p runtime.ServicePort) (key portKey, ok bool) {
 	switch p.Protocol {
 	case runtime.TCP:
-		return portKey{netip.AddrPortFrom(addr, p.Port), unix.IPPROTO_TCP}, true
+		return portKey{addressOf(addr), p.Port, unix.IPPROTO_TCP}, true
 	case runtime.UDP:
-		return portKey{netip.AddrPortFrom(addr, p.Port), unix.IPPROTO_UDP}, true
+		return portKey{addressOf(addr), p.Port, unix.IPPROTO_UDP}, true
 	default:
 		return key, false
 	}
@@ -219,14 +230,14 @@ type Stale struct {
 func (t *table) stale(old *table, inRange netip.Prefix) Stale {
 	s := Stale{IPv6: inRange.Addr().Is6()}
 	for _, protocol := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
-		if old == nil || t.redirects(old, protocol) {
+		if old == nil || t.redirects(old, uint16(protocol)) {
 			s.Protocols = append(s.Protocols, protocol)
 		}
 	}
 	s.Is = func(protocol uint8, sentTo, to netip.AddrPort) bool {
-		key := portKey{sentTo, protocol}
+		key := portKey{addressOf(sentTo.Addr()), sentTo.Port(), uint16(protocol)}
 		if _, ok := t.ports[key]; ok {
-			return !slices.Contains(t.numbered(key), to)
+			return !slices.Contains(t.numbered(key), backendOf(to))
 		}
 		if old == nil {
 			return inRange.Contains(sentTo.Addr())
@@ -238,7 +249,7 @@ func (t *table) stale(old *table, inRange netip.Prefix) Stale {
 }
 
 // redirects says whether something that went by the old table goes elsewhere now: to a backend that left, or where there was no port.
-func (t *table) redirects(old *table, protocol uint8) bool {
+func (t *table) redirects(old *table, protocol uint16) bool {
 	stays := map[portKey]map[backend]bool{}
 	for place, b := range t.backends {
 		if stays[place.portKey] == nil {
@@ -258,3 +269,5 @@ func (t *table) redirects(old *table, protocol uint8) bool {
 	}
 	return false
 }
+
+func backendOf(a netip.AddrPort) backend { return backend{addressOf(a.Addr()), a.Port()} }

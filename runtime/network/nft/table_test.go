@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
 	"berth/runtime"
@@ -21,7 +20,7 @@ func backends(names ...byte) []backend {
 	return all
 }
 
-func numberedBackend(n byte) backend { return netip.AddrPortFrom(netip.AddrFrom4([4]byte{n}), 80) }
+func numberedBackend(n byte) backend { return backend{address: address{n}} }
 
 // seats are backends by their numbers; a negative one is lent.
 func seats(names ...int) []seat {
@@ -52,7 +51,7 @@ func TestPlace(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if d := cmp.Diff(tt.want, place(tt.had, tt.backends), cmp.AllowUnexported(seat{}), cmpopts.EquateComparable(backend{})); d != "" {
+			if d := cmp.Diff(tt.want, place(tt.had, tt.backends), cmp.AllowUnexported(seat{}, backend{})); d != "" {
 				t.Errorf("-want +got:\n%s", d)
 			}
 		})
