@@ -13,10 +13,14 @@ import (
 	"berth/manifests"
 )
 
+// maxLinks is how many links the kernel follows on one way.
+const maxLinks = 40
+
 // tree is what the last walk found, besides files.
 type tree struct {
 	root     string // absolute, as given
 	real     string // with its links followed
+	end      string // the same as far as it is there, and the first name that is not
 	id       stamp  // of the root: another one means another directory
 	fault    *manifests.Fault
 	faults   []manifests.Fault   // links, folders
@@ -113,9 +117,7 @@ func (t *tree) hides(name string) bool {
 
 // openRoot checks the directory itself and watches it. It returns what is wrong with it, "" when it can be read.
 func (l *loop) openRoot(t *tree) string {
-	if link, err := os.Lstat(t.root); err == nil && link.Mode()&os.ModeSymlink != 0 {
-		l.anchor(t, t.root) // a swapped link says nothing to the watch on its target
-	}
+	t.end = l.anchorLinks(t)
 	info, err := os.Stat(t.root)
 	switch {
 	case err != nil:
@@ -132,6 +134,9 @@ func (l *loop) openRoot(t *tree) string {
 		return plainError(err).Error()
 	}
 	_ = f.Close()
+	if l.w != nil {
+		l.w.above(t.real)
+	}
 	t.gitDir = gitDir(t.real)
 	return ""
 }
@@ -170,13 +175,40 @@ func (l *loop) lose(t *tree, before tree, problem string) {
 		t.id = before.id
 	}
 	t.fault = fault
-	l.anchor(t, t.root)
+	l.anchor(t, t.end)
 	l.tree = *t
 	clear(l.dirty)
 	clear(l.pending)
 	if l.w == nil || l.polling != "" {
 		l.passAt = l.src.clock.Now().Add(l.src.poll)
 	}
+}
+
+// anchorLinks watches the folder of each link on the way to the root: a swapped link says nothing to the watch on its target. It returns where the way ends.
+func (l *loop) anchorLinks(t *tree) string {
+	at, names := "/", strings.Split(t.root, "/")
+	for links := 0; len(names) > 0; {
+		next := filepath.Join(at, names[0])
+		info, err := os.Lstat(next)
+		if err != nil {
+			return next
+		}
+		names = names[1:]
+		if info.Mode()&os.ModeSymlink == 0 {
+			at = next
+			continue
+		}
+		l.anchor(t, next)
+		target, err := os.Readlink(next)
+		if links++; err != nil || links > maxLinks {
+			return next
+		}
+		if filepath.IsAbs(target) {
+			at = "/"
+		}
+		names = append(strings.Split(target, "/"), names...)
+	}
+	return at
 }
 
 // anchor watches the nearest folder above path that exists, for the next step down the path.

@@ -1,6 +1,7 @@
 package dir
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -68,6 +69,78 @@ func TestRootIsALinkThatIsSwapped(t *testing.T) {
 	w.until("two", replicas("web", 2))
 	mustWrite(t, filepath.Join(base, "two/web.yaml"), deployment("web", 3))
 	w.until("an edit behind the link", replicas("web", 3))
+}
+
+// Whatever leads to the directory may be exchanged: what it leads to now counts at once, and is watched.
+func TestTheWayToTheRootChanges(t *testing.T) {
+	link := func(t *testing.T, to, at string) {
+		t.Helper()
+		if err := os.Symlink(to, at+".new"); err != nil {
+			t.Fatal(err)
+		}
+		mustRename(t, at+".new", at)
+	}
+	for name, c := range map[string]struct {
+		links  map[string]string // made before
+		root   string
+		change func(t *testing.T, base string)
+	}{
+		"a link on the way is swapped": {map[string]string{"current": "one"}, "current/manifests", func(t *testing.T, base string) {
+			link(t, "two", filepath.Join(base, "current"))
+		}},
+		"a link behind a link is swapped": {map[string]string{"current": "one", "app": "./x/../current"}, "app/manifests", func(t *testing.T, base string) {
+			link(t, "two", filepath.Join(base, "current"))
+		}},
+		"what a link leads to is moved, and another takes its name": {map[string]string{"root": "one/manifests"}, "root", func(t *testing.T, base string) {
+			mustRename(t, filepath.Join(base, "one/manifests"), filepath.Join(base, "one/old"))
+			mustRename(t, filepath.Join(base, "two/manifests"), filepath.Join(base, "one/manifests"))
+		}},
+		"what a link leads to is moved with its parent": {map[string]string{"root": "one/manifests"}, "root", func(t *testing.T, base string) {
+			mustRename(t, filepath.Join(base, "one"), filepath.Join(base, "old"))
+			mustRename(t, filepath.Join(base, "two"), filepath.Join(base, "one"))
+		}},
+		"a folder above is moved, and another takes its name": {nil, "one/manifests", func(t *testing.T, base string) {
+			mustRename(t, filepath.Join(base, "one"), filepath.Join(base, "old"))
+			mustRename(t, filepath.Join(base, "two"), filepath.Join(base, "one"))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			base := t.TempDir()
+			mustWrite(t, filepath.Join(base, "one/manifests/web.yaml"), deployment("web", 1))
+			mustWrite(t, filepath.Join(base, "two/manifests/web.yaml"), deployment("web", 2))
+			mustWrite(t, filepath.Join(base, "x/y"), "")
+			for at, to := range c.links {
+				link(t, to, filepath.Join(base, at))
+			}
+			root := filepath.Join(base, c.root)
+			w := watch(t, root)
+			w.until("what is there", replicas("web", 1))
+			c.change(t, base)
+			w.until("the other", replicas("web", 2))
+			mustWrite(t, filepath.Join(root, "web.yaml"), deployment("web", 3))
+			w.until("an edit", replicas("web", 3))
+			mustRename(t, filepath.Join(root, "web.yaml"), filepath.Join(root, "api.yaml"))
+			w.until("its new name", func(s manifests.Snapshot) bool { return len(s.Objects) == 1 && s.Objects[0].Origin.File == "api.yaml" })
+		})
+	}
+}
+
+// What a link to the directory leads to goes, and comes back.
+func TestRootBehindALinkGoesAndComesBack(t *testing.T) {
+	base := t.TempDir()
+	mustWrite(t, filepath.Join(base, "real/up/web.yaml"), deployment("web", 1))
+	root := filepath.Join(base, "root")
+	if err := os.Symlink("real/up", root); err != nil {
+		t.Fatal(err)
+	}
+	w := watch(t, root)
+	for i := range int32(3) {
+		mustRename(t, filepath.Join(base, "real"), fmt.Sprintf("%s/old%d", base, i))
+		w.until("unavailable", unavailable)
+		mustWrite(t, filepath.Join(base, "real/up/web.yaml"), deployment("web", int(i)+2))
+		w.until("back", replicas("web", i+2))
+	}
 }
 
 func TestFolders(t *testing.T) {

@@ -1,9 +1,11 @@
 package dir
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 
@@ -18,8 +20,9 @@ type watcher struct {
 	inodes map[inode]string
 	events <-chan fsnotify.Event
 	lost   chan struct{} // events were lost
-	mounts chan struct{} // something was mounted or unmounted on the machine
+	mounts chan struct{} // something was mounted or unmounted on the machine, or a folder above the directory renamed
 	table  *os.File      // of mounts; nil when it cannot be had
+	ways   *os.File      // tells that a folder above the directory was renamed; nil when it cannot be had
 	wait   sync.WaitGroup
 }
 
@@ -40,6 +43,10 @@ func newWatcher() (*watcher, error) {
 	if w.table, err = os.Open("/proc/self/mountinfo"); err == nil {
 		w.wait.Go(w.watchMounts)
 	}
+	if fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK); err == nil {
+		w.ways = os.NewFile(uintptr(fd), "inotify")
+		w.wait.Go(w.watchWays)
+	}
 	return w, nil
 }
 
@@ -47,6 +54,9 @@ func (w *watcher) close() {
 	_ = w.fs.Close()
 	if w.table != nil {
 		_ = w.table.Close() // wakes its reader
+	}
+	if w.ways != nil {
+		_ = w.ways.Close()
 	}
 	w.wait.Wait()
 }
@@ -70,6 +80,45 @@ func (w *watcher) watchMounts() {
 		ring(w.mounts)
 		return false
 	})
+}
+
+// above watches every folder above a directory for its own renaming only, which the watch on the directory keeps to itself. What else happens in them
+// wakes nobody.
+func (w *watcher) above(dir string) {
+	raw, err := syscall.RawConn(nil), errors.ErrUnsupported
+	if w.ways != nil {
+		raw, err = w.ways.SyscallConn()
+	}
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		for dir != filepath.Dir(dir) {
+			dir = filepath.Dir(dir)
+			_, _ = syscall.InotifyAddWatch(int(fd), dir, syscall.IN_MOVE_SELF|syscall.IN_ONLYDIR) // one that is watched stays so
+		}
+	})
+}
+
+// watchWays rings for each folder that was renamed, and forgets it: above knows the new way.
+func (w *watcher) watchWays() {
+	events := make([]byte, 4096) // these events carry no names: 16 bytes each
+	for {
+		n, err := w.ways.Read(events)
+		if err != nil {
+			return
+		}
+		raw, err := w.ways.SyscallConn()
+		if err != nil {
+			return
+		}
+		_ = raw.Control(func(fd uintptr) {
+			for e := events[:n]; len(e) >= syscall.SizeofInotifyEvent; e = e[syscall.SizeofInotifyEvent:] {
+				_, _ = syscall.InotifyRmWatch(int(fd), binary.NativeEndian.Uint32(e))
+			}
+		})
+		ring(w.mounts)
+	}
 }
 
 func ring(bell chan struct{}) {
