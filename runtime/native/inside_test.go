@@ -157,9 +157,11 @@ func TestVolumes(t *testing.T) {
 		{Volume: "disk", SubPath: "made/here", Path: "/disk/nested/sub"},
 		{Volume: "config", SubPath: "key", Path: "/etc/key"},
 		{Volume: "memory", SubPath: "part", Path: "/part"},
+		{Volume: "disk", SubPath: "held", Path: "/held", ReadOnly: true}, // is made, too
+		{Volume: "memory", SubPath: "kept", Path: "/kept", ReadOnly: true},
 	}
 	writer := script(`umask 0; echo one > /disk/f; echo two > /memory/f; echo three > /dev/shm/f; echo four > /disk/nested/sub/f; echo five > /part/f
-		cat /host/file /config/key /config/a/b /etc/key; touch /host/x 2>&1; touch /config/x 2>&1
+		cat /host/file /config/key /config/a/b /etc/key; touch /host/x 2>&1; touch /config/x 2>&1; touch /held/x 2>&1; touch /kept/x 2>&1
 		ls -ln /disk | tail -1 | cut -c1-10; stat -c '%a %g' /disk /memory; id -G; df -k /memory | tail -1 | awk '{print $2}'; sleep 1000`)
 	writer.Mounts, writer.Name = mounts, "writer"
 	st, err := m.StartContainer(t.Context(), "pod", writer)
@@ -167,7 +169,7 @@ func TestVolumes(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.awaitLog(t, st.LogPath, "1024\n")
-	want := "from the host\nvalue\ndeep\nvalue\ntouch: /host/x: Read-only file system\ntouch: /config/x: Read-only file system\ndrwxr-sr-x\n2777 2000\n2777 2000\n0 2000\n1024\n"
+	want := "from the host\nvalue\ndeep\nvalue\ntouch: /host/x: Read-only file system\ntouch: /config/x: Read-only file system\ntouch: /held/x: Read-only file system\ntouch: /kept/x: Read-only file system\ndrwxr-sr-x\n2777 2000\n2777 2000\n0 2000\n1024\n"
 	if diff := cmp.Diff(want, logText(t, st.LogPath)); diff != "" {
 		t.Errorf("writer (-want +got):\n%s", diff)
 	}

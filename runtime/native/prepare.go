@@ -271,7 +271,7 @@ func (r *Runtime) openVolume(uid string, v runtime.Volume, m runtime.Mount) (*sy
 		return fd, options, err
 	}
 	defer func() { _ = fd.Close() }()
-	sub, err := volume.OpenSubPath(fd, m.SubPath, v.Files == nil && !m.ReadOnly)
+	sub, err := volume.OpenSubPath(fd, m.SubPath, v.Files == nil)
 	return sub, options, err
 }
 
@@ -285,7 +285,7 @@ func (r *Runtime) bindMemory(uid string, s *start, m runtime.Mount) error {
 			return err
 		}
 		defer func() { _ = vol.Close() }()
-		sub, err := volume.OpenSubPath(vol, m.SubPath, !m.ReadOnly)
+		sub, err := volume.OpenSubPath(vol, m.SubPath, true)
 		if err != nil {
 			return err
 		}
