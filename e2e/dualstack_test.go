@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -108,6 +109,82 @@ func TestDualStack(t *testing.T) {
 	next := netip.MustParseAddr(ips[0]).Next().String()
 	b.MustKubectl("patch", "service", "both", "--type", "merge", "-p", `{"spec":{"clusterIP":"`+next+`"}}`)
 	b.Until("the address that a client has chosen to answer", func() error { return ask("http://" + next) })
+}
+
+// A policy is about both addresses of a pod: whom it lets in reaches the pod by either, also through a Service, and nobody else by any.
+func TestPolicyOfBothFamilies(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	b.Write("a-policy.yaml", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web}\n"+
+		"spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: friend}}}]}]}\n")
+	b.Write("services.yaml", dualServices)
+	b.Write("web.yaml", deployment("web", 1, drained("page", 0)).String())
+	for _, name := range []string{"friend", "stranger"} {
+		b.Write(name+".yaml", deployment(name, 1, run("sleep")).String())
+	}
+	b.Up("--ipv6")
+	web := b.UntilReady("web-", 1)[0].Name
+	places := strings.Fields(b.MustKubectl("get", "pod", web, "-o", "jsonpath={.status.podIPs[*].ip}"))
+	for i, ip := range places {
+		places[i] = net.JoinHostPort(ip, "8080")
+	}
+	for _, ip := range strings.Fields(b.MustKubectl("get", "service", "both", "-o", "jsonpath={.spec.clusterIPs[*]}")) {
+		places = append(places, net.JoinHostPort(ip, "80"))
+	}
+	if len(places) != 4 {
+		t.Fatalf("places: %v", places)
+	}
+	friend, stranger := b.UntilReady("friend-", 1)[0].Name, b.UntilReady("stranger-", 1)[0].Name
+	for _, place := range places {
+		b.Until("the friend to be let in at "+place, func() error {
+			if r := b.CLI("exec", friend, "--", "timeout", "3", "wget", "-qO-", "http://"+place); !strings.HasPrefix(r.Stdout, "page web-") {
+				return fmt.Errorf("it says %q %s", r.Stdout, r.Stderr)
+			}
+			return nil
+		})
+		if r := b.CLI("exec", stranger, "--", "timeout", "1", "wget", "-qO-", "http://"+place); r.Stdout != "" {
+			t.Errorf("a stranger is let in at %s: %s", place, r.Stdout)
+		}
+	}
+}
+
+// A machine that has IPv6 no more serves Services of both families by their first address, and says of those that had no other that it cannot. When it
+// has it again all are where they were.
+func TestDualStackComesAndGoes(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	b.Write("services.yaml", dualServices)
+	b.Write("web.yaml", deployment("web", 1, drained("page", 0)).String())
+	up := b.Up("--ipv6")
+	b.UntilReady("web-", 1)
+	addresses := func() []string {
+		t.Helper()
+		return strings.Fields(b.MustKubectl("get", "services", "both", "six", "-o", "jsonpath={.items[*].spec.clusterIPs[*]}"))
+	}
+	was := addresses()
+	if len(was) != 3 {
+		t.Fatalf("addresses: %v", was)
+	}
+	for _, ip := range was {
+		untilFetched(b, "http://"+net.JoinHostPort(ip, "80")+"/", "page web-")
+	}
+	up.Kill()
+	up = b.Up()
+	untilFetched(b, "http://"+was[0]+"/", "page web-")
+	b.Until("the one without an address to be named", func() error {
+		if out := b.Must("status"); !strings.Contains(out, was[2]+" is of IPv6") {
+			return fmt.Errorf("status: %s", out)
+		}
+		return nil
+	})
+	up.Kill()
+	b.Up("--ipv6")
+	for _, ip := range was {
+		untilFetched(b, "http://"+net.JoinHostPort(ip, "80")+"/", "page web-")
+	}
+	if is := addresses(); !slices.Equal(is, was) {
+		t.Errorf("addresses: %v, were %v", is, was)
+	}
 }
 
 // Without IPv6 what needs it is refused, to a client and to a file, and what would rather have it does without.
