@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -19,7 +20,8 @@ func yamlTree(text []byte, offset int) (root *node, notes []Fault, fault *Fault)
 		}
 	}
 	var doc yaml.Node
-	err := decodeYAML(text, &doc)
+	parser := yaml.NewDecoder(bytes.NewReader(text))
+	err := decodeYAML(parser, &doc)
 	if errors.Is(err, io.EOF) {
 		if bytes.Equal(bytes.TrimSpace(text), []byte("...")) {
 			return nil, nil, nil
@@ -38,7 +40,32 @@ func yamlTree(text []byte, offset int) (root *node, notes []Fault, fault *Fault)
 	if err := b.checkAliases(root); err != nil {
 		return nil, nil, &Fault{Line: offset + 1, Text: err.Error(), Remedy: "write the values out instead of *aliases of *aliases"}
 	}
+	if line := behind(parser); line > 0 {
+		b.notes = append(b.notes, Fault{
+			Line: line + offset, Severity: Warning, Text: "stands behind the end of the object above and is not read", Remedy: "write --- above it, or remove it",
+		})
+	}
 	return root, b.notes, nil
+}
+
+// behind is the line of what is left when a document has been read, 0 when it is nothing. Kubernetes, too, reads no further.
+func behind(parser *yaml.Decoder) int {
+	next := &yaml.Node{Line: 1}
+	err := decodeYAML(parser, next)
+	if errors.Is(err, io.EOF) {
+		return 0
+	}
+	if err != nil {
+		if m := yamlErrorLine.FindStringSubmatch(err.Error()); m != nil {
+			line, _ := strconv.Atoi(m[1])
+			return line + 1 // it counts from 0 here
+		}
+		return 1
+	}
+	for len(next.Content) > 0 {
+		next = next.Content[0]
+	}
+	return next.Line
 }
 
 // maxValues bounds what parsing one document costs: about 400 bytes of memory each. Real ones have 10 to 10,000; 10 MiB of ordinary
@@ -62,14 +89,14 @@ func values(text []byte) int {
 	return n
 }
 
-// decodeYAML turns the parser's panics on odd input into errors.
-func decodeYAML(text []byte, into *yaml.Node) (err error) {
+// decodeYAML reads the next document and turns the parser's panics on odd input into errors.
+func decodeYAML(parser *yaml.Decoder, into *yaml.Node) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("yaml: %v", r)
 		}
 	}()
-	return yaml.NewDecoder(bytes.NewReader(text)).Decode(into)
+	return parser.Decode(into)
 }
 
 type treeBuilder struct {
