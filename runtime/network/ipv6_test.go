@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -161,6 +162,52 @@ func TestPodsTalkByIPv6(t *testing.T) {
 	if got := neighbours(t, n); !slices.Equal(got, []string{sixA.String()}) {
 		t.Errorf("the machine knows %v, want %s alone", got, sixA)
 	}
+}
+
+// A pod that begins has its address, however many begin: what is sent to it in the first moment arrives.
+func TestIPv6IsUsableAtOnce(t *testing.T) {
+	n := open6(t)
+	const pods = 100
+	spaces := make([]*os.File, pods)
+	for i := range spaces {
+		spaces[i] = newNetns(t)
+	}
+	begin := func(i int) error {
+		uid := fmt.Sprint("pod-", i)
+		addr, err := n.Allocate(uid)
+		if err != nil {
+			return err
+		}
+		if err := n.Attach(t.Context(), spaces[i], uid, addr, n.Address6(addr)); err != nil {
+			return err
+		}
+		inside, err := udpIn(spaces[i], netip.IPv6Unspecified())
+		if err != nil {
+			return err
+		}
+		defer inside.Close()
+		to := net.UDPAddrFromAddrPort(netip.AddrPortFrom(n.Address6(addr), uint16(inside.LocalAddr().(*net.UDPAddr).Port)))
+		outside, err := net.DialUDP("udp6", nil, to)
+		if err != nil {
+			return err
+		}
+		defer outside.Close()
+		if _, err := outside.Write([]byte("?")); err != nil {
+			return err
+		}
+		_ = inside.SetReadDeadline(time.Now().Add(patience))
+		_, _, err = inside.ReadFrom(make([]byte, 1))
+		return err
+	}
+	var group sync.WaitGroup
+	for i := range pods {
+		group.Go(func() {
+			if err := begin(i); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
 }
 
 // neighbours are those of IPv6 that the machine knows on the bridge without asking.

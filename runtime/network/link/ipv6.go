@@ -61,20 +61,19 @@ func (v Veth) address6(index int) *message {
 		bytes(unix.IFA_LOCAL, v.Address6.AsSlice()).uint32(unix.IFA_FLAGS, flags)
 }
 
-// awaitUsable waits until the kernel has noticed that nobody has to be asked for the address: a worker of its own does that. Until then nobody can be
-// reached there, and no server be bound to it.
-func (s *Socket) awaitUsable(index int, addr netip.Addr) error {
-	fixed := binary.NativeEndian.AppendUint32([]byte{unix.AF_INET6, 128, 0, 0}, uint32(index))
+// awaitUsable waits until the kernel takes what is sent to the address for its own: a worker does that in its own time, also where nobody has to be asked for
+// the address, and the flags of the address do not tell.
+func (s *Socket) awaitUsable(addr netip.Addr) error {
 	for pause := 50 * time.Microsecond; ; pause *= 2 {
-		get := newMessage("look at the address of eth0", unix.RTM_GETADDR, 0, fixed...).bytes(unix.IFA_ADDRESS, addr.AsSlice())
+		get := newMessage("look at the address of eth0", unix.RTM_GETROUTE, 0, unix.AF_INET6, 128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0).bytes(unix.RTA_DST, addr.AsSlice())
 		if err := s.do(get); err != nil {
 			return err
 		}
-		if get.addressFlags&unix.IFA_F_TENTATIVE == 0 {
+		if get.local {
 			return nil
 		}
 		if pause > time.Second {
-			return fmt.Errorf("cannot use address %s: the kernel still thinks that somebody else may have it", addr)
+			return fmt.Errorf("cannot use address %s: the kernel does not take it for its own", addr)
 		}
 		<-time.NewTimer(pause).C
 	}

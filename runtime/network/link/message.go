@@ -16,21 +16,22 @@ type message struct {
 	// index and flags are of the interface the kernel answered with, when it did.
 	index int
 	flags uint32
-	// addressFlags are of the address it answered with.
-	addressFlags uint8
+	// local says that the route it answered with is to an address of its own.
+	local bool
 }
 
 func newMessage(what string, kind, flags uint16, fixed ...byte) *message {
 	return &message{what: what, data: socket.Request(kind, unix.NLM_F_ACK|flags, fixed...)}
 }
 
-// read takes what an answer says of an interface or an address.
+// read takes what an answer says of an interface or a route.
 func (m *message) read(a socket.Answer) {
 	switch {
 	case a.Kind == unix.RTM_NEWLINK && len(a.Body) >= unix.SizeofIfInfomsg:
 		m.index, m.flags = int(int32(binary.NativeEndian.Uint32(a.Body[4:]))), binary.NativeEndian.Uint32(a.Body[8:])
-	case a.Kind == unix.RTM_NEWADDR && len(a.Body) >= unix.SizeofIfAddrmsg:
-		m.addressFlags = a.Body[2]
+	case a.Kind == unix.RTM_NEWROUTE && len(a.Body) >= unix.SizeofRtMsg:
+		const kind = 7 // rtm_type
+		m.local = a.Body[kind] == unix.RTN_LOCAL
 	}
 }
 

@@ -107,7 +107,7 @@ func (v Veth) furnish(netns *os.File) error {
 	if err := inside.do(requests...); err != nil {
 		return err
 	}
-	return inside.awaitUsable(index, v.Address6)
+	return inside.awaitUsable(v.Address6)
 }
 
 // awaitRunning waits until the kernel has noticed that the other end is up: a worker of its own tells the bridge, which throws away until then what the pod
