@@ -76,14 +76,11 @@ func (s *Socket) Attach(netns *os.File, v Veth) (err error) {
 			return err
 		}
 	}
-	if err := v.furnish(netns); err != nil {
-		return err
-	}
-	return s.awaitRunning(v.Name)
+	return s.furnish(netns, v)
 }
 
-// furnish brings the pod's end up, with address and routes.
-func (v Veth) furnish(netns *os.File) error {
+// furnish brings the pod's end up, with address and routes, and waits until all of it works.
+func (s *Socket) furnish(netns *os.File, v Veth) error {
 	inside, err := v.openInside(netns)
 	if err != nil {
 		return err
@@ -97,14 +94,16 @@ func (v Veth) furnish(netns *os.File) error {
 	for _, near := range v.Near {
 		requests = append(requests, v.route(index, v.Gateway, near))
 	}
-	if !v.Address6.IsValid() {
-		return inside.do(requests...)
-	}
-	requests = append(requests, v.address6(index), v.route(index, v.Gateway6, netip.Prefix{}), v.gateway(index, v.Gateway6))
-	for _, near := range v.Near6 {
-		requests = append(requests, v.route(index, v.Gateway6, near))
+	if v.Address6.IsValid() {
+		requests = append(requests, v.address6(index), v.route(index, v.Gateway6, netip.Prefix{}), v.gateway(index, v.Gateway6))
+		for _, near := range v.Near6 {
+			requests = append(requests, v.route(index, v.Gateway6, near))
+		}
 	}
 	if err := inside.do(requests...); err != nil {
+		return err
+	}
+	if err := s.awaitRunning(v.Name); err != nil || !v.Address6.IsValid() {
 		return err
 	}
 	return inside.awaitUsable(v.Address6)
