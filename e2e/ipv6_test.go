@@ -31,9 +31,14 @@ func TestIPv6(t *testing.T) {
 	b.UntilReady("old", 1)
 	up.Kill()
 	up = b.Up("--ipv6")
-	b.Write("new.yaml", pod("new", run("web", "8080", "new")).String()+"---\n"+pod("client", run("sleep")).String())
+	client := pod("client", run("sleep"))
+	client.pod = "hostUsers: false" // its network belongs to others than the machine's root
+	b.Write("new.yaml", pod("new", run("web", "8080", "new")).String()+"---\n"+client.String())
 	b.UntilReady("new", 1)
 	b.UntilReady("client", 1)
+	if got := addressesIn(t, b, "client"); len(got) != 2 {
+		t.Errorf("a pod of other users has %v", got)
+	}
 	if got := addressesIn(t, b, "old"); len(got) != 1 || !got[0].Is4() {
 		t.Errorf("a pod from before has %v", got)
 	}
