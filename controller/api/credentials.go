@@ -119,13 +119,16 @@ func makeCredentials(dir string, now time.Time, port int) (*credentials, error) 
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a key: %w", err)
 	}
-	authority := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "berth"}, IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
+	authority := &x509.Certificate{ // not the server's name: OpenSSL takes a certificate whose issuer is called as it is itself for self-signed
+		Subject: pkix.Name{CommonName: "berth-authority"}, IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 	}
 	authorityDER, err := sign(authority, authority, &authorityKey.PublicKey, authorityKey, now)
 	if err != nil {
 		return nil, err
+	}
+	if authority, err = x509.ParseCertificate(authorityDER); err != nil { // it has the identifier of its key now, which what it signs has to name
+		return nil, fmt.Errorf("cannot read the authority's certificate: %w", err)
 	}
 	serverPEM, err := issue(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "berth"}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
