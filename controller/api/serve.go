@@ -187,9 +187,12 @@ func peer(conn *net.UnixConn) (cred *syscall.Ucred, err error) {
 	return cred, errors.Join(err, cerr)
 }
 
-// fromHere refuses what a browser sends for a page of somebody else: a name that was made to lead here, or a request from another origin.
+// fromHere refuses what a browser sends for a page of somebody else: a name that was made to lead here, or a request from another origin. Clients
+// that open a WebSocket name the server itself as the origin (Python's, fabric8); there are no pages here that a browser could do that for.
 func fromHere(hr *http.Request) error {
-	if hr.Header.Get("Origin") != "" || hr.Header.Get("Sec-Fetch-Site") != "" {
+	origin := hr.Header.Get("Origin")
+	own := hr.TLS != nil && (origin == "https://"+hr.Host || origin == "http://"+hr.Host) // Python's says http of either
+	if origin != "" && !own || hr.Header.Get("Sec-Fetch-Site") != "" {
 		return refused("requests from web pages are not answered")
 	}
 	if hr.TLS == nil {
