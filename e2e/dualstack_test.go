@@ -128,7 +128,7 @@ func TestPolicyOfBothFamilies(t *testing.T) {
 	for i, ip := range places {
 		places[i] = net.JoinHostPort(ip, "8080")
 	}
-	for _, ip := range strings.Fields(b.MustKubectl("get", "service", "both", "-o", "jsonpath={.spec.clusterIPs[*]}")) {
+	for ip := range strings.FieldsSeq(b.MustKubectl("get", "service", "both", "-o", "jsonpath={.spec.clusterIPs[*]}")) {
 		places = append(places, net.JoinHostPort(ip, "80"))
 	}
 	if len(places) != 4 {

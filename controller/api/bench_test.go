@@ -20,15 +20,15 @@ import (
 	"berth/reconcile"
 )
 
-// crowd is a server of n pods as they are in use.
-func crowd(tb testing.TB, n int) (*Server, *httptest.Server) {
+// crowd is a server of 1,000 pods as they are in use.
+func crowd(tb testing.TB) (*Server, *httptest.Server) {
 	tb.Helper()
 	st, err := store.Open(store.Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	s := New(Options{Store: st})
-	for i := range n {
+	for i := range 1000 {
 		p := &corev1.Pod{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprintf("web-%04d", i), Labels: map[string]string{"app": "web", "pod-template-hash": "abc"}},
@@ -87,7 +87,7 @@ func percentiles(b *testing.B, call func()) {
 }
 
 func BenchmarkAPI(b *testing.B) {
-	_, srv := crowd(b, 1000)
+	_, srv := crowd(b)
 	pods := srv.URL + "/api/v1/namespaces/shop/pods"
 	b.Run("get a pod", func(b *testing.B) {
 		percentiles(b, func() { fetch(b, srv.Client(), pods+"/web-0500", jsonType) })
@@ -100,7 +100,7 @@ func BenchmarkAPI(b *testing.B) {
 
 // BenchmarkWatchers is the time from a change in the store until the last of 100 watchers has read it.
 func BenchmarkWatchers(b *testing.B) {
-	s, srv := crowd(b, 1000)
+	s, srv := crowd(b)
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	var seen sync.WaitGroup
@@ -152,7 +152,7 @@ func annotate(tb testing.TB, s *Server, i int) {
 // BenchmarkIdleWatches is what 10,000 watches cost that see nothing, on ten connections.
 func BenchmarkIdleWatches(b *testing.B) {
 	const watches = 10_000
-	s, _ := crowd(b, 1000)
+	s, _ := crowd(b)
 	for b.Loop() {
 		goruntime.GC()
 		var before, after goruntime.MemStats

@@ -21,7 +21,7 @@ func TestWatchingForADay(t *testing.T) {
 	if testing.Short() {
 		day = 20 * hour
 	}
-	s, srv := crowd(t, hour)
+	s, srv := crowd(t)
 	var watches sync.WaitGroup
 	var lines [3]atomic.Int64
 	watch := func(accept string, seen func(line string)) {

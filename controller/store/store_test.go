@@ -28,7 +28,8 @@ func deployment(name string, replicas int32) (reconcile.Key, *appsv1.Deployment)
 	}
 }
 
-func replicaSet(name string, owner *appsv1.Deployment) (reconcile.Key, *appsv1.ReplicaSet) {
+func replicaSet(owner *appsv1.Deployment) (reconcile.Key, *appsv1.ReplicaSet) {
+	const name = "web-1"
 	return reconcile.Key{Kind: "ReplicaSet", Namespace: "shop", Name: name}, &appsv1.ReplicaSet{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "shop", Name: name,
@@ -118,7 +119,7 @@ func TestCreateUpdateDelete(t *testing.T) {
 	if got, _ := Get[*appsv1.Deployment](s, key); err != nil || got.Generation != 2 || got.UID != d.UID {
 		t.Errorf("after a change of spec: %v, generation %d, UID %s", err, got.Generation, got.UID)
 	}
-	rsKey, rs := replicaSet("web-1", d)
+	rsKey, rs := replicaSet(d)
 	mustCreate(t, s, rsKey, rs, nil)
 	if owned := s.OwnedBy(d.UID); len(owned) != 1 || owned[0].Key != rsKey {
 		t.Errorf("OwnedBy = %v", owned)
@@ -166,7 +167,7 @@ func TestReopen(t *testing.T) {
 	s := mustOpen(t, dir)
 	key, d := deployment("web", 3)
 	mustCreate(t, s, key, d, source("web.yaml"))
-	rsKey, rs := replicaSet("web-1", d)
+	rsKey, rs := replicaSet(d)
 	mustCreate(t, s, rsKey, rs, nil)
 	podKey := reconcile.Key{Kind: "Pod", Namespace: "shop", Name: "p"}
 	mustCreate(t, s, podKey, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p", OwnerReferences: controlledBy(rs)}}, nil)
@@ -213,7 +214,7 @@ func controlledBy(owner metav1.Object) []metav1.OwnerReference {
 func TestOrphansAreDurable(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir)
-	rsKey, rs := replicaSet("web-1", &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "web"}})
+	rsKey, rs := replicaSet(&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "web"}})
 	mustCreate(t, s, rsKey, rs, nil)
 	change := func(name string, f func(*corev1.Pod)) {
 		t.Helper()
@@ -449,7 +450,7 @@ func TestWhatIsSeenIsInTheJournal(t *testing.T) {
 	})
 	key, d := deployment("web", 1)
 	mustCreate(t, s, key, d, source("a.yaml"))
-	rsKey, rs := replicaSet("web-1", d)
+	rsKey, rs := replicaSet(d)
 	mustCreate(t, s, rsKey, rs, nil)
 	err := s.Update(rsKey, func(it Item) (Item, error) {
 		n := it.Object.(*appsv1.ReplicaSet).DeepCopy()

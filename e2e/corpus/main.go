@@ -178,7 +178,7 @@ func one(b *harness.Berth, reg *registry.Registry, base v1.Image, path string, w
 			return err
 		}
 		last = s
-		if n := running(s); n != want && !(n > want && over(s)) {
+		if n := running(s); n < want || n > want && !over(s) {
 			return fmt.Errorf("%d of %d pods run", n, want)
 		}
 		return nil

@@ -22,7 +22,8 @@ func PlanVolume(in VolumeInput) reconcile.Plan {
 	v := in.Volume
 	p := &volumePass{VolumeInput: in, key: reconcile.KeyOf(v)}
 	held := in.Claim != nil && Holds(v, in.Claim)
-	going := v.DeletionTimestamp != nil && !(held && in.Claim.Spec.VolumeName == v.Name) // no binding to it is finished any more
+	bound := held && in.Claim.Spec.VolumeName == v.Name
+	going := v.DeletionTimestamp != nil && !bound // no binding to it is finished any more
 	if going && len(in.Users) == 0 {
 		p.remove()
 		return reconcile.Plan{Actions: p.actions}

@@ -220,7 +220,7 @@ func TestWhatIsAskedForHasItsTime(t *testing.T) {
 	never := []string{"web:1", "web:2", "bad"}
 	tests := map[string]func(*testing.T, *world){
 		"an old revision": func(_ *testing.T, w *world) { image(w, "bad") },
-		"the file's own":  func(t *testing.T, w *world) { undo(t, w, 1) },
+		"the file's own":  func(t *testing.T, w *world) { t.Helper(); undo(t, w, 1) },
 	}
 	for name, fails := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -78,8 +78,8 @@ func behavior(up, down *autoscalingv2.HPAScalingRules) func(*hpa.Input) {
 	}
 }
 
-func pods(n, seconds int32) autoscalingv2.HPAScalingPolicy {
-	return autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PodsScalingPolicy, Value: n, PeriodSeconds: seconds}
+func pods(n int32) autoscalingv2.HPAScalingPolicy {
+	return autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PodsScalingPolicy, Value: n, PeriodSeconds: 60}
 }
 
 func part(n, seconds int32) autoscalingv2.HPAScalingPolicy {
@@ -187,23 +187,23 @@ func TestPlan(t *testing.T) {
 		"one that ends does not count": {in: input(50, 50, 900), want: "nothing", change: []func(*hpa.Input){func(in *hpa.Input) {
 			in.Pods[2].DeletionTimestamp, in.Target.Replicas = &metav1.Time{Time: now}, 2
 		}}},
-		"pods at a time":         {in: input(100, 100, 100), change: []func(*hpa.Input){behavior(rules(0, pods(1, 60)), rules(0))}, want: "4"},
+		"pods at a time":         {in: input(100, 100, 100), change: []func(*hpa.Input){behavior(rules(0, pods(1)), rules(0))}, want: "4"},
 		"percents at a time":     {in: input(100, 100, 100, 100), change: []func(*hpa.Input){behavior(rules(0, part(50, 60)), rules(0))}, want: "6"},
-		"down by pods at a time": {in: input(0, 0, 0, 0), change: []func(*hpa.Input){behavior(nil, rules(0, pods(1, 60)))}, want: "3"},
-		"the greatest change":    {in: input(100, 100, 100), change: []func(*hpa.Input){behavior(rules(0, pods(1, 60), pods(2, 60)), rules(0))}, want: "5"},
-		"selectPolicy Min": {in: input(100, 100, 100), want: "4", change: []func(*hpa.Input){behavior(rules(0, pods(1, 60), pods(2, 60)), rules(0)), func(in *hpa.Input) {
+		"down by pods at a time": {in: input(0, 0, 0, 0), change: []func(*hpa.Input){behavior(nil, rules(0, pods(1)))}, want: "3"},
+		"the greatest change":    {in: input(100, 100, 100), change: []func(*hpa.Input){behavior(rules(0, pods(1), pods(2)), rules(0))}, want: "5"},
+		"selectPolicy Min": {in: input(100, 100, 100), want: "4", change: []func(*hpa.Input){behavior(rules(0, pods(1), pods(2)), rules(0)), func(in *hpa.Input) {
 			in.Autoscaler.Spec.Behavior.ScaleUp.SelectPolicy = new(autoscalingv2.MinChangePolicySelect)
 		}}},
-		"selectPolicy Disabled": {in: input(100, 100, 100), want: "nothing", change: []func(*hpa.Input){behavior(rules(0, pods(1, 60)), rules(0)), func(in *hpa.Input) {
+		"selectPolicy Disabled": {in: input(100, 100, 100), want: "nothing", change: []func(*hpa.Input){behavior(rules(0, pods(1)), rules(0)), func(in *hpa.Input) {
 			in.Autoscaler.Spec.Behavior.ScaleUp.SelectPolicy = new(autoscalingv2.DisabledPolicySelect)
 		}}},
-		"what was done in the period counts": {in: input(100, 100, 100), want: "nothing", change: []func(*hpa.Input){behavior(rules(0, pods(1, 60)), rules(0)), func(in *hpa.Input) {
+		"what was done in the period counts": {in: input(100, 100, 100), want: "nothing", change: []func(*hpa.Input){behavior(rules(0, pods(1)), rules(0)), func(in *hpa.Input) {
 			in.Memory.Changes = []hpa.Number{{At: now.Add(-30 * time.Second), N: 1}}
 		}}},
-		"a tolerance of its own": {in: input(60, 60), want: "nothing", change: []func(*hpa.Input){behavior(rules(0, pods(4, 60)), rules(0)), func(in *hpa.Input) {
+		"a tolerance of its own": {in: input(60, 60), want: "nothing", change: []func(*hpa.Input){behavior(rules(0, pods(4)), rules(0)), func(in *hpa.Input) {
 			in.Autoscaler.Spec.Behavior.ScaleUp.Tolerance = new(resource.MustParse("0.3"))
 		}}},
-		"a window on the way up": {in: input(100, 100), want: "nothing", change: []func(*hpa.Input){behavior(rules(60, pods(4, 60)), rules(0)), func(in *hpa.Input) {
+		"a window on the way up": {in: input(100, 100), want: "nothing", change: []func(*hpa.Input){behavior(rules(60, pods(4)), rules(0)), func(in *hpa.Input) {
 			in.Memory.Recommendations = []hpa.Number{{At: now.Add(-30 * time.Second), N: 2}}
 		}}},
 	}

@@ -44,7 +44,7 @@ type tended struct {
 // await is called again after the next collection.
 func (t *tended) await() {
 	goruntime.AddCleanup(new([64]byte), func(t *tended) {
-		t.collected(look(), time.Now())
+		t.collected(look(), time.Now()) //nolint:forbidigo // how often pages are given back; nothing is decided by it
 		t.await()
 	}, t)
 }

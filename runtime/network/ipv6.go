@@ -136,7 +136,7 @@ func (n *Network) ensureIPv6(now state) error {
 	if !now.IPv6 {
 		return n.dropIPv6(l, now)
 	}
-	if err := now.settings6.ensure(n.cfg.bridge()); err != nil {
+	if err := now.ensure(n.cfg.bridge()); err != nil {
 		return err
 	}
 	want := mask(netip.PrefixFrom(n.Gateway6(), n.podCIDR6.Bits()))

@@ -63,7 +63,7 @@ func readSettings6(links []netlink.Link, own int, advertised map[int]bool) (sett
 // ensureSettings6 makes the machine forward IPv6, too.
 func (s settings6) ensure(bridge string) error {
 	var errs []error
-	for _, name := range strings.Fields(s.Advertised) {
+	for name := range strings.FieldsSeq(s.Advertised) {
 		if path := conf6 + name + "/accept_ra"; is(path, "1") {
 			errs = append(errs, set(path, "2"))
 		}
@@ -81,7 +81,7 @@ func (s settings6) restore(links []netlink.Link) error {
 		return nil
 	}
 	err := set(forwarding6Path, "0")
-	for _, name := range strings.Fields(s.Advertised) {
+	for name := range strings.FieldsSeq(s.Advertised) {
 		if path := conf6 + name + "/accept_ra"; is(path, "2") {
 			err = errors.Join(err, set(path, "1"))
 		}

@@ -40,11 +40,11 @@ func addBridge(c *nftables.Conn, t *nftables.Table, r Rules) {
 		known(ports, payload(expr.PayloadBaseNetworkHeader, offsetARPMAC, 6, keyMACReg), arpAddress), accept())
 	if r.Pods6.IsValid() {
 		ports6 := addPorts(c, t, "ports6", ipv6, r.Ports, func(p Port) netip.Addr { return p.Address6 })
-		rule(namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Prefix), protocol(unix.ETH_P_IPV6), discovery(), drop())
-		rule(namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Prefix), protocol(unix.ETH_P_IPV6), ipv6.icmpType(listenerReport), []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}})
+		rule(cameFrom(r.Prefix), protocol(unix.ETH_P_IPV6), discovery(), drop())
+		rule(cameFrom(r.Prefix), protocol(unix.ETH_P_IPV6), ipv6.icmpType(listenerReport), []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}})
 		rule(protocol(unix.ETH_P_IPV6), readable(), known(ports6, etherMAC, ipv6.load(ipv6.source, keyIPReg)), accept())
 	}
-	rule(namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Prefix), drop())
+	rule(cameFrom(r.Prefix), drop())
 }
 
 // addPorts makes the set of who may send by one family.

@@ -98,9 +98,9 @@ func name(key expr.MetaKey, op expr.CmpOp, link string) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: key, Register: metaReg}, &expr.Cmp{Op: op, Register: metaReg, Data: full}}
 }
 
-// namePrefix compares how the name of an interface begins.
-func namePrefix(key expr.MetaKey, op expr.CmpOp, prefix string) []expr.Any {
-	return []expr.Any{&expr.Meta{Key: key, Register: metaReg}, &expr.Cmp{Op: op, Register: metaReg, Data: []byte(prefix)}}
+// cameFrom matches what came from an interface whose name begins so.
+func cameFrom(prefix string) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: metaReg}, &expr.Cmp{Op: expr.CmpOpEq, Register: metaReg, Data: []byte(prefix)}}
 }
 
 // within compares an address of the header with a range of its family.

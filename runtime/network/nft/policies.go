@@ -122,7 +122,7 @@ func addPast(c *nftables.Conn, t *nftables.Table, r Rules, sides []*side) {
 	for _, s := range sides {
 		c.AddRule(&nftables.Rule{Table: t, Chain: guard, Exprs: join([]expr.Any{
 			payload(expr.PayloadBaseLLHeader, 0, 6, metaReg), &expr.Cmp{Op: expr.CmpOpNeq, Register: metaReg, Data: r.GatewayMAC},
-		}, namePrefix(expr.MetaKeyIIFNAME, expr.CmpOpEq, r.Prefix), protocol(s.ethertype), drop())})
+		}, cameFrom(r.Prefix), protocol(s.ethertype), drop())})
 	}
 }
 
