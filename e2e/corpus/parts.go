@@ -27,42 +27,48 @@ func parts(manifest []byte) (map[string]*images.StandIn, error) {
 		} else if err != nil {
 			return nil, err
 		}
-		kind, _ := doc["kind"].(string)
-		find(doc, kind, out, stay)
+		find(doc, owner{}, out, stay)
 	}
 }
 
+// owner is the object that a pod specification stands in. The hosts of its pods are called after it.
+type owner struct{ kind, name string }
+
 // find looks for pod specs at any depth.
-func find(v any, kind string, out map[string]*images.StandIn, stay map[string][][]string) {
+func find(v any, of owner, out map[string]*images.StandIn, stay map[string][][]string) {
 	switch v := v.(type) {
 	case []any:
 		for _, item := range v {
-			find(item, kind, out, stay)
+			find(item, of, out, stay)
 		}
 	case map[string]any:
-		if own, ok := v["kind"].(string); ok && v["apiVersion"] != nil {
-			kind = own // an item of a List
+		if own, ok := v["kind"].(string); ok && v["apiVersion"] != nil { // the object, or an item of a List
+			of.kind = own
+			meta, _ := v["metadata"].(map[string]any)
+			of.name, _ = meta["name"].(string)
 		}
 		if _, ok := v["containers"].([]any); ok {
 			var spec corev1.PodSpec
 			if data, err := json.Marshal(v); err == nil && json.Unmarshal(data, &spec) == nil {
-				addSpec(&spec, kind, out, stay)
+				addSpec(&spec, of, out, stay)
 				return
 			}
 		}
 		for _, item := range v {
-			find(item, kind, out, stay)
+			find(item, of, out, stay)
 		}
 	}
 }
 
-func addSpec(spec *corev1.PodSpec, kind string, out map[string]*images.StandIn, stay map[string][][]string) {
-	var here [][]string // of init containers
+func addSpec(spec *corev1.PodSpec, of owner, out map[string]*images.StandIn, stay map[string][][]string) {
 	add := func(c *corev1.Container, init, ends bool) {
 		s := out[c.Image]
 		if s == nil {
-			s = &images.StandIn{}
+			s = &images.StandIn{First: map[string][][]string{}}
 			out[c.Image] = s
+		}
+		if _, known := s.First[of.name]; !known {
+			s.First[of.name] = nil // so that it is told from one that is called nearly the same
 		}
 		if len(c.Command) > 0 {
 			s.Commands = append(s.Commands, c.Command[0])
@@ -73,9 +79,7 @@ func addSpec(spec *corev1.PodSpec, kind string, out map[string]*images.StandIn, 
 		}
 		switch {
 		case ends && init:
-			if here = append(here, line); count(here, line) > count(s.First, line) {
-				s.First = append(s.First, line)
-			}
+			s.First[of.name] = append(s.First[of.name], line)
 		case ends:
 			s.Ends = append(s.Ends, line)
 		default:
@@ -97,7 +101,7 @@ func addSpec(spec *corev1.PodSpec, kind string, out map[string]*images.StandIn, 
 		add(c, true, c.RestartPolicy == nil)
 	}
 	for i := range spec.Containers {
-		add(&spec.Containers[i], false, kind == "Job" || kind == "CronJob")
+		add(&spec.Containers[i], false, of.kind == "Job" || of.kind == "CronJob")
 	}
 }
 
@@ -107,16 +111,6 @@ func nonRoot(spec *corev1.PodSpec, c *corev1.Container) bool {
 	asked := own != nil && own.RunAsNonRoot != nil && *own.RunAsNonRoot || pod != nil && pod.RunAsNonRoot != nil && *pod.RunAsNonRoot
 	named := own != nil && own.RunAsUser != nil || pod != nil && pod.RunAsUser != nil
 	return asked && !named
-}
-
-func count(lines [][]string, line []string) int {
-	n := 0
-	for _, l := range lines {
-		if slices.Equal(l, line) {
-			n++
-		}
-	}
-	return n
 }
 
 // addHandlers adds what probes and hooks ask for.

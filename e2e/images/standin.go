@@ -15,12 +15,14 @@ import (
 type StandIn struct {
 	// Commands are the programs that are called by name or path.
 	Commands []string
-	// Ends are the command lines that end by themselves; First those that do so once for each time they stand here, counted in each pod: init
-	// containers, whose pods may run the same for ever. Stays are those that go on, whatever Ends says.
-	Ends, First, Stays [][]string
-	Ports              []int
-	WorkDir            string
-	User               string
+	// Ends are the command lines that end by themselves. Stays are those that go on, whatever Ends says.
+	Ends, Stays [][]string
+	// First are those of init containers, whose pods may run the same for ever, by the name that the hosts of the pods begin with: in each pod
+	// they end once for each time they stand here.
+	First   map[string][][]string
+	Ports   []int
+	WorkDir string
+	User    string
 }
 
 // StandInBase builds the layer that all stand-ins share. It needs Go.

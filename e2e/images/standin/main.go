@@ -29,8 +29,10 @@ import (
 // Part is what one image has to do.
 type Part struct {
 	Ports []int // answered with and without TLS
-	// Ends are command lines that end by themselves, First those that do so once for each time they stand here, in each pod; Stays go on.
-	Ends, First, Stays [][]string
+	// Ends are command lines that end by themselves, Stays go on.
+	Ends, Stays [][]string
+	// First are those that end once for each time they stand here, in each pod of this name.
+	First map[string][][]string
 }
 
 func main() {
@@ -64,18 +66,39 @@ func parentIsHere() bool {
 
 func (p *Part) ends(args []string) bool {
 	this := func(line []string) bool { return len(line) > 0 && (same(line, args) || same(line, args[1:])) }
-	if i := slices.IndexFunc(p.First, this); i >= 0 {
+	first := p.first()
+	if i := slices.IndexFunc(first, this); i >= 0 {
 		times := 0
-		for _, line := range p.First {
-			if slices.Equal(line, p.First[i]) {
+		for _, line := range first {
+			if slices.Equal(line, first[i]) {
 				times++
 			}
 		}
-		if !slices.ContainsFunc(p.Stays, this) || starts(p.First[i]) <= times {
+		if !slices.ContainsFunc(p.Stays, this) || starts(first[i]) <= times {
 			return true
 		}
 	}
 	return slices.ContainsFunc(p.Ends, this) && !slices.ContainsFunc(p.Stays, this)
+}
+
+// first is what the init containers of this pod run. A pod whose host has a name of its own is taken for any.
+func (p *Part) first() (lines [][]string) {
+	host, _ := os.Hostname()
+	best := ""
+	for name, own := range p.First {
+		switch {
+		case host == name, strings.HasPrefix(host, name+"-"):
+			if len(name) > len(best) {
+				best = name
+			}
+		case best == "":
+			lines = append(lines, own...)
+		}
+	}
+	if best != "" {
+		return p.First[best]
+	}
+	return lines
 }
 
 // starts counts the starts of a command line in this pod: in a semaphore, which lives as long as the pod's IPC namespace.
