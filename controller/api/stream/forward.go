@@ -30,16 +30,19 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, pod *corev1.Po
 	if pod.Status.Phase != corev1.PodRunning {
 		return badRequest("unable to forward port because pod is not running. Current status=%v", pod.Status.Phase)
 	}
-	raw, err := openForward(w, r)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = raw.Close() }()
 	ctx, gone := context.WithCancel(r.Context())
 	defer gone()
 	f := &forwarding{pairs: map[string]*pair{}, dial: func(ctx context.Context, port uint16) (net.Conn, error) {
 		return h.opts.Forwarder.Forward(ctx, string(pod.UID), "tcp", port)
 	}, name: pod.Name}
+	if speaksChannels(r) {
+		return f.connectPorts(ctx, w, r)
+	}
+	raw, err := openForward(w, r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = raw.Close() }()
 	if _, err := serveSPDY(ctx, raw, gone, func(s *spdystream.Stream) { f.accept(ctx, s) }); err != nil {
 		return nil // the request has been answered already: nobody to tell
 	}

@@ -3,7 +3,7 @@
 //
 //	GET       log           text, until the end or for as long as the container runs
 //	GET, POST exec, attach  WebSocket (v5.channel.k8s.io, v4.channel.k8s.io) or SPDY/3.1 (v4…v2.channel.k8s.io)
-//	GET, POST portforward   SPDY/3.1 (portforward.k8s.io), bare or inside a WebSocket (SPDY/3.1+portforward.k8s.io)
+//	GET, POST portforward   SPDY/3.1 (portforward.k8s.io), bare or inside a WebSocket (SPDY/3.1+portforward.k8s.io), or a WebSocket for the ports it names (v4.channel.k8s.io)
 //
 // Who may ask is decided, and written down, before: whoever gets here may. GET and POST do the same, so they must be allowed to the same.
 package stream
