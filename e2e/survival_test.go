@@ -162,6 +162,14 @@ func TestReplaceAndRefuse(t *testing.T) {
 	if r.Code != 1 || !strings.Contains(r.Stderr+r.Stdout, strconv.Itoa(first.PID())) {
 		t.Errorf("a second one: exit code %d, %s%s; the first is %d", r.Code, r.Stdout, r.Stderr, first.PID())
 	}
+	// Neither may one with a state directory of its own and this run directory: it would take over what runs.
+	for _, arg := range []string{"--replace", "--replace=false"} {
+		cmd := b.Command("up", b.Manifests, "--once", arg)
+		cmd.Args = append(cmd.Args, "--state-dir", t.TempDir())
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), fmt.Sprintf("as process %d", first.PID())) {
+			t.Errorf("one with another state directory, %s: %v, %s; the first is %d", arg, err, out, first.PID())
+		}
+	}
 	if first.Ended() {
 		t.Fatal("the first one ended because of the second")
 	}

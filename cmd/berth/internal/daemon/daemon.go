@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -65,7 +64,7 @@ type Options struct {
 	Version string
 }
 
-// Daemon is a berth that holds the lock of its state directory.
+// Daemon is a berth that holds the locks of its two directories.
 type Daemon struct {
 	Controller *controller.Controller
 	Images     *image.Store
@@ -75,6 +74,7 @@ type Daemon struct {
 
 	opts    Options
 	lock    *Lock
+	runLock *Lock
 	id      string
 	network *network.Network
 	cgroups *cgroup.Tree
@@ -93,8 +93,8 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 	}()
 	// What containers see gets the modes that are asked for, whatever the umask of the caller was; what is private says so itself.
 	syscall.Umask(0o022)
-	if err := os.MkdirAll(opts.RunDir, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot make the run directory: %w", err)
+	if d.runLock, err = acquireRun(ctx, opts.RunDir); err != nil {
+		return nil, err
 	}
 	if d.id, err = InstanceID(opts.StateDir); err != nil {
 		return nil, err
@@ -192,6 +192,9 @@ func (d *Daemon) Close() {
 	}
 	if d.Images != nil {
 		_ = d.Images.Close()
+	}
+	if d.runLock != nil {
+		d.runLock.Release()
 	}
 	d.lock.Release()
 }

@@ -15,12 +15,12 @@ import (
 // ErrRunning means that another berth serves the same state directory.
 var ErrRunning = errors.New("berth is running already")
 
-// Lock makes this process the only one that serves a state directory. The kernel drops it with the process.
+// Lock makes this process the only one that serves a state or run directory. The kernel drops it with the process.
 type Lock struct {
 	file *os.File
 }
 
-func lockPath(stateDir string) string { return filepath.Join(stateDir, "lock") }
+func lockPath(dir string) string { return filepath.Join(dir, "lock") }
 
 // Acquire takes the lock of a state directory, or fails with ErrRunning and the holder's pid.
 func Acquire(stateDir string) (*Lock, error) {
@@ -38,11 +38,8 @@ func Acquire(stateDir string) (*Lock, error) {
 		}
 		return nil, fmt.Errorf("cannot lock %s: %w", stateDir, err)
 	}
-	if err := file.Truncate(0); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("cannot write the lock: %w", err)
-	}
-	if _, err := file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+	// Of one width, and over the last one's: a full disk has room for that.
+	if _, err := file.WriteAt(fmt.Appendf(nil, "%-10d\n", os.Getpid()), 0); err != nil {
 		file.Close()
 		return nil, fmt.Errorf("cannot write the lock: %w", err)
 	}
@@ -68,6 +65,15 @@ func AcquireSoon(ctx context.Context, stateDir string) (*Lock, error) {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// acquireRun takes the lock of a run directory. Who has that of the state directory meets nobody here but a berth with another one.
+func acquireRun(ctx context.Context, runDir string) (*Lock, error) {
+	lock, err := AcquireSoon(ctx, runDir)
+	if errors.Is(err, ErrRunning) {
+		return nil, fmt.Errorf("%w with %s as its run directory and another state directory, as process %d: give this one a --run-dir of its own", ErrRunning, runDir, Holder(runDir))
+	}
+	return lock, err
 }
 
 // Release lets the next one in.
