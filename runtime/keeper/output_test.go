@@ -22,7 +22,7 @@ func (w *world) finish(r client.StartRequest) string {
 	w.run(r)
 	w.wait(r.ID)
 	var out bytes.Buffer
-	if err := logs.Read(r.Log.Path, logs.Options{}, &out); err != nil {
+	if err := logs.Read(w.t.Context(), r.Log.Path, logs.Options{}, &out); err != nil {
 		w.t.Fatal(err)
 	}
 	return out.String()

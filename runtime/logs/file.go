@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -39,7 +40,7 @@ func open(path string) (*os.File, error) {
 }
 
 // begin prints the older files of a log, as far as they are wanted, and returns the current one where reading goes on.
-func begin(path string, p *printer) (*file, error) {
+func begin(ctx context.Context, path string, p *printer) (*file, error) {
 	cur := &file{path: path, buf: make([]byte, 64<<10)}
 	files, err := generations(path)
 	defer func() {
@@ -66,7 +67,7 @@ func begin(path string, p *printer) (*file, error) {
 		if i == len(files)-1 {
 			break
 		}
-		err := cur.read(p)
+		err := cur.read(ctx, p)
 		cur.f.Close()
 		cur.f = nil
 		if err != nil {
@@ -109,10 +110,10 @@ func same(a, b *os.File) bool {
 }
 
 // drain prints what has been written, going over to the next file when the current one has been rotated away.
-func (f *file) drain(p *printer) error {
+func (f *file) drain(ctx context.Context, p *printer) error {
 	for {
 		if f.f != nil {
-			if err := f.read(p); err != nil {
+			if err := f.read(ctx, p); err != nil {
 				return err
 			}
 		}
@@ -122,7 +123,7 @@ func (f *file) drain(p *printer) error {
 		}
 		if f.f != nil {
 			// Its last entries may have come between the read and the rotation; after the rotation none can.
-			if err := f.read(p); err != nil {
+			if err := f.read(ctx, p); err != nil {
 				next.Close()
 				return err
 			}
@@ -158,9 +159,12 @@ func (f *file) successor() (*os.File, error) {
 	return next, err
 }
 
-// read prints all whole lines up to the end of the file.
-func (f *file) read(p *printer) error {
+// read prints all whole lines up to the end of the file, or of ctx.
+func (f *file) read(ctx context.Context, p *printer) error {
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		n, err := f.f.Read(f.buf)
 		data := f.buf[:n]
 		for len(data) > 0 {

@@ -36,9 +36,10 @@ type Options struct {
 // errLimit ends a read whose limit of bytes is reached.
 var errLimit = errors.New("limit reached")
 
-// Read writes what the log has now. It is an error when there is no log; fs.ErrNotExist then.
-func Read(path string, opts Options, w io.Writer) error {
-	return follow(context.Background(), path, opts, w, nil) //nolint:forbidigo // without a watch nothing waits, so nothing can be ended
+// Read writes what the log has now, and nothing of the files that follow, so it ends however fast the log grows; it ends with ctx, too, which is
+// no error. It is an error when there is no log; fs.ErrNotExist then.
+func Read(ctx context.Context, path string, opts Options, w io.Writer) error {
+	return follow(ctx, path, opts, w, nil)
 }
 
 // Follow writes what the log has and what comes, until ctx or the container ends, or the limit is reached; each of these is no error. The
@@ -53,10 +54,13 @@ func Follow(ctx context.Context, path string, opts Options, w io.Writer) error {
 // follow reads once when there is no watch.
 func follow(ctx context.Context, path string, opts Options, w io.Writer, watch *watch) error {
 	p := &printer{w: w, opts: opts, left: opts.LimitBytes, inLine: map[string]bool{}}
-	f, err := begin(path, p)
+	f, err := begin(ctx, path, p)
 	defer f.close()
-	for last := watch == nil; err == nil; {
-		if err = f.drain(p); err != nil || last {
+	if watch == nil && err == nil && f.f != nil {
+		err = f.read(ctx, p)
+	}
+	for last := false; err == nil && watch != nil; {
+		if err = f.drain(ctx, p); err != nil || last {
 			break
 		}
 		if opts.Idle != nil {
@@ -71,7 +75,7 @@ func follow(ctx context.Context, path string, opts Options, w io.Writer, watch *
 		}
 	}
 	switch {
-	case errors.Is(err, errLimit):
+	case errors.Is(err, errLimit), err != nil && ctx.Err() != nil:
 		return nil
 	case err != nil:
 		return fmt.Errorf("cannot read log %q: %w", path, err)

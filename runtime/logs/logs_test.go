@@ -64,7 +64,7 @@ func TestRead(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var got bytes.Buffer
-			if err := logs.Read(path, tt.opts, &got); err != nil {
+			if err := logs.Read(t.Context(), path, tt.opts, &got); err != nil {
 				t.Fatal(err)
 			}
 			if d := cmp.Diff(tt.want, got.String()); d != "" {
@@ -83,7 +83,7 @@ func TestTailOfLargeLog(t *testing.T) {
 	write(t, path, b.String())
 	for _, n := range []int{1, 10, 150, 151, 152, 1000, 4999, 5000, 5001} {
 		var got bytes.Buffer
-		if err := logs.Read(path, logs.Options{Tail: &n}, &got); err != nil {
+		if err := logs.Read(t.Context(), path, logs.Options{Tail: &n}, &got); err != nil {
 			t.Fatal(err)
 		}
 		first := max(5000-n, 0)
@@ -106,11 +106,11 @@ func TestRefusesWhatIsNoFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got bytes.Buffer
-		if err := logs.Read(path, logs.Options{}, &got); err == nil || got.Len() > 0 {
+		if err := logs.Read(t.Context(), path, logs.Options{}, &got); err == nil || got.Len() > 0 {
 			t.Errorf("%s was read: %q, %v", name, got.String(), err)
 		}
 	}
-	if err := logs.Read(filepath.Join(dir, "none"), logs.Options{}, io.Discard); !errors.Is(err, fs.ErrNotExist) {
+	if err := logs.Read(t.Context(), filepath.Join(dir, "none"), logs.Options{}, io.Discard); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no log: %v", err)
 	}
 }
@@ -156,6 +156,49 @@ func TestFollowAcrossRotation(t *testing.T) {
 	rest, _ := io.ReadAll(r)
 	if err := <-done; err != nil || string(rest) != "end\n" {
 		t.Errorf("rest %q, %v", rest, err)
+	}
+}
+
+// rotator is a reader slower than the log grows: after each entry that it gets, the log is rotated and has another.
+type rotator struct {
+	t      *testing.T
+	path   string
+	writes int
+	then   func()
+}
+
+func (r *rotator) Write(p []byte) (int, error) {
+	if r.writes++; r.writes > 10 {
+		r.t.Fatal("it reads on and on")
+	}
+	if err := os.Rename(r.path, r.path+".1"); err != nil {
+		r.t.Fatal(err)
+	}
+	write(r.t, r.path, line(2, "stdout", "F", "more"))
+	r.then()
+	return len(p), nil
+}
+
+func TestReadEndsThoughTheLogGrows(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	write(t, path, line(1, "stdout", "F", "first"))
+	r := &rotator{t, path, 0, func() {}}
+	if err := logs.Read(t.Context(), path, logs.Options{}, r); err != nil || r.writes != 1 {
+		t.Errorf("%v after %d entries, want what was there: 1", err, r.writes)
+	}
+}
+
+// Whoever reads a log that comes faster than it can be read may stop.
+func TestReadingEndsWithContext(t *testing.T) {
+	for name, read := range map[string]func(context.Context, string, logs.Options, io.Writer) error{"Read": logs.Read, "Follow": logs.Follow} {
+		path := filepath.Join(t.TempDir(), "log")
+		write(t, path+".1", line(1, "stdout", "F", "first"))
+		write(t, path, line(1, "stdout", "F", "second"))
+		ctx, cancel := context.WithCancel(t.Context())
+		r := &rotator{t, path, 0, cancel}
+		if err := read(ctx, path, logs.Options{}, r); err != nil || r.writes != 1 {
+			t.Errorf("%s: %v after %d entries, want 1", name, err, r.writes)
+		}
 	}
 }
 

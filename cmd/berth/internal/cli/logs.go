@@ -81,7 +81,7 @@ func (a *app) runLogs(ctx context.Context, pod string, o logFlags) error {
 		}
 	}
 	if !o.follow || o.previous {
-		err := logs.Read(path, opts, a.out) //nolint:contextcheck // it reads what is there and never waits
+		err := logs.Read(ctx, path, opts, a.out)
 		if errors.Is(err, fs.ErrNotExist) && o.previous {
 			return fmt.Errorf("cannot read the log of container %s: there was no attempt before", c.Name)
 		}

@@ -52,7 +52,7 @@ func (l logReader) ReadLog(ctx context.Context, path string, o stream.LogOptions
 		Tail: o.Tail, Since: o.Since, Timestamps: o.Timestamps, Stream: o.Stream, LimitBytes: o.LimitBytes, Ended: o.Ended, Idle: o.Flush,
 	}
 	if o.Ended == nil {
-		return logs.Read(path, opts, w) //nolint:contextcheck // it reads what is there and never waits
+		return logs.Read(ctx, path, opts, w)
 	}
 	return l.watcher.Follow(ctx, path, opts, w)
 }
