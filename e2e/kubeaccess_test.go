@@ -78,6 +78,7 @@ func TestKubeAccess(t *testing.T) {
 		"its own origin":          {"GET", pods, func(r *http.Request) { r.Header.Set("Origin", k.server) }, nil, 200, "PodList"},
 		"its own origin, http":    {"GET", pods, func(r *http.Request) { r.Header.Set("Origin", "http"+strings.TrimPrefix(k.server, "https")) }, nil, 200, "PodList"},
 		"another port's page":     {"GET", pods, func(r *http.Request) { r.Header.Set("Origin", "https://127.0.0.1:1") }, nil, 403, "web pages"},
+		"another's name":          {"GET", pods, func(r *http.Request) { r.Header.Set("Impersonate-User", "ann") }, nil, 403, "impersonated"},
 		"a form of a web page":    {"POST", pods, func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }, strings.NewReader("{}"), 415, "unknown format"},
 		"up":                      {"GET", "/api/v1/namespaces/a/%2e%2e/b/pods", nil, nil, 400, "invalid part"},
 		"a huge body":             {"POST", pods, json9, bytes.NewReader(make([]byte, 4<<20)), 413, "limit is"},

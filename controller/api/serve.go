@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -122,7 +123,7 @@ func (s *Server) guarded() http.Handler {
 		}
 		user, err := identify(hr)
 		if err == nil {
-			err = fromHere(hr)
+			err = cmp.Or(fromHere(hr), asThemselves(hr))
 		}
 		if err != nil {
 			s.fail(w, hr, err)
@@ -205,6 +206,17 @@ func fromHere(hr *http.Request) error {
 	host = strings.Trim(host, "[]")
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return refused("this server is 127.0.0.1 and has no other name")
+	}
+	return nil
+}
+
+// asThemselves refuses who asks in the name of another (kubectl --as): what that one may do nobody says here, and to let them do everything
+// would be the contrary of what is asked for.
+func asThemselves(hr *http.Request) error {
+	for name := range hr.Header {
+		if strings.HasPrefix(name, "Impersonate-") {
+			return refused("nobody can be impersonated: roles are not enforced, and who may ask may do everything")
+		}
 	}
 	return nil
 }
