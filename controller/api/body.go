@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -149,7 +150,8 @@ func warnings(faults []manifests.Fault) []string {
 	var texts []string
 	for _, f := range faults {
 		if f.Severity == manifests.Warning {
-			texts = append(texts, strings.TrimPrefix(f.Field+": "+f.Text, ": "))
+			kind, _, _ := strings.Cut(f.Object, "/")
+			texts = append(texts, strings.TrimPrefix(cmp.Or(f.Field, kind)+": "+f.Text, ": "))
 		}
 	}
 	return texts

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -40,7 +39,7 @@ func parseFields(r *Request) (fieldSelector, error) {
 	}
 	parsed, err := fields.ParseSelector(text)
 	if err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("unable to parse fieldSelector %q: %v", text, err))
+		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	var out fieldSelector
 	for _, q := range parsed.Requirements() {
@@ -93,7 +92,7 @@ func ownFields(r *Resource) []string {
 		known = []string{"type"}
 	case "Service":
 		known = []string{"spec.clusterIP", "spec.type"}
-	case "ReplicationController", "ReplicaSet":
+	case "ReplicationController":
 		known = []string{"status.replicas"}
 	case "Job":
 		known = []string{"status.successful"}
@@ -125,8 +124,6 @@ func fieldValue(obj store.Object, name string) string {
 		}
 		return o.Spec.ClusterIP
 	case *corev1.ReplicationController:
-		return strconv.Itoa(int(o.Status.Replicas))
-	case *appsv1.ReplicaSet:
 		return strconv.Itoa(int(o.Status.Replicas))
 	case *batchv1.Job:
 		return strconv.Itoa(int(o.Status.Succeeded))

@@ -11,6 +11,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"berth/controller/store"
 )
@@ -60,20 +62,26 @@ func parseListOptions(r *Request) (*listOptions, error) {
 		return nil, err
 	}
 	if text := r.Query.Get("limit"); text != "" {
-		if o.limit, err = strconv.ParseInt(text, 10, 64); err != nil || o.limit < 0 {
+		if o.limit, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		if o.limit < 0 {
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("invalid limit %q", text))
 		}
 	}
 	if text := r.Query.Get("timeoutSeconds"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 32)
-		if err != nil || n < 0 {
+		if err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		if n < 0 {
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("invalid timeoutSeconds %q", text))
 		}
 		o.timeout = time.Duration(n) * time.Second
 	}
 	if text := r.Query.Get("resourceVersion"); text != "" {
 		if o.version, err = strconv.ParseUint(text, 10, 64); err != nil {
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("Invalid value: %q: resource version must be a number", text))
+			return nil, apierrors.NewBadRequest("invalid resource version: " + field.Invalid(field.NewPath("resourceVersion"), text, err.Error()).Error())
 		}
 		o.versions = true
 	}
@@ -87,21 +95,22 @@ func parseListOptions(r *Request) (*listOptions, error) {
 // parseMatch reads what a list says of its version.
 func (o *listOptions) parseMatch(r *Request) error {
 	match := r.Query.Get("resourceVersionMatch")
-	switch metav1.ResourceVersionMatch(match) {
+	if match != "" && !o.versions {
+		return unfit("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided")
+	}
+	switch m := metav1.ResourceVersionMatch(match); m {
 	case "", metav1.ResourceVersionMatchNotOlderThan:
 	case metav1.ResourceVersionMatchExact:
 		if o.version == 0 {
-			return forbiddenMatch("resourceVersionMatch \"Exact\" is forbidden without a resourceVersion other than 0")
+			return unfit("resourceVersionMatch", `resourceVersionMatch "exact" is forbidden for resourceVersion "0"`)
 		}
 		o.exact = true
 	default:
-		return forbiddenMatch(fmt.Sprintf("Unsupported value: %q: supported values: \"Exact\", \"NotOlderThan\"", match))
-	}
-	if match != "" && !o.versions {
-		return forbiddenMatch("resourceVersionMatch is forbidden unless resourceVersion is provided")
+		known := []metav1.ResourceVersionMatch{metav1.ResourceVersionMatchExact, metav1.ResourceVersionMatchNotOlderThan, ""}
+		return invalidOptions(field.NotSupported(field.NewPath("resourceVersionMatch"), m, known))
 	}
 	if r.Query.Has("sendInitialEvents") {
-		return forbiddenMatch("sendInitialEvents is forbidden for list")
+		return unfit("sendInitialEvents", "sendInitialEvents is forbidden for list")
 	}
 	text := r.Query.Get("continue")
 	if text == "" {
@@ -112,7 +121,7 @@ func (o *listOptions) parseMatch(r *Request) error {
 	}
 	t, err := parseToken(text)
 	if err != nil {
-		return apierrors.NewBadRequest("continue key is not valid: " + err.Error())
+		return apierrors.NewBadRequest("invalid continue token: continue key is not valid: " + err.Error())
 	}
 	o.version, o.exact, o.after = t.Version, true, t.After
 	return nil
@@ -123,23 +132,26 @@ func (o *listOptions) parseInitial(r *Request) error {
 	match := r.Query.Get("resourceVersionMatch")
 	if !r.Query.Has("sendInitialEvents") {
 		if match != "" {
-			return forbiddenMatch("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+			return unfit("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
 		}
 		o.initial = o.version == 0
 		return nil
 	}
 	if match != string(metav1.ResourceVersionMatchNotOlderThan) {
-		return forbiddenMatch("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+		return unfit("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
 	}
 	o.initial = r.bool("sendInitialEvents")
 	o.told = o.initial && o.bookmarks
 	return nil
 }
 
-func forbiddenMatch(text string) error {
-	return &apierrors.StatusError{ErrStatus: metav1.Status{
-		Status: metav1.StatusFailure, Code: 422, Reason: metav1.StatusReasonInvalid, Message: "ListOptions.meta.k8s.io \"\" is invalid: " + text,
-	}}
+// unfit is the answer to an option that does not go with the others.
+func unfit(option, text string) error {
+	return invalidOptions(field.Forbidden(field.NewPath(option), text))
+}
+
+func invalidOptions(fault *field.Error) error {
+	return apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "ListOptions"}, "", field.ErrorList{fault})
 }
 
 // token is where a list in parts goes on: after a name, in the picture of a version. Nothing is kept for it: the picture is made again from the history.
