@@ -40,6 +40,7 @@ func kinds() []Row {
 		runs("TestIngressRules/a class of another", "networking/v1.IngressClass"),
 		runs("e2e.TestNetworkPolicies", "networking/v1.NetworkPolicy"),
 		runs("TestDisruptionBudget", "policy/v1.PodDisruptionBudget"),
+		runs("e2e.TestLeaseElectsOne", "coordination/v1.Lease"),
 		runs("e2e.TestAutoscaler", "autoscaling/v2.HorizontalPodAutoscaler"),
 		runs("controller.TestAutoscalerOfVersion1", "autoscaling/v1.HorizontalPodAutoscaler"),
 
@@ -59,7 +60,6 @@ func kinds() []Row {
 		none("berth keeps revisions of its own", "apps/v1.ControllerRevision"),
 		none("berth gives addresses to services itself, from a range of its own", "networking/v1.IPAddress", "networking/v1.ServiceCIDR"),
 		none("the older pod has its place first: nothing is preempted", "scheduling/v1.PriorityClass"),
-		none("nobody competes for it", "coordination/v1.Lease"),
 		none("there are no drivers of devices", "resource/v1.ResourceClaim", "resource/v1.ResourceClaimTemplate", "resource/v1.DeviceClass", "resource/v1.ResourceSlice"),
 	)
 }
