@@ -94,7 +94,7 @@ func (s *Store) spool(ctx context.Context, r io.Reader, a *archive) error {
 		return err
 	}
 	defer plain.Close()
-	if a.file, err = os.CreateTemp(s.session.dir, "archive"); err != nil {
+	if a.file, err = s.session.file("archive"); err != nil {
 		return err
 	}
 	a.remove = true

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -221,9 +222,14 @@ func (s *Store) place(dir, name string) error {
 	return nil
 }
 
-// bury moves something into the session, where it ends with it unless it is removed before.
+// bury moves something into the session, where it ends with it unless it is removed before. On a full disk, where what frees space must not need any, it is moved
+// beside the sessions, and ends like that of a process that has died.
 func (s *Store) bury(path string) (string, error) {
 	grave, err := s.session.temp("grave")
+	if isFull(err) {
+		grave = filepath.Join(s.session.home, fmt.Sprintf("%s.%08x", filepath.Base(path), rand.Uint32()))
+		return grave, os.Rename(path, grave)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -108,7 +108,7 @@ func (s *Store) writeJSON(path string, v any) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(s.session.dir, "record")
+	f, err := s.session.file("record")
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,9 +30,16 @@ func (s *Store) lock() (unlock func(), err error) {
 }
 
 // session is the directory in which one process works. The kernel drops its lock when the process ends, however it ends.
+//
+// A full disk has no room for a directory. What is there can be used, and removed, all the same: the directory is then made when something
+// is to be written.
 type session struct {
-	dir string
-	fd  *os.File
+	home string   // where sessions are
+	fd   *os.File // of home
+
+	mu   sync.Mutex
+	dir  string   // "" until it is made
+	held *os.File // of dir, locked
 }
 
 func (s *Store) openSession() (*session, error) {
@@ -40,31 +48,77 @@ func (s *Store) openSession() (*session, error) {
 		return nil, err
 	}
 	defer unlock()
-	dir, err := os.MkdirTemp(s.path("t"), "")
+	fd, err := os.Open(s.path("t"))
 	if err != nil {
 		return nil, err
 	}
-	fd, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(fd.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	made := &session{home: fd.Name(), fd: fd}
+	if _, err := made.place(); err != nil && !isFull(err) {
 		fd.Close()
 		return nil, err
 	}
-	return &session{dir: dir, fd: fd}, nil
+	return made, nil
+}
+
+func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+// place is the session's directory, which is made if need be. A sweep that comes between its making and its locking takes it for dead: then there
+// is another one.
+func (s *session) place() (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.dir == "" {
+		dir, err := os.MkdirTemp(s.home, "")
+		if err != nil {
+			return "", err
+		}
+		held, err := os.Open(dir)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		err = unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if _, gone := os.Lstat(dir); err == nil && gone == nil {
+			s.dir, s.held = dir, held
+			break
+		}
+		held.Close()
+		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
+			return "", err
+		}
+	}
+	return s.dir, nil
 }
 
 func (s *session) close() error {
-	err := os.RemoveAll(s.dir)
-	if cerr := s.fd.Close(); err == nil {
-		err = cerr
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.fd.Close()
+	if s.dir != "" {
+		err = errors.Join(os.RemoveAll(s.dir), s.held.Close(), err)
 	}
 	return err
 }
 
 // temp makes a directory in the session.
-func (s *session) temp(prefix string) (string, error) { return os.MkdirTemp(s.dir, prefix) }
+func (s *session) temp(prefix string) (string, error) {
+	dir, err := s.place()
+	if err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(dir, prefix)
+}
+
+// file makes a file in the session.
+func (s *session) file(prefix string) (*os.File, error) {
+	dir, err := s.place()
+	if err != nil {
+		return nil, err
+	}
+	return os.CreateTemp(dir, prefix)
+}
 
 // sweep removes what dead processes left: their sessions, broken records, and layers that no image names.
 func (s *Store) sweep() error {

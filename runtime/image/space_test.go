@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -89,4 +90,51 @@ func TestDiskFullForReal(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A disk without room for one directory more: what is in the store can be used and removed, also what processes that died and images that went have left; and
+// with space again the same store pulls.
+func TestFullFromTheBeginning(t *testing.T) {
+	dir := t.TempDir()
+	must(t, unix.Mount("berth-test", dir, "tmpfs", 0, "size=8m,nr_inodes=500"))
+	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	reg := newRegistry(t)
+	ref := reg.push(t, "app:1", testImage(t, testLayer(t, "v=1")))
+	first := testStore(t, func(o *Options) { o.StateDir = dir })
+	loadTest(t, first, testImage(t, testLayer(t, "a=1")), "a:1")
+	loadTest(t, first, testImage(t, testLayer(t, "b=1")), "b:1")
+	must(t, os.MkdirAll(filepath.Join(first.path("t", "dead"), "x"), 0o700))
+	must(t, os.MkdirAll(filepath.Join(first.layersDir(), "nobodys", "x"), 0o700))
+	filled := 0
+	fill := func() {
+		for ; ; filled++ {
+			if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(filled)), nil, 0o600); err != nil {
+				return
+			}
+		}
+	}
+	fill()
+	s := testStore(t, func(o *Options) { o.StateDir, o.InUse = dir, func() map[string]bool { return nil } })
+	if exists(first.path("t", "dead")) || exists(filepath.Join(first.layersDir(), "nobodys")) {
+		t.Error("what nobody has stayed")
+	}
+	checkImage(t, s, "a:1", "a", "1")
+	fill()
+	if _, err := s.Remove(t.Context(), "b:1"); err != nil {
+		t.Errorf("cannot remove an image: %v", err)
+	}
+	if layers, err := os.ReadDir(s.layersDir()); err != nil || len(layers) != 1 {
+		t.Errorf("%d layers, %v, want that of the image that is left", len(layers), err)
+	}
+	fill()
+	if _, err := s.Pull(t.Context(), ref, runtime.PullOptions{}); err == nil {
+		t.Error("an image was pulled on a full disk")
+	}
+	for i := range filled {
+		must(t, os.Remove(filepath.Join(dir, strconv.Itoa(i))))
+	}
+	if _, err := s.Pull(t.Context(), ref, runtime.PullOptions{}); err != nil {
+		t.Errorf("cannot pull with space again: %v", err)
+	}
+	checkImage(t, s, ref, "v", "1")
 }
