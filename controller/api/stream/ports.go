@@ -26,7 +26,7 @@ const maxPorts = 127 // the number of a channel is a byte, and 255 is not one
 // portsOf reads the ports that a request names.
 func portsOf(r *http.Request) ([]uint16, error) {
 	var ports []uint16
-	for _, text := range strings.Split(strings.Join(r.URL.Query()["ports"], ","), ",") {
+	for text := range strings.SplitSeq(strings.Join(r.URL.Query()["ports"], ","), ",") {
 		port, err := strconv.ParseUint(text, 10, 16)
 		if err != nil || port == 0 {
 			return nil, badRequest("query parameter \"ports\" has to name the ports: %q", text)
