@@ -133,9 +133,22 @@ type IngressRule struct {
 	Owner string
 	// Backends take the requests, sorted; with none the answer is 503.
 	Backends []netip.AddrPort
+	// Protocol is what the backends speak.
+	Protocol BackendProtocol
 	// RedirectToHTTPS answers plain requests with the address under HTTPS.
 	RedirectToHTTPS bool
 }
+
+// BackendProtocol is how requests are brought to the backends of a rule.
+type BackendProtocol string
+
+// What backends speak: HTTP/1.1; HTTP/2 without TLS, as those of gRPC do; or, by TLS, whichever of both they choose. Nobody asks whose their
+// certificates are: pods are asked by address, and berth made that address.
+const (
+	BackendHTTP  BackendProtocol = ""
+	BackendH2C   BackendProtocol = "h2c"
+	BackendHTTPS BackendProtocol = "https"
+)
 
 // Certificate is a chain and its key, both PEM.
 type Certificate struct {

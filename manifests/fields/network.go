@@ -31,7 +31,7 @@ func network() []Row { //nolint:funlen // a table
 			honoured("TestTraffic/SCTP is not carried", "protocol"),
 			refused("SCTP is not carried: its port is left out, with an event", "protocol=SCTP"),
 			honoured("TestServiceKeepsItsAddress", "nodePort"),
-			noted("TestTraffic/ready pods are reached", "it is a hint for proxies that speak it; nothing is decided by it", "appProtocol"),
+			noted("TestWhatBackendsSpeak", "an Ingress speaks kubernetes.io/h2c, h2c and grpc (HTTP/2), https and kubernetes.io/wss (TLS) to the pods, and HTTP/1.1 for all else", "appProtocol"),
 		),
 		of("core/v1.SessionAffinityConfig", honoured("TestTraffic/clients stay", "clientIP")),
 		of("core/v1.ClientIPConfig", honoured("TestTraffic/clients stay", "timeoutSeconds")),

@@ -14,31 +14,31 @@ import (
 	"berth/runtime"
 )
 
-// backends are the pods behind a backend. A Service that is not there makes a rule that answers 503, and no other rule takes its place; false
+// backends are the pods behind a backend, and what they speak. A Service that is not there makes a rule that answers 503, and no other rule takes its place; false
 // means that there can be no rule.
-func (b *builder) backends(ing *networkingv1.Ingress, owner string, backend *networkingv1.IngressBackend) ([]netip.AddrPort, bool) {
+func (b *builder) backends(ing *networkingv1.Ingress, owner string, backend *networkingv1.IngressBackend) (pods []netip.AddrPort, speak runtime.BackendProtocol, ok bool) {
 	if backend.Service == nil {
 		b.problem(owner, ReasonBackend, "a backend that is no Service cannot be served")
-		return nil, false
+		return nil, "", false
 	}
 	key := reconcile.Key{Kind: reconcile.KindService, Namespace: ing.Namespace, Name: backend.Service.Name}
 	svc := b.in.Services[key]
 	switch {
 	case svc == nil:
 		b.problem(owner, ReasonService, "service %q does not exist", key.Name)
-		return nil, true
+		return nil, "", true
 	case svc.Spec.Type == corev1.ServiceTypeExternalName:
 		b.problem(owner, ReasonBackend, "service %q is a name elsewhere (ExternalName) and has no pods", key.Name)
-		return nil, true
+		return nil, "", true
 	}
 	for i := range svc.Spec.Ports {
 		p := &svc.Spec.Ports[i]
 		if want := backend.Service.Port; p.Protocol != corev1.ProtocolUDP && (want.Name != "" && p.Name == want.Name || want.Name == "" && p.Port == want.Number) {
-			return service.Backends(service.OnePerPod(b.in.Table.Endpoints[key]), p.Name, cmp.Or(p.Protocol, corev1.ProtocolTCP)), true
+			return service.Backends(service.OnePerPod(b.in.Table.Endpoints[key]), p.Name, cmp.Or(p.Protocol, corev1.ProtocolTCP)), b.protocol(ing, owner, svc, p), true
 		}
 	}
 	b.problem(owner, ReasonService, "service %q has no port %s", key.Name, cmp.Or(backend.Service.Port.Name, strconv.Itoa(int(backend.Service.Port.Number))))
-	return nil, true
+	return nil, "", true
 }
 
 // certificates are those that an Ingress names, each once.

@@ -2,13 +2,18 @@ package ingress
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"strconv"
 	"strings"
 	"time"
+
+	"berth/runtime"
 )
 
 type routeKey struct{}
@@ -37,20 +42,39 @@ func rewrite(r *httputil.ProxyRequest) {
 	if client, _, err := net.SplitHostPort(r.In.RemoteAddr); err == nil {
 		r.Out.Header.Set("X-Real-Ip", client)
 	}
-	r.Out.URL.Scheme = "http"
-	r.Out.URL.Host = "backend" // the balancer says which
+	if at, ok := r.In.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		r.Out.Header.Set("X-Forwarded-Port", strconv.Itoa(at.Port))
+	}
+	r.Out.URL.Scheme, r.Out.URL.Host = "http", "backend" // the balancer says which
 	r.Out.Host = r.In.Host
+	// The address as it came: what a ';', a '%' or a '|' in it means is for the backend to say.
+	r.Out.URL.RawQuery = r.In.URL.RawQuery
+	if raw, _, _ := strings.Cut(r.In.RequestURI, "?"); raw != r.Out.URL.EscapedPath() && strings.HasPrefix(raw, "/") && !strings.HasPrefix(raw, "//") {
+		r.Out.URL.Opaque = raw
+	}
 }
 
 // balancer sends a request to the first backend that takes it.
-type balancer struct{ transport *http.Transport }
+type balancer struct {
+	by map[runtime.BackendProtocol]*http.Transport
+}
 
 func newBalancer() *balancer {
 	dialer := &net.Dialer{Timeout: dialPatience, KeepAlive: 30 * time.Second}
-	return &balancer{&http.Transport{
-		DialContext: dialer.DialContext, DisableCompression: true, MaxIdleConnsPerHost: maxIdle, IdleConnTimeout: idleBackend,
-		ExpectContinueTimeout: time.Second, MaxResponseHeaderBytes: 1 << 20,
-	}}
+	b := &balancer{by: map[runtime.BackendProtocol]*http.Transport{}}
+	for _, p := range []runtime.BackendProtocol{runtime.BackendHTTP, runtime.BackendH2C, runtime.BackendHTTPS} {
+		speaks := &http.Protocols{}
+		speaks.SetHTTP1(p != runtime.BackendH2C)
+		speaks.SetHTTP2(p == runtime.BackendHTTPS)
+		speaks.SetUnencryptedHTTP2(p == runtime.BackendH2C)
+		b.by[p] = &http.Transport{
+			DialContext: dialer.DialContext, DisableCompression: true, MaxIdleConnsPerHost: maxIdle, IdleConnTimeout: idleBackend,
+			ExpectContinueTimeout: time.Second, MaxResponseHeaderBytes: 1 << 20, Protocols: speaks,
+			TLSClientConfig:     &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // a pod's certificate is signed by nobody, and is for a name
+			TLSHandshakeTimeout: 10 * time.Second,
+		}
+	}
+	return b
 }
 
 // RoundTrip implements http.RoundTripper. Only what was not sent is sent to another backend: a request that a backend may have begun to work
@@ -60,20 +84,23 @@ func (b *balancer) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return nil, errors.New("a request without a route")
 	}
-	body := req.Body
-	if body != nil {
-		defer body.Close()
+	body := req.Body // its owner closes it: some answers begin before it ends
+	transport := b.by[route.rule.Protocol]
+	if transport == nil {
+		return nil, fmt.Errorf("nobody speaks %s here", route.rule.Protocol)
 	}
 	var last error
 	for _, at := range route.order() {
 		out := *req
 		u := *req.URL
-		u.Host = at.String()
+		if u.Host = at.String(); route.rule.Protocol == runtime.BackendHTTPS {
+			u.Scheme = "https"
+		}
 		out.URL = &u
 		if body != nil && body != http.NoBody {
 			out.Body = io.NopCloser(body) // a try that failed must not close it
 		}
-		answer, err := b.transport.RoundTrip(&out)
+		answer, err := transport.RoundTrip(&out)
 		if err == nil || !notSent(err) || req.Context().Err() != nil {
 			return answer, err
 		}

@@ -63,8 +63,11 @@ func (s *Server) HTTP(secure bool) *http.Server {
 	server := &http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, secure) }),
 		ReadHeaderTimeout: headerPatience, IdleTimeout: idlePatience, MaxHeaderBytes: maxHeader,
-		ErrorLog: log.New(io.Discard, "", 0),
+		ErrorLog: log.New(io.Discard, "", 0), Protocols: &http.Protocols{},
 	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(true)
+	server.Protocols.SetUnencryptedHTTP2(true) // of clients that know it without asking: those of gRPC
 	if secure {
 		server.TLSConfig = s.certificates.config()
 		server.TLSConfig.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return s.challenges.Load().config(hello) }
@@ -91,6 +94,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, secure bool) {
 	case len(route.rule.Backends) == 0:
 		say(w, http.StatusServiceUnavailable)
 	default:
+		if r.Body != http.NoBody { // what of it comes after the answer's beginning is the backend's, too
+			_ = http.NewResponseController(w).EnableFullDuplex()
+		}
 		s.proxy.ServeHTTP(w, r.WithContext(withRoute(r.Context(), route)))
 	}
 }

@@ -150,7 +150,8 @@ func TestWhatBackendsAreTold(t *testing.T) {
 	b := backendOf(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { r.Header.Del("Accept-Encoding"); got <- r.Header })) // the test's client adds it
 	s := New()
 	apply(t, s, rule("", "/", b))
-	get(t, serve(t, s, false), "a.test:8080", "/", func(r *http.Request) {
+	at := serve(t, s, false)
+	get(t, at, "a.test:8080", "/", func(r *http.Request) {
 		r.Header = http.Header{
 			"X-Forwarded-For": {"192.0.2.1"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"bank.test"}, "X-Forwarded-Port": {"443"}, "X-Real-Ip": {"192.0.2.1"},
 			"Forwarded": {"for=192.0.2.1"}, "Connection": {"X-Secret, X-Forwarded-For, close"}, "X-Secret": {"x"}, "Keep-Alive": {"x"}, "Te": {"x"}, "Proxy-Authorization": {"x"},
@@ -158,6 +159,8 @@ func TestWhatBackendsAreTold(t *testing.T) {
 		}
 	})
 	want := http.Header{"Authorization": {"y"}, "User-Agent": {"z"}, "X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {"a.test:8080"}, "X-Real-Ip": {"127.0.0.1"}}
+	_, port, _ := net.SplitHostPort(at)
+	want["X-Forwarded-Port"] = []string{port}
 	if diff := cmp.Diff(want, <-got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
