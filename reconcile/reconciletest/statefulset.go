@@ -296,7 +296,7 @@ func (w *world) checkStatefulRolled(s *appsv1.StatefulSet, p *corev1.Pod, place 
 			out++
 		}
 	}
-	if out > most {
+	if free := u.MaxUnavailable != nil && !isReady(p); out > most && !free { // who was out before is not one more
 		w.fail("pod %s of StatefulSet %s is ended, %d are out then, %d may be", describe(p), s.Name, out, most)
 	}
 }

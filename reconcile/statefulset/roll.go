@@ -14,7 +14,8 @@ import (
 // roll ends old pods, the highest ordinal first, down to the partition, as long as not too many are out and the new ones hold.
 //
 // Without a maxUnavailable one pod at a time is out of those that the rollout has come to; who is broken below them does not hold it up. With one, all
-// pods of the set that do not serve count, as in Kubernetes.
+// pods of the set that do not serve count. An old pod that is not ready is ended in any case then, in its turn: nobody gets less for it, and what a broken
+// revision has made would otherwise hold up the one that mends it, as it does in Kubernetes (a set whose pods come in order has waited before).
 func (s *pass) roll() {
 	partition, most, stated := 0, 1, false
 	if u := s.set.Spec.UpdateStrategy.RollingUpdate; u != nil {
@@ -31,9 +32,13 @@ func (s *pass) roll() {
 			out++
 		}
 	}
-	for at := len(s.replicas) - 1; at >= partition && out < most; at-- {
+	for at := len(s.replicas) - 1; at >= partition; at-- {
 		switch p := s.replicas[at]; {
-		case p != nil && p.DeletionTimestamp == nil && revisionOf(p) != s.update:
+		case stated && s.old(p) && !readiness.Ready(p):
+			s.end(p, "it is of an old revision")
+		case out >= most:
+			return
+		case s.old(p):
 			s.end(p, "it is of an old revision")
 			out++
 		case !stated && s.out(p):
@@ -45,6 +50,11 @@ func (s *pass) roll() {
 			}
 		}
 	}
+}
+
+// old tells whether a place has a pod that stays, of another revision than the newest. One that has finished goes already.
+func (s *pass) old(p *corev1.Pod) bool {
+	return p != nil && p.DeletionTimestamp == nil && !finished(p) && revisionOf(p) != s.update
 }
 
 // again asks for a look after a while, unless there is an earlier one.

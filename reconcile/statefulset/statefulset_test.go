@@ -333,6 +333,51 @@ func TestMaxUnavailable(t *testing.T) {
 	w.want(t, "create Pod/shop/db-1")
 }
 
+// What a broken revision has made takes no room from the revision that mends it, above the partition.
+func TestMaxUnavailableIsMended(t *testing.T) {
+	w := settled(t)
+	two := intstr.FromInt32(2)
+	w.spec().PodManagementPolicy = appsv1.ParallelPodManagement
+	w.spec().UpdateStrategy.RollingUpdate.MaxUnavailable = &two
+	w.newImage()
+	w.want(t, "delete Pod/shop/db-2", "delete Pod/shop/db-1")
+	w.want(t, "create Pod/shop/db-1", "create Pod/shop/db-2")
+	w.want(t) // neither gets ready, and db-0 serves
+	w.spec().Template.Spec.Containers[0].Image = "db:3"
+	*w.spec().UpdateStrategy.RollingUpdate.Partition = 2
+	w.want(t, "delete Pod/shop/db-2")
+	*w.spec().UpdateStrategy.RollingUpdate.Partition = 0
+	w.want(t, "create Pod/shop/db-2")
+	w.want(t) // whether the new one holds is not known yet
+	w.ready("db-2")
+	w.want(t, "delete Pod/shop/db-1", "delete Pod/shop/db-0") // one was out, and may be with another
+	w.settle(t)
+	for _, name := range []string{"db-0", "db-1", "db-2"} {
+		if got := w.pod(name).Spec.Containers[0].Image; got != "db:3" {
+			t.Errorf("%s has %s", name, got)
+		}
+	}
+}
+
+// A pod that is ready, and not yet for long enough, serves: it is out by the book and is not ended for it.
+func TestMaxUnavailableLeavesWhoIsNewlyReady(t *testing.T) {
+	w := settled(t)
+	one := intstr.FromInt32(1)
+	w.spec().PodManagementPolicy = appsv1.ParallelPodManagement
+	w.spec().UpdateStrategy.RollingUpdate.MaxUnavailable = &one
+	w.spec().MinReadySeconds = 90
+	w.newImage()
+	w.want(t)
+}
+
+func TestAnOldPodThatHasFinishedIsEndedOnce(t *testing.T) {
+	w := settled(t)
+	w.spec().PodManagementPolicy = appsv1.ParallelPodManagement
+	w.newImage()
+	w.pod("db-2").Status.Phase = corev1.PodFailed
+	w.want(t, "delete Pod/shop/db-2")
+}
+
 func TestOnDelete(t *testing.T) {
 	w := settled(t)
 	w.newImage()
