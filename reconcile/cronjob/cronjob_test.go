@@ -2,6 +2,7 @@ package cronjob_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -256,6 +257,45 @@ func must[T any](v T, err error) T {
 }
 
 // TestStatus holds what a CronJob says of its Jobs.
+// The Job is what the API server of Kubernetes would make of the template: what the CronJob leaves open is filled in.
+func TestJobsHaveDefaults(t *testing.T) {
+	kept := func(s batchv1.JobSpec) batchv1.JobSpec {
+		s.Template = corev1.PodTemplateSpec{}
+		return s
+	}
+	usual := batchv1.JobSpec{
+		Completions: new(int32(1)), Parallelism: new(int32(1)), BackoffLimit: new(int32(6)), CompletionMode: new(batchv1.NonIndexedCompletion),
+		Suspend: new(false), ManualSelector: new(false), PodReplacementPolicy: new(batchv1.TerminatingOrFailed),
+	}
+	perIndex, policy, queue := usual, usual, usual
+	perIndex.BackoffLimitPerIndex, perIndex.BackoffLimit = new(int32(1)), new(int32(math.MaxInt32))
+	policy.PodFailurePolicy, policy.PodReplacementPolicy = &batchv1.PodFailurePolicy{}, new(batchv1.Failed)
+	queue.Completions, queue.Parallelism = nil, new(int32(2))
+	tests := map[string]struct{ stated, want batchv1.JobSpec }{
+		"nothing":           {batchv1.JobSpec{}, usual},
+		"a limit per index": {batchv1.JobSpec{BackoffLimitPerIndex: new(int32(1))}, perIndex},
+		"a failure policy":  {batchv1.JobSpec{PodFailurePolicy: &batchv1.PodFailurePolicy{}}, policy},
+		"a work queue":      {batchv1.JobSpec{Parallelism: new(int32(2))}, queue},
+		"everything":        {perIndex, perIndex},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld("* * * * *", func(s *batchv1.CronJobSpec) {
+				s.JobTemplate.Spec = tt.stated
+				s.JobTemplate.Spec.Template.Labels = map[string]string{"app": "tick"}
+			})
+			w.Now = start.Add(time.Minute)
+			w.settle(t)
+			if diff := cmp.Diff(tt.want, kept(w.Jobs[0].Spec)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			if diff := cmp.Diff(map[string]string{"app": "tick"}, w.Jobs[0].Labels); diff != "" {
+				t.Errorf("labels (-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestStatus(t *testing.T) {
 	w := newWorld("* * * * *")
 	w.wait(t, time.Minute)
