@@ -185,7 +185,9 @@ func (p *objects) slice(g *group, list []*Endpoint) *discoveryv1.EndpointSlice {
 	}
 	s.GenerateName = svc.Name + "-"
 	for _, port := range g.ports {
-		s.Ports = append(s.Ports, discoveryv1.EndpointPort{Name: new(port.Name), Protocol: new(port.Protocol), Port: new(int32(port.Number))})
+		s.Ports = append(s.Ports, discoveryv1.EndpointPort{
+			Name: new(port.Name), Protocol: new(port.Protocol), Port: new(int32(port.Number)), AppProtocol: appProtocol(svc, port),
+		})
 	}
 	for _, e := range list {
 		ep := discoveryv1.Endpoint{
@@ -199,6 +201,16 @@ func (p *objects) slice(g *group, list []*Endpoint) *discoveryv1.EndpointSlice {
 		s.Endpoints = append(s.Endpoints, ep)
 	}
 	return s
+}
+
+// appProtocol is what the Service says of a port of its, nil for nothing.
+func appProtocol(svc *corev1.Service, port Port) *string {
+	for i := range svc.Spec.Ports {
+		if sp := &svc.Spec.Ports[i]; sp.Name == port.Name && known(sp.Protocol) == port.Protocol {
+			return sp.AppProtocol
+		}
+	}
+	return nil
 }
 
 func target(p *corev1.Pod) *corev1.ObjectReference {
@@ -226,10 +238,16 @@ func (p *objects) endpoints(groups []group) {
 	}
 }
 
+// subset are the endpoints of a group; false for none, and for those that have none of the Service's ports.
 func (p *objects) subset(g group) (corev1.EndpointSubset, bool) {
 	var s corev1.EndpointSubset
+	if len(g.ports) == 0 && len(p.in.Service.Spec.Ports) > 0 {
+		return s, false
+	}
 	for _, port := range g.ports {
-		s.Ports = append(s.Ports, corev1.EndpointPort{Name: port.Name, Port: int32(port.Number), Protocol: port.Protocol})
+		s.Ports = append(s.Ports, corev1.EndpointPort{
+			Name: port.Name, Port: int32(port.Number), Protocol: port.Protocol, AppProtocol: appProtocol(p.in.Service, port),
+		})
 	}
 	for _, e := range g.list {
 		a := corev1.EndpointAddress{IP: e.Address.String(), Hostname: e.Hostname, NodeName: new(p.in.Node), TargetRef: target(e.Pod)}

@@ -106,6 +106,34 @@ func TestSlicesFollowEndpoints(t *testing.T) {
 	}
 }
 
+func TestPortsSayWhatIsSpoken(t *testing.T) {
+	speaks := func(s *corev1.Service) { s.Spec.Ports[0].AppProtocol = new("kubernetes.io/h2c") }
+	var s shelf
+	s.keep(t, svc("web"), newPod(1))
+	s.keep(t, svc("web", speaks), newPod(1))
+	if len(s.in.Slices) != 1 {
+		t.Fatalf("slices: %+v", s.in.Slices)
+	}
+	if got := s.in.Slices[0].Ports[0].AppProtocol; got == nil || *got != "kubernetes.io/h2c" {
+		t.Errorf("the slice says %v", got)
+	}
+	if got := s.in.Endpoints.Subsets[0].Ports[0].AppProtocol; got == nil || *got != "kubernetes.io/h2c" {
+		t.Errorf("the Endpoints say %v", got)
+	}
+}
+
+// A pod that has no port of the name that the Service asks for is in a slice without ports, and in no subset, as in Kubernetes.
+func TestPodsWithoutThePort(t *testing.T) {
+	var s shelf
+	s.keep(t, svc("web", func(s *corev1.Service) { s.Spec.Ports[0].TargetPort = intstr.FromString("nobody-has-it") }), newPod(1))
+	if len(s.in.Slices) != 1 || len(s.in.Slices[0].Ports) != 0 || len(s.in.Slices[0].Endpoints) != 1 {
+		t.Errorf("slices: %+v", s.in.Slices)
+	}
+	if got := s.in.Endpoints.Subsets; len(got) != 0 {
+		t.Errorf("subsets: %+v", got)
+	}
+}
+
 func TestSlicesAreFilledToAHundred(t *testing.T) {
 	var pods []service.Pod
 	for i := range 250 {
