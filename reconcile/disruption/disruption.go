@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -143,7 +144,11 @@ func scale(pods []*corev1.Pod, workloads map[types.UID]Workload) (total int32, a
 			continue
 		}
 		w, ok := workloads[owner.UID]
-		if !ok {
+		switch {
+		case !ok && (owner.Kind == reconcile.KindJob || owner.Kind == reconcile.KindDaemonSet):
+			group, _, _ := strings.Cut(owner.APIVersion, "/")
+			return 0, nil, fmt.Errorf("%ss.%s does not implement the scale subresource", strings.ToLower(owner.Kind), group)
+		case !ok:
 			return 0, nil, fmt.Errorf("found no controllers for pod %q", p.Name)
 		}
 		if !counted[w.UID] {

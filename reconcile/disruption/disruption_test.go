@@ -119,6 +119,21 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+func TestWhyItIsNotKnownHowMany(t *testing.T) {
+	for apiVersion, want := range map[string]string{
+		"batch/v1 Job":       "jobs.batch does not implement the scale subresource",
+		"apps/v1 DaemonSet":  "daemonsets.apps does not implement the scale subresource",
+		"apps/v1 ReplicaSet": `found no controllers for pod "gone-0"`, // it was deleted
+	} {
+		in := input(maxUnavailable("1"), func(in *Input) { in.Pods = pods("gone", "ready") })
+		owner := &in.Pods[0].OwnerReferences[0]
+		owner.APIVersion, owner.Kind, _ = strings.Cut(apiVersion, " ")
+		if got := Status(in).Conditions[0].Message; got != want {
+			t.Errorf("%s: %q, want %q", apiVersion, got, want)
+		}
+	}
+}
+
 func TestEvents(t *testing.T) {
 	tests := map[string]struct {
 		in   Input
