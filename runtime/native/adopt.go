@@ -39,6 +39,9 @@ func (r *Runtime) adopt(ctx context.Context) error {
 	for _, st := range list {
 		errs = append(errs, r.adoptPod(ctx, r.pod(st.UID), held))
 	}
+	if r.opts.Network != nil {
+		errs = append(errs, r.opts.Network.Rejoin(ctx))
+	}
 	errs = append(errs, r.sweepGroups(ctx), r.sweepDirs(ctx), r.dirs.disks().Sweep())
 	// What could not be swept now is found again next time: it must not keep the pods from being looked after.
 	if err := errors.Join(errs...); err != nil {

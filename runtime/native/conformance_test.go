@@ -59,6 +59,8 @@ func (a *addresses) Attach(context.Context, *os.File, string, netip.Addr, netip.
 	return nil
 }
 
+func (a *addresses) Rejoin(context.Context) error { return nil }
+
 // pulled has every image already.
 type pulled struct{ imageMap }
 

@@ -48,6 +48,8 @@ type Network interface {
 	Address6(addr netip.Addr) netip.Addr
 	// Attach makes the interface; without addr6, which is an Address6, with IPv4 alone.
 	Attach(ctx context.Context, netns *os.File, uid string, addr, addr6 netip.Addr) error
+	// Rejoin connects the interfaces of the pods that have been reserved, where something of the network was removed.
+	Rejoin(ctx context.Context) error
 }
 
 // Images finds unpacked images.

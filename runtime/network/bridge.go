@@ -170,8 +170,8 @@ func removeLinks(ctx context.Context, cfg Config) error {
 	ctx, cancel := context.WithTimeout(ctx, vanish)
 	defer cancel()
 	for wait := firstLook; ; wait = min(2*wait, lastLook) {
-		names, err := ownLinks(cfg)
-		if err != nil || len(names) == 0 {
+		own, err := ownLinks(cfg)
+		if err != nil || len(own) == 0 {
 			return err
 		}
 		timer := time.NewTimer(wait)
@@ -179,13 +179,13 @@ func removeLinks(ctx context.Context, cfg Config) error {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return deleteLinks(names)
+			return deleteLinks(own)
 		}
 	}
 }
 
-func deleteLinks(names []string) error {
-	for _, name := range names {
+func deleteLinks(own map[string]*netlink.LinkAttrs) error {
+	for name := range own {
 		l, err := linkByName(name)
 		if err != nil {
 			return err
@@ -201,16 +201,16 @@ func deleteLinks(names []string) error {
 }
 
 // ownLinks are the names of the pod interfaces of an instance.
-func ownLinks(cfg Config) ([]string, error) {
+func ownLinks(cfg Config) (map[string]*netlink.LinkAttrs, error) {
 	links, err := dump(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list interfaces: %w", err)
 	}
-	var names []string
+	own := map[string]*netlink.LinkAttrs{}
 	for _, l := range links {
 		if strings.HasPrefix(l.Attrs().Name, cfg.prefix()) {
-			names = append(names, l.Attrs().Name)
+			own[l.Attrs().Name] = l.Attrs()
 		}
 	}
-	return names, nil
+	return own, nil
 }

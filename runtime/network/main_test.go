@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -405,7 +406,7 @@ func waitLinks(t *testing.T, n *Network, want int) {
 		select {
 		case <-ch:
 		case <-deadline:
-			t.Fatalf("%d interfaces, want %d: %s", len(names), want, strings.Join(names, " "))
+			t.Fatalf("%d interfaces, want %d: %v", len(names), want, slices.Sorted(maps.Keys(names)))
 		}
 	}
 }

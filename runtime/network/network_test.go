@@ -286,6 +286,35 @@ func TestOpeningAgainChangesNothing(t *testing.T) {
 	}
 }
 
+// Somebody has removed the bridge: the next start makes it again, with the pods that run.
+func TestTheBridgeComesBackWithItsPods(t *testing.T) {
+	n := open(t)
+	a, addrA := pod(t, n, "pod-a")
+	b, addrB := pod(t, n, "pod-b")
+	server := serve(t, a, addrA)
+	bridge, err := netlink.LinkByName(n.Bridge())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkDel(bridge); err != nil {
+		t.Fatal(err)
+	}
+	again := mustOpen(t, n.cfg)
+	defer again.Close()
+	if err := errors.Join(again.Reserve("pod-a", addrA), again.Reserve("pod-b", addrB), again.Rejoin(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ask(t, b, server, patience); err != nil || got != addrB.String() {
+		t.Errorf("pod to pod: got %q, %v, want %s", got, err, addrB)
+	}
+	if _, err := askHere(server, patience); err != nil {
+		t.Errorf("machine to pod: %v", err)
+	}
+	if got := dropped(t, again, nftables.TableFamilyBridge); got != 0 {
+		t.Errorf("%d honest packets were dropped", got)
+	}
+}
+
 func TestTwoInstancesSideBySide(t *testing.T) {
 	clean := machineState(t)
 	one, two := mustOpen(t, newConfig(t)), mustOpen(t, newConfig(t))

@@ -79,6 +79,14 @@ func (s *Socket) Attach(netns *os.File, v Veth) (err error) {
 	return s.furnish(netns, v)
 }
 
+// Join puts the machine's end of a pair that is there on another bridge than before. Of v only Name, Bridge, MAC and Address6 count.
+func (s *Socket) Join(v Veth) error {
+	if err := s.do(v.join(), v.hairpin()); err != nil || !v.Address6.IsValid() {
+		return err
+	}
+	return s.AddNeighbour(v.neighbour6())
+}
+
 // furnish brings the pod's end up, with address and routes, and waits until all of it works.
 func (s *Socket) furnish(netns *os.File, v Veth) error {
 	inside, err := v.openInside(netns)
