@@ -20,7 +20,8 @@ import (
 
 // certificates has what is shown to whom.
 type certificates struct {
-	byName atomic.Pointer[map[string]*tls.Certificate]
+	// byName has those of each host in their order: one of an elliptic curve, say, and one of RSA for who knows nothing newer.
+	byName atomic.Pointer[map[string][]*tls.Certificate]
 
 	mu sync.Mutex
 	// parsed are the certificates of the table, by what they are made from: most tables change something else.
@@ -32,7 +33,7 @@ type certificates struct {
 func (c *certificates) replace(list []runtime.Certificate) (problems []runtime.RouteProblem) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	parsed, byName := map[[sha256.Size]byte]*tls.Certificate{}, map[string]*tls.Certificate{}
+	parsed, byName := map[[sha256.Size]byte]*tls.Certificate{}, map[string][]*tls.Certificate{}
 	for _, in := range list {
 		id := fingerprint(in)
 		cert := c.parsed[id]
@@ -52,9 +53,8 @@ func (c *certificates) replace(list []runtime.Certificate) (problems []runtime.R
 			hosts = cert.Leaf.DNSNames
 		}
 		for _, h := range hosts {
-			if h = strings.ToLower(h); byName[h] == nil {
-				byName[h] = cert
-			}
+			h = strings.ToLower(h)
+			byName[h] = append(byName[h], cert)
 		}
 	}
 	c.parsed = parsed
@@ -78,16 +78,26 @@ func (c *certificates) config() *tls.Config {
 func (c *certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
 	if byName := c.byName.Load(); byName != nil {
-		if cert := (*byName)[name]; cert != nil {
-			return cert, nil
+		if list := (*byName)[name]; len(list) > 0 {
+			return understood(hello, list), nil
 		}
 		if _, domain, ok := strings.Cut(name, "."); ok {
-			if cert := (*byName)["*."+domain]; cert != nil {
-				return cert, nil
+			if list := (*byName)["*."+domain]; len(list) > 0 {
+				return understood(hello, list), nil
 			}
 		}
 	}
 	return c.fallback()
+}
+
+// understood is the first of a host's certificates that a client can make use of, or else the first.
+func understood(hello *tls.ClientHelloInfo, list []*tls.Certificate) *tls.Certificate {
+	for _, cert := range list {
+		if len(list) > 1 && hello.SupportsCertificate(cert) == nil {
+			return cert
+		}
+	}
+	return list[0]
 }
 
 // ownLife is how long our own certificate counts. Nobody trusts it; it is only there so that a client can say whom it did not reach.
