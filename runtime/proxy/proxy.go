@@ -9,6 +9,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -116,7 +117,10 @@ func (p *proxy) reload(ctx context.Context) ([]runtime.RouteProblem, error) {
 	for _, part := range p.parts {
 		p.problems = append(p.problems, part.apply(ctx, t)...)
 	}
-	slices.SortStableFunc(p.problems, func(a, b runtime.RouteProblem) int { return strings.Compare(a.Owner, b.Owner) })
+	slices.SortFunc(p.problems, func(a, b runtime.RouteProblem) int {
+		return cmp.Or(strings.Compare(a.Owner, b.Owner), strings.Compare(a.Reason, b.Reason), strings.Compare(a.Message, b.Message))
+	})
+	p.problems = slices.Compact(p.problems) // who has a port has it in both families, mostly
 	if p.retry != nil {
 		p.retry.Stop()
 		p.retry = nil
