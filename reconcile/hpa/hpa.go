@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -115,11 +116,26 @@ type pass struct {
 	actions  []reconcile.Action
 }
 
+// missing says that there is no such target: as an API server would, if its kind can be scaled.
+func missing(ref autoscalingv2.CrossVersionObjectReference) string {
+	group, _, grouped := strings.Cut(ref.APIVersion, "/")
+	resource := strings.ToLower(ref.Kind) + "s"
+	switch ref.Kind {
+	case reconcile.KindDeployment, reconcile.KindStatefulSet, reconcile.KindReplicaSet, reconcile.KindReplicationController:
+	default:
+		return fmt.Sprintf("there is no %s %q that can be scaled", ref.Kind, ref.Name)
+	}
+	if grouped {
+		resource += "." + group
+	}
+	return fmt.Sprintf("%s %q not found", resource, ref.Name)
+}
+
 func (p *pass) decide() {
 	t := p.in.Target
 	ref := p.a.Spec.ScaleTargetRef
 	if t == nil {
-		p.fail(autoscalingv2.AbleToScale, "FailedGetScale", fmt.Sprintf("there is no %s %q that can be scaled", ref.Kind, ref.Name),
+		p.fail(autoscalingv2.AbleToScale, "FailedGetScale", missing(ref),
 			"the HPA controller was unable to get the target's current scale: ")
 		return
 	}

@@ -2,6 +2,7 @@ package hpa_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,6 +121,29 @@ func conditions(p reconcile.Plan) map[string]string {
 		}
 	}
 	return out
+}
+
+func TestWhichTargetIsMissing(t *testing.T) {
+	for target, want := range map[string]string{
+		"apps/v1 Deployment":       `deployments.apps "web" not found`,
+		"v1 ReplicationController": `replicationcontrollers "web" not found`,
+		"apps/v1 DaemonSet":        `there is no DaemonSet "web" that can be scaled`,
+	} {
+		in := input(50)
+		in.Target = nil
+		ref := &in.Autoscaler.Spec.ScaleTargetRef
+		ref.APIVersion, ref.Kind, _ = strings.Cut(target, " ")
+		got := ""
+		plan, _ := hpa.Plan(in)
+		for _, a := range plan.Actions {
+			if e, ok := a.(reconcile.RecordEvent); ok {
+				got = e.Message
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", target, got, want)
+		}
+	}
 }
 
 func TestPlan(t *testing.T) {
