@@ -45,13 +45,14 @@ func (b *builder) backends(ing *networkingv1.Ingress, owner string, backend *net
 func (b *builder) certificates(ing *networkingv1.Ingress, owner string) {
 	for i := range ing.Spec.TLS {
 		tls := &ing.Spec.TLS[i]
-		if tls.SecretName == "" {
+		if tls.SecretName == "" { // whatever is there for these hosts is shown, if only what we make ourselves
+			b.secure = true
 			continue
 		}
 		key := reconcile.Key{Kind: reconcile.KindSecret, Namespace: ing.Namespace, Name: tls.SecretName}
 		secret := b.in.Secrets[key]
 		if absence, ok := b.in.Absent[key]; ok && secret == nil {
-			b.looked = b.looked || absence.Asked
+			b.secure = b.secure || absence.Asked
 			b.problem(owner, absence.Reason, "%s", absence.Message)
 			continue
 		}

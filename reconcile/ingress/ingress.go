@@ -81,7 +81,7 @@ func Rules(in Input) (*runtime.Ingress, []runtime.RouteProblem) {
 		b.out.Rules = append(b.out.Rules, b.rules[i].IngressRule)
 	}
 	b.out.HTTP = b.free(in.HTTP)
-	if len(b.out.Certificates) > 0 || b.looked {
+	if len(b.out.Certificates) > 0 || b.secure {
 		b.out.HTTPS = b.free(in.HTTPS)
 	}
 	return &b.out, b.problems
@@ -135,7 +135,7 @@ type builder struct {
 	rules    []rule
 	problems []runtime.RouteProblem
 	served   []string // the owners, in the order of their age
-	looked   bool     // an authority looks at the port of HTTPS
+	secure   bool     // the port of HTTPS is asked for without a certificate: an authority looks at it, or any will do
 }
 
 func (b *builder) problem(owner, reason, format string, args ...any) {

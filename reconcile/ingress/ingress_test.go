@@ -135,6 +135,7 @@ func TestIngressRules(t *testing.T) {
 			input(with(with(simple(), tls("cert")), func(i *networkingv1.Ingress) { i.Annotations = map[string]string{ingress.AnnotationRedirect: "true"} })),
 			[]string{"ports 80 443", one[1] + " redirect", "CERT for [a.example.com]"},
 		},
+		"TLS without a certificate of one's own": {input(with(simple(), tls(""))), append([]string{"ports 80 443"}, one[1:]...)},
 		"no certificate": {
 			input(with(simple(), tls("none"))),
 			append([]string{}, append(one, `Ingress/shop/web: SecretNotFound: secret "none" does not exist: its hosts have no certificate`)...),
