@@ -98,7 +98,7 @@ func (b *balancer) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		out.URL = &u
 		if body != nil && body != http.NoBody {
-			out.Body = io.NopCloser(body) // a try that failed must not close it
+			out.Body = sent{body} // a try that failed must not close it
 		}
 		answer, err := transport.RoundTrip(&out)
 		if err == nil || !notSent(err) || req.Context().Err() != nil {
@@ -115,10 +115,32 @@ func notSent(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
+// sent is a body on its way to a backend, which its owner closes.
+type sent struct{ io.Reader }
+
+// Close implements io.Closer.
+func (sent) Close() error { return nil }
+
+// Read implements io.Reader, and tells what a client did wrong from what a backend did.
+func (s sent) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = unreadableError{err}
+	}
+	return n, err
+}
+
+// unreadableError is of a body that the client does not send as it should.
+type unreadableError struct{ error }
+
 // failed answers a request that no backend has answered.
 func failed(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler) // the client has gone
+	}
+	if unreadable := (unreadableError{}); errors.As(err, &unreadable) {
+		say(w, http.StatusBadRequest)
+		return
 	}
 	say(w, http.StatusBadGateway)
 }

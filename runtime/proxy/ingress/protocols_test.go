@@ -145,3 +145,24 @@ func TestAnAddressIsLeftAsItIs(t *testing.T) {
 		}
 	}
 }
+
+// TestABodyThatCannotBeRead is the client's fault, and not the backend's.
+func TestABodyThatCannotBeRead(t *testing.T) {
+	s := New()
+	apply(t, s, rule("", "/", backend(t, "a")))
+	conn, err := net.Dial("tcp", serve(t, s, false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n\r\n")
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusBadRequest {
+		t.Errorf("got %s", answer.Status)
+	}
+}
