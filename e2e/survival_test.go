@@ -256,6 +256,21 @@ func TestDown(t *testing.T) {
 	b.UntilReady("web-", 10)
 }
 
+// Somebody has emptied the run directory: nobody can speak to the keeper any more, and it goes all the same.
+func TestDownWithoutTheRunDirectory(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	b.Write("web.yaml", deployment("web", 2, run("web")).String())
+	up := b.Up()
+	b.UntilReady("web-", 2)
+	up.Kill()
+	if err := os.RemoveAll(b.Run); err != nil {
+		t.Fatal(err)
+	}
+	b.Must("down")
+	b.CheckLeaks()
+}
+
 // After a reboot nothing of the run directory is true any more, whether it is still there or not; everything comes back.
 func TestReboot(t *testing.T) {
 	if os.Getenv("BERTH_E2E_ISOLATE") == "0" {

@@ -178,6 +178,9 @@ func (t *Tree) Remove(ctx context.Context) error {
 	return nil
 }
 
+// Kill ends every process of the instance, whatever it is.
+func (t *Tree) Kill() error { return kill(filepath.Join(t.h.tracking(), t.rootName())) }
+
 // subgroups are the names of the groups directly below dir; none when dir does not exist.
 func subgroups(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)

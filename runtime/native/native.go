@@ -217,12 +217,25 @@ func (r *Runtime) Shutdown(ctx context.Context) error {
 	if errors.Is(err, client.ErrKeeperGone) {
 		err = nil
 	}
-	err = errors.Join(err, r.Close(), r.cgroups.Remove(ctx))
+	err = errors.Join(err, r.Close(), r.removeGroups(ctx))
 	r.sweepNetNSNames(nil)
 	for _, path := range []string{r.dirs.runPods(), r.dirs.root(), r.dirs.bootID()} {
 		err = errors.Join(err, removeTree(path))
 	}
 	return errors.Join(err, table.Remove(r.dirs.run))
+}
+
+// quietEnd is how long a keeper has to end by itself: it takes some milliseconds.
+const quietEnd = 2 * time.Second
+
+// removeGroups removes the groups of the instance. A keeper that has lost its directory, and so hears nothing, lives on in them with its proxy: it is killed.
+func (r *Runtime) removeGroups(ctx context.Context) error {
+	soon, cancel := context.WithTimeout(ctx, quietEnd)
+	defer cancel()
+	if r.cgroups.Remove(soon) == nil {
+		return nil
+	}
+	return errors.Join(r.cgroups.Kill(), r.cgroups.Remove(ctx))
 }
 
 // List implements runtime.Pods.
