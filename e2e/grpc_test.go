@@ -15,13 +15,13 @@ import (
 	"berth/e2e/images"
 )
 
-// grpcText has a host whose pods speak gRPC, and one whose pods speak TLS, as an Ingress for nginx has it.
+// grpcText has a host whose pods speak gRPC, and one whose pods speak TLS.
 const grpcText = `apiVersion: v1
 kind: Service
 metadata: {name: up}
 spec:
   selector: {app: up}
-  ports: [{name: grpc, port: 9090, targetPort: 8080, appProtocol: kubernetes.io/h2c}, {name: tls, port: 443, targetPort: 8443}]
+  ports: [{name: grpc, port: 9090, targetPort: 8080, appProtocol: kubernetes.io/h2c}, {name: tls, port: 443, targetPort: 8443, appProtocol: https}]
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
@@ -30,7 +30,7 @@ spec: {rules: [{host: grpc.test, http: {paths: [{path: /, pathType: Prefix, back
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
-metadata: {name: tls, annotations: {nginx.ingress.kubernetes.io/backend-protocol: HTTPS}}
+metadata: {name: tls}
 spec:
   tls: [{hosts: [tls.test, grpc.test], secretName: tls}]
   rules: [{host: tls.test, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: up, port: {name: tls}}}}]}}]

@@ -34,7 +34,7 @@ func (b *builder) backends(ing *networkingv1.Ingress, owner string, backend *net
 	for i := range svc.Spec.Ports {
 		p := &svc.Spec.Ports[i]
 		if want := backend.Service.Port; p.Protocol != corev1.ProtocolUDP && (want.Name != "" && p.Name == want.Name || want.Name == "" && p.Port == want.Number) {
-			return service.Backends(service.OnePerPod(b.in.Table.Endpoints[key]), p.Name, cmp.Or(p.Protocol, corev1.ProtocolTCP)), b.protocol(ing, owner, svc, p), true
+			return service.Backends(service.OnePerPod(b.in.Table.Endpoints[key]), p.Name, cmp.Or(p.Protocol, corev1.ProtocolTCP)), protocol(p), true
 		}
 	}
 	b.problem(owner, ReasonService, "service %q has no port %s", key.Name, cmp.Or(backend.Service.Port.Name, strconv.Itoa(int(backend.Service.Port.Number))))

@@ -2,8 +2,8 @@
 // rules, of which the first that matches a request is taken.
 //
 // On one machine there is one who serves Ingresses, so all are served whatever class they name: manifests that were written for nginx run as they
-// are. Who brings a controller of his own says so with an IngressClass, and what is of that class is left to it. Of what is asked for in
-// annotations of other controllers, only what backends speak is heard: nothing would come of such an Ingress without it.
+// are. Who brings a controller of his own says so with an IngressClass, and what is of that class is left to it. What is asked for in annotations
+// of other controllers is not done.
 package ingress
 
 import (
