@@ -271,6 +271,24 @@ func TestDownWithoutTheRunDirectory(t *testing.T) {
 	b.CheckLeaks()
 }
 
+// Somebody has emptied the state directory: what runs is known by the run directory.
+func TestDownWithoutTheStateDirectory(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	b.Write("web.yaml", deployment("web", 2, run("web")).String())
+	up := b.Up()
+	b.UntilReady("web-", 2)
+	up.Kill()
+	if err := os.RemoveAll(b.State); err != nil {
+		t.Fatal(err)
+	}
+	b.Must("down")
+	if k := b.Keeper(); k != 0 {
+		t.Errorf("keeper %d runs", k)
+	}
+	b.CheckLeaks()
+}
+
 // After a reboot nothing of the run directory is true any more, whether it is still there or not; everything comes back.
 func TestReboot(t *testing.T) {
 	if os.Getenv("BERTH_E2E_ISOLATE") == "0" {

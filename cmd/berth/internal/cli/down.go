@@ -2,11 +2,7 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,7 +28,7 @@ cgroup of this instance is gone. Images stay. Nothing running is not an error.`,
 }
 
 func (a *app) runDown(ctx context.Context, volumes bool) error {
-	if _, err := os.Stat(filepath.Join(a.stateDir, "id")); errors.Is(err, fs.ErrNotExist) {
+	if !daemon.Known(a.stateDir, a.runDir) {
 		fmt.Fprintf(a.out, "nothing runs here: %s is not in use\n", a.stateDir)
 		return nil
 	}

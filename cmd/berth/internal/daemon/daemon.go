@@ -96,7 +96,7 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 	if d.runLock, err = acquireRun(ctx, opts.RunDir); err != nil {
 		return nil, err
 	}
-	if d.id, err = InstanceID(opts.StateDir); err != nil {
+	if d.id, err = InstanceID(opts.StateDir, opts.RunDir); err != nil {
 		return nil, err
 	}
 	if d.Images, err = image.Open(image.Options{StateDir: opts.StateDir, Registries: opts.Registries, InUse: d.imagesInUse}); err != nil {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -43,18 +44,23 @@ func TestLock(t *testing.T) {
 }
 
 func TestInstanceID(t *testing.T) {
-	dir := t.TempDir()
-	id, err := InstanceID(dir)
+	dir, run := t.TempDir(), t.TempDir()
+	id, err := InstanceID(dir, run)
 	if err != nil || !idForm.MatchString(id) {
 		t.Fatalf("InstanceID = %q, %v", id, err)
 	}
-	if again, err := InstanceID(dir); again != id || err != nil {
-		t.Errorf("second InstanceID = %q, %v, want %q", again, err, id)
+	for lost, dirs := range map[string][2]string{"nothing": {dir, run}, "the state": {t.TempDir(), run}, "the run directory": {dir, t.TempDir()}} {
+		if again, err := InstanceID(dirs[0], dirs[1]); again != id || err != nil {
+			t.Errorf("second InstanceID without %s = %q, %v, want %q", lost, again, err, id)
+		}
+	}
+	if other, err := InstanceID(t.TempDir(), filepath.Join(dir, "none")); other == id || err != nil {
+		t.Errorf("InstanceID of another = %q, %v, want one of its own", other, err)
 	}
 	if err := os.WriteFile(dir+"/id", []byte("../../etc"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := InstanceID(dir); err == nil {
+	if got, err := InstanceID(dir, run); err == nil {
 		t.Errorf("InstanceID of a broken file = %q, want an error", got)
 	}
 }

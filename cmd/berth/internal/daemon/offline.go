@@ -66,7 +66,7 @@ func row(p *runtime.PodStatus) controller.PodRow {
 
 // Visit opens the runtime beside the berth that looks after it, for programs to be run inside containers.
 func Visit(ctx context.Context, stateDir, runDir string) (*native.Runtime, error) {
-	id, err := InstanceID(stateDir)
+	id, err := InstanceID(stateDir, runDir)
 	if err != nil {
 		return nil, err
 	}
