@@ -61,5 +61,10 @@ func kinds() []Row {
 		none("berth gives addresses to services itself, from a range of its own", "networking/v1.IPAddress", "networking/v1.ServiceCIDR"),
 		none("the older pod has its place first: nothing is preempted", "scheduling/v1.PriorityClass"),
 		none("there are no drivers of devices", "resource/v1.ResourceClaim", "resource/v1.ResourceClaimTemplate", "resource/v1.DeviceClass", "resource/v1.ResourceSlice"),
+
+		of("coordination/v1.LeaseSpec",
+			noted("e2e.TestLeaseElectsOne", "it is kept for the programs that agree by it; nobody here acts on it", "holderIdentity leaseDurationSeconds acquireTime renewTime leaseTransitions"),
+			notEnforced("the programs elect, nobody else does", "strategy preferredHolder"),
+		),
 	)
 }

@@ -5,7 +5,7 @@ func policies() []Row {
 	const (
 		machine = "a pod in the machine's network is the machine to policies, and the machine reaches every pod: probes, Ingress, and whoever is on it"
 		names   = "the cluster's DNS counts as pods of kube-system with k8s-app=kube-dns"
-		clients = "at published ports the client's own address counts; pods have no IPv6"
+		clients = "at published ports the client's own address counts"
 	)
 	return join(
 		of("networking/v1.NetworkPolicySpec",
