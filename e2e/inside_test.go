@@ -86,7 +86,7 @@ func execOnTerminal(t *testing.T, b *harness.Berth) {
 	term.Resize(132, 43)
 	term.Type("until [ \"$(stty size)\" = '43 132' ]; do sleep 0.02; done; echo resized\r") // when kubectl has passed it on
 	term.Await("\nresized")
-	term.Type("echo sleeping; sleep 1000\r")
+	term.Type("sh -c 'echo sleeping; exec sleep 1000'\r") // who says so is who sleeps: nothing begins after the signal
 	term.Await("\nsleeping")
 	term.Type("\x03") // ends the sleep, not the shell
 	term.Await("interrupted")
