@@ -20,7 +20,7 @@ const maxLinks = 40
 type tree struct {
 	root     string // absolute, as given
 	real     string // with its links followed
-	end      string // the same as far as it is there, and the first name that is not
+	end      end    // of the way to real
 	id       stamp  // of the root: another one means another directory
 	fault    *manifests.Fault
 	faults   []manifests.Fault   // links, folders
@@ -32,6 +32,12 @@ type tree struct {
 	gitDir   string
 	seen     map[string]stamp
 	dirs     map[string]bool // absolute paths that were walked
+}
+
+// end is how far a way goes: as far as it is there, and the first name that is not.
+type end struct {
+	path  string
+	whole bool // all of it is there
 }
 
 // rel is the path below the root, with forward slashes, "" for the root.
@@ -175,23 +181,25 @@ func (l *loop) lose(t *tree, before tree, problem string) {
 		t.id = before.id
 	}
 	t.fault = fault
-	l.anchor(t, t.end)
+	l.anchor(t, t.end.path)
 	l.tree = *t
 	clear(l.dirty)
 	clear(l.pending)
 	if l.w == nil || l.polling != "" {
 		l.passAt = l.src.clock.Now().Add(l.src.poll)
+	} else if l.anchorLinks(t) != t.end {
+		l.passAt = l.src.clock.Now() // the way grew before its end was watched
 	}
 }
 
 // anchorLinks watches the folder of each link on the way to the root: a swapped link says nothing to the watch on its target. It returns where the way ends.
-func (l *loop) anchorLinks(t *tree) string {
+func (l *loop) anchorLinks(t *tree) end {
 	at, names := "/", strings.Split(t.root, "/")
 	for links := 0; len(names) > 0; {
 		next := filepath.Join(at, names[0])
 		info, err := os.Lstat(next)
 		if err != nil {
-			return next
+			return end{path: next}
 		}
 		names = names[1:]
 		if info.Mode()&os.ModeSymlink == 0 {
@@ -201,14 +209,14 @@ func (l *loop) anchorLinks(t *tree) string {
 		l.anchor(t, next)
 		target, err := os.Readlink(next)
 		if links++; err != nil || links > maxLinks {
-			return next
+			return end{path: next}
 		}
 		if filepath.IsAbs(target) {
 			at = "/"
 		}
 		names = append(strings.Split(target, "/"), names...)
 	}
-	return at
+	return end{at, true}
 }
 
 // anchor watches the nearest folder above path that exists, for the next step down the path.

@@ -135,7 +135,7 @@ func TestRootBehindALinkGoesAndComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := watch(t, root)
-	for i := range int32(3) {
+	for i := range int32(20) {
 		mustRename(t, filepath.Join(base, "real"), fmt.Sprintf("%s/old%d", base, i))
 		w.until("unavailable", unavailable)
 		mustWrite(t, filepath.Join(base, "real/up/web.yaml"), deployment("web", int(i)+2))
