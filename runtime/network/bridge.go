@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -67,7 +66,7 @@ func setUpBridge(l netlink.Link, pool *ipam.Pool, mtu int, ipv6 bool, alias stri
 	if err := netlink.LinkSetMTU(l, mtu); err != nil {
 		return err
 	}
-	want := &net.IPNet{IP: pool.Gateway().AsSlice(), Mask: net.CIDRMask(pool.Prefix().Bits(), 32)}
+	want := mask(netip.PrefixFrom(pool.Gateway(), pool.Prefix().Bits()))
 	if err := dropAddresses(l, unix.AF_INET, want.String()); err != nil {
 		return err
 	}
@@ -200,7 +199,7 @@ func deleteLinks(own map[string]*netlink.LinkAttrs) error {
 	return nil
 }
 
-// ownLinks are the names of the pod interfaces of an instance.
+// ownLinks are the machine's ends of the pod interfaces of an instance, by name.
 func ownLinks(cfg Config) (map[string]*netlink.LinkAttrs, error) {
 	links, err := dump(netlink.LinkList)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 
@@ -217,17 +216,4 @@ func at6(p netip.Prefix, place uint32) netip.Addr {
 // neighbour is who has a pod's IPv6 address. The machine does not ask, and believes nobody who tells.
 func (n *Network) neighbour(addr netip.Addr) link.Neighbour {
 	return link.Neighbour{Link: n.bridge, Address: n.Address6(addr), MAC: macOf(addr)}
-}
-
-// mask is a range in the words of package net.
-func mask(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
-}
-
-// familyOf is the number of an address's family for the kernel.
-func familyOf(a netip.Addr) int {
-	if a.Is4() {
-		return unix.AF_INET
-	}
-	return unix.AF_INET6
 }

@@ -250,41 +250,20 @@ func (n *Network) Attach(ctx context.Context, netns *os.File, uid string, addr, 
 	return nil
 }
 
-// Sweep removes interfaces of ours whose address no pod holds. Interfaces of namespaces that have ended are gone without it; this is for
-// those whose namespace somebody else keeps alive.
-func (n *Network) Sweep(ctx context.Context) error {
-	return n.eachLink(ctx, func(name string, _ *netlink.LinkAttrs, holder netip.Addr) error {
-		if holder.IsValid() {
-			return nil
-		}
-		return n.socket.Delete(name)
-	})
-}
-
 // Rejoin puts the interfaces of the pods that hold addresses on the bridge again, when somebody has removed the one that they were on.
 func (n *Network) Rejoin(ctx context.Context) error {
-	return n.eachLink(ctx, func(name string, l *netlink.LinkAttrs, holder netip.Addr) error {
-		if !holder.IsValid() || l.MasterIndex == n.bridge {
-			return nil
-		}
-		return n.socket.Join(link.Veth{Name: name, Bridge: n.bridge, MAC: macOf(holder), Address6: n.Address6(holder)})
-	})
-}
-
-// eachLink looks at the machine's ends of the pods' interfaces, each with its address if a pod holds that, until one fails.
-func (n *Network) eachLink(ctx context.Context, look func(name string, l *netlink.LinkAttrs, holder netip.Addr) error) error {
-	held := map[string]netip.Addr{}
-	for _, addr := range n.pool.Addresses() {
-		if n.pool.Holder(addr) != "" {
-			held[n.linkName(addr)] = addr
-		}
-	}
 	own, err := ownLinks(n.cfg)
 	if err != nil {
 		return err
 	}
-	for name, l := range own {
-		if err := errors.Join(ctx.Err(), look(name, l, held[name])); err != nil {
+	for _, addr := range n.pool.Addresses() {
+		name := n.linkName(addr)
+		l := own[name]
+		if l == nil || l.MasterIndex == n.bridge || n.pool.Holder(addr) == "" {
+			continue
+		}
+		err := n.socket.Join(link.Veth{Name: name, Bridge: n.bridge, MAC: macOf(addr), Address6: n.Address6(addr)})
+		if err := errors.Join(ctx.Err(), err); err != nil {
 			return err
 		}
 	}

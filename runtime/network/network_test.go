@@ -411,9 +411,4 @@ func TestAttachTwiceAndAttachToNothing(t *testing.T) {
 		t.Error("attached to something that is no namespace")
 	}
 	waitLinks(t, n, 1)
-	n.Release("pod-a")
-	if err := n.Sweep(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	waitLinks(t, n, 0)
 }

@@ -3,8 +3,11 @@ package network
 import (
 	"fmt"
 	"hash/fnv"
+	"net"
 	"net/netip"
 	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"berth/runtime/network/ipam"
 )
@@ -73,4 +76,17 @@ func place(p netip.Prefix, number int) netip.Addr {
 		addr = addr.Next()
 	}
 	return addr
+}
+
+// mask is a range in the words of package net.
+func mask(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// familyOf is the number of an address's family for the kernel.
+func familyOf(a netip.Addr) int {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
 }

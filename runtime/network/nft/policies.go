@@ -44,11 +44,11 @@ func (f *Filter) SetPolicies(p runtime.Policies) error {
 func (f *Filter) restorePolicies() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if first := f.sides[0].policies; first == nil || first.empty() { // and so are the others
+		return nil
+	}
 	now := make([]*policyTable, len(f.sides))
 	for i, s := range f.sides {
-		if s.policies == nil || s.policies.empty() {
-			return nil
-		}
 		now[i], s.policies = s.policies, nil
 	}
 	return f.writePolicies(now)
