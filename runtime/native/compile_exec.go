@@ -60,9 +60,9 @@ func (c *compiler) dropPrivileges(p *specs.Process, caps uint64, filter []byte) 
 	c.Call("clear ambient capabilities", unix.SYS_PRCTL, program.Imm(unix.PR_CAP_AMBIENT), program.Imm(unix.PR_CAP_AMBIENT_CLEAR_ALL),
 		program.Imm(0), program.Imm(0), program.Imm(0))
 	c.Call("set supplementary groups", unix.SYS_SETGROUPS, program.Imm(len(p.User.AdditionalGids)), c.groups(p.User.AdditionalGids))
-	gid, uid := program.Imm(p.User.GID), program.Imm(p.User.UID)
+	gid := program.Imm(p.User.GID)
 	c.Call("set the group", unix.SYS_SETRESGID, gid, gid, gid)
-	c.Call("set the user", unix.SYS_SETRESUID, uid, uid, uid)
+	c.become(p.User.UID, p.Cwd)
 	// Another user than root has lost all sets by now, as Linux has it; for root they are what the bounding set leaves.
 	if p.User.UID == 0 {
 		c.capset(caps)
@@ -70,14 +70,33 @@ func (c *compiler) dropPrivileges(p *specs.Process, caps uint64, filter []byte) 
 		c.capset(0)
 	}
 	c.Call("set umask", unix.SYS_UMASK, program.Imm(0o022))
-	if p.Cwd != "/" {
-		c.Call("enter working directory "+p.Cwd, unix.SYS_FCHDIR, program.Reg(regCwd))
-	}
 	c.Call("close descriptors", unix.SYS_CLOSE_RANGE, program.Imm(3), program.Imm(^uint32(0)), program.Imm(unix.CLOSE_RANGE_CLOEXEC))
 	if p.NoNewPrivileges {
 		c.Call("set no_new_privs", unix.SYS_PRCTL, program.Imm(unix.PR_SET_NO_NEW_PRIVS), program.Imm(1), program.Imm(0), program.Imm(0), program.Imm(0))
 		c.seccomp(filter)
 	}
+}
+
+// become changes the user, in the working directory. Root enters it, as images begin in directories like /root that another user may not enter; only
+// where even root may not (a file server's word), that user has to.
+func (c *compiler) become(uid uint32, cwd string) {
+	user := func() {
+		c.Call("set the user", unix.SYS_SETRESUID, program.Imm(uid), program.Imm(uid), program.Imm(uid))
+	}
+	if cwd == "/" {
+		user()
+		return
+	}
+	enter := func() *program.Step {
+		return c.Call("enter working directory "+cwd, unix.SYS_FCHDIR, program.Reg(regCwd))
+	}
+	first := enter()
+	first.Ignore, first.SkipOnError = [3]syscall.Errno{syscall.EACCES}, 1
+	c.Call("go on", program.NRJump, program.Imm(c.Len()+4))
+	user()
+	enter()
+	c.Call("go on", program.NRJump, program.Imm(c.Len()+2))
+	user()
 }
 
 // sockFilterSize is the size of one instruction of a filter.

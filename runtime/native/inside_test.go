@@ -69,6 +69,13 @@ func TestInside(t *testing.T) {
 			mutate: func(c *runtime.ContainerConfig) { c.WorkingDir = "/new/place/" },
 			want:   "/new/place\ndrwxr-xr-x\n",
 		},
+		"working directory of root's": {
+			script: `pwd; id -u; ls 2>&1`,
+			mutate: func(c *runtime.ContainerConfig) {
+				c.WorkingDir, c.Security.User = "/work", new(int64(1000))
+			},
+			want: "/work\n1000\nls: .: Permission denied\n",
+		},
 		"devices":             {script: `echo x > /dev/null; head -c3 /dev/zero | wc -c; (echo y > /dev/full) 2>&1 | grep -c space; mknod /tmp/d c 1 3 2>&1`, want: "3\n1\nmknod: /tmp/d: Operation not permitted\n"},
 		"standard output":     {script: `echo a >> /dev/stdout; echo b > /proc/self/fd/1; echo c > /dev/stderr`, want: "a\nb\nc\n"},
 		"hosts and resolver":  {script: `grep -c localhost /etc/hosts; grep web /etc/hosts; cat /etc/hostname; test -f /etc/resolv.conf && echo yes`, want: "2\n10.0.0.1\tweb\nfd00::1\tweb\nweb\nyes\n"},

@@ -168,8 +168,10 @@ func busybox(t testing.TB, dir string) runtime.Image {
 	if err := os.WriteFile(filepath.Join(layer, "etc/passwd"), []byte(passwd), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(filepath.Join(layer, "tmp"), 0o1777); err != nil {
-		t.Fatal(err)
+	for d, mode := range map[string]fs.FileMode{"tmp": 0o777 | fs.ModeSticky, "work": 0o700} {
+		if err := os.Chmod(filepath.Join(layer, d), mode); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return runtime.Image{
 		ID: "sha256:0123", Digest: "sha256:4567", Layers: []string{layer},
