@@ -258,28 +258,24 @@ func TestDown(t *testing.T) {
 
 // Somebody has emptied the run directory: nobody can speak to the keeper any more, and it goes all the same.
 func TestDownWithoutTheRunDirectory(t *testing.T) {
-	b := harness.New(t)
-	b.Load(images.Tool)
-	b.Write("web.yaml", deployment("web", 2, run("web")).String())
-	up := b.Up()
-	b.UntilReady("web-", 2)
-	up.Kill()
-	if err := os.RemoveAll(b.Run); err != nil {
-		t.Fatal(err)
-	}
-	b.Must("down")
-	b.CheckLeaks()
+	downWithout(t, func(b *harness.Berth) string { return b.Run })
 }
 
 // Somebody has emptied the state directory: what runs is known by the run directory.
 func TestDownWithoutTheStateDirectory(t *testing.T) {
+	downWithout(t, func(b *harness.Berth) string { return b.State })
+}
+
+// downWithout wants everything gone after `down`, though nobody thinks any more and one of the instance's directories is lost.
+func downWithout(t *testing.T, lost func(*harness.Berth) string) {
+	t.Helper()
 	b := harness.New(t)
 	b.Load(images.Tool)
 	b.Write("web.yaml", deployment("web", 2, run("web")).String())
 	up := b.Up()
 	b.UntilReady("web-", 2)
 	up.Kill()
-	if err := os.RemoveAll(b.State); err != nil {
+	if err := os.RemoveAll(lost(b)); err != nil {
 		t.Fatal(err)
 	}
 	b.Must("down")

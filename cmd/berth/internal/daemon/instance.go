@@ -27,11 +27,11 @@ func InstanceID(stateDir, runDir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_ = keepID(runDir, id) // the disk is full, or the directory somebody else's: a help is missing, and nothing else
+	_ = keepID(runDir, id) // where it cannot be written (a full disk) only the way back from a lost state is missing
 	return id, keepID(stateDir, id)
 }
 
-// Known tells whether an instance has used one of its directories, and was not taken down since.
+// Known tells whether an instance has ever used this state directory, or may still run from this run directory.
 func Known(stateDir, runDir string) bool {
 	for _, dir := range []string{stateDir, runDir} {
 		if _, err := os.Stat(idPath(dir)); err == nil || !errors.Is(err, fs.ErrNotExist) {
