@@ -18,6 +18,10 @@ func (c *Controller) Delete(key reconcile.Key, uid types.UID, grace *int64, alon
 		return c.endNamespace(key, uid)
 	}
 	defer c.notify.notify()
+	if key.Kind == reconcile.KindEvent {
+		c.events.forget(key)
+		return nil
+	}
 	wish := key
 	if key.Kind == reconcile.KindPod {
 		wish.Kind = reconcile.KindBarePod

@@ -172,6 +172,21 @@ func (e *events) shrink() (gone []reconcile.Key) {
 	return gone
 }
 
+// forget drops an event that somebody deletes, also one that a client has told of. When it happens again it is another one.
+func (e *events) forget(key reconcile.Key) {
+	e.showing.Lock()
+	defer e.showing.Unlock()
+	e.mu.Lock()
+	for id, ev := range e.list {
+		if ev.key() == key {
+			delete(e.list, id)
+			delete(e.late, ev)
+		}
+	}
+	e.mu.Unlock()
+	e.store.Delete(key, "")
+}
+
 // tail returns copies of the last n events, the newest last. Steps that every pod takes are left out where routine is false.
 func (e *events) tail(n int, routine bool) []Event {
 	e.mu.Lock()

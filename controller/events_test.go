@@ -127,3 +127,32 @@ func TestManyAlikeAreShownSeldom(t *testing.T) {
 		t.Errorf("how many are shown to have happened how often (-want +got):\n%s", diff)
 	}
 }
+
+// An event that somebody deletes is gone, and when the same happens again it is a new one. What clients wrote on one stays when it happens again.
+func TestEventsAreDeleted(t *testing.T) {
+	clock := testclock.NewFakePassiveClock(time.Unix(1000, 0))
+	s := eventStore(t)
+	e := newEvents(clock, newNotifier(), s)
+	told := reconcile.RecordEvent{Key: reconcile.Key{Kind: "Node", Name: "n"}, Reason: "Noise", Message: "loud"}
+	e.add(told)
+	first := s.List(reconcile.KindEvent)[0].Key
+	if err := s.Update(first, func(it store.Item) (store.Item, error) {
+		it.Object = it.Object.DeepCopyObject().(store.Object)
+		it.Object.SetLabels(map[string]string{"a": "b"})
+		return it, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	e.add(told)
+	if ev, ok := store.Get[*corev1.Event](s, first); !ok || ev.Count != 2 || ev.Labels["a"] != "b" {
+		t.Errorf("the event is %+v", ev)
+	}
+	e.forget(first)
+	if list := s.List(reconcile.KindEvent); len(list) != 0 || len(e.tail(10, true)) != 0 {
+		t.Errorf("there is still %+v", list)
+	}
+	e.add(told)
+	if list := s.List(reconcile.KindEvent); len(list) != 1 || list[0].Key == first || list[0].Object.(*corev1.Event).Count != 1 {
+		t.Errorf("afterwards there is %+v", list)
+	}
+}

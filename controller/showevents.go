@@ -53,7 +53,7 @@ func (e *events) show(ev Event) {
 	}
 	_ = ignoreGone(e.store.Update(ev.key(), func(it store.Item) (store.Item, error) { // it may be too old to be shown
 		if old, ok := it.Object.(*corev1.Event); ok {
-			obj.InvolvedObject = old.InvolvedObject
+			obj.InvolvedObject, obj.Labels, obj.Annotations = old.InvolvedObject, old.Labels, old.Annotations
 		}
 		it.Object = obj
 		return it, nil

@@ -13,7 +13,6 @@ import (
 
 	"berth/controller/api/openapi"
 	"berth/controller/store"
-	"berth/manifests"
 	"berth/manifests/edit"
 )
 
@@ -34,7 +33,7 @@ func (wr *writer) apply(w http.ResponseWriter, r *Request, it store.Item, there 
 	if below(said, "metadata")["managedFields"] != nil {
 		return apierrors.NewBadRequest("metadata.managedFields must be nil")
 	}
-	typed, err := manifests.Scheme().New(r.Resource.GVK())
+	typed, err := newFor(r.Resource.GVK())
 	if err != nil {
 		return apierrors.NewBadRequest(err.Error())
 	}

@@ -17,7 +17,6 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"berth/controller/store"
-	"berth/manifests"
 	"berth/reconcile/request"
 )
 
@@ -47,7 +46,7 @@ func (wr *writer) patch(w http.ResponseWriter, r *Request) error {
 			err = wr.patchItem(w, r, it, media, data)
 		}
 		now, _ := wr.opts.Store.Get(r.Key())
-		if !apierrors.IsConflict(err) || now.Source == it.Source { // not because somebody else was quicker
+		if !apierrors.IsConflict(err) || now.Object == it.Object { // not because somebody else was quicker
 			return err
 		}
 		r.managed = nil
@@ -114,7 +113,7 @@ func (wr *writer) patched(r *Request, it store.Item, seen map[string]any, media 
 			out = mergePatch(cloneJSON(seen), p)
 			break
 		}
-		typed, terr := manifests.Scheme().New(r.Resource.GVK())
+		typed, terr := newFor(r.Resource.GVK())
 		if terr != nil {
 			return nil, 0, apierrors.NewBadRequest("strategic merge patches are for the kinds of Kubernetes")
 		}

@@ -7,6 +7,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -14,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"berth/manifests"
+	"berth/reconcile"
 )
 
 // protobufType is what kubectl sends where it knows the Go type, as create does. It is read, and never written: everybody also takes JSON.
@@ -67,6 +69,10 @@ func newFor(gvk schema.GroupVersionKind) (kruntime.Object, error) {
 		return &authorizationv1.SelfSubjectAccessReview{}, nil
 	case "SelfSubjectRulesReview":
 		return &authorizationv1.SelfSubjectRulesReview{}, nil
+	case reconcile.KindEvent:
+		if gvk.Group == eventsv1.GroupName {
+			return &eventsv1.Event{}, nil
+		}
 	}
 	return manifests.Scheme().New(gvk)
 }

@@ -65,10 +65,7 @@ func connects(subresource string) bool {
 	return false
 }
 
-var (
-	readVerbs = []string{"get", "list", "watch"}
-	allVerbs  = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
-)
+var allVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 
 // resources are all that is served, in the order of discovery.
 func resources() []Resource { //nolint:funlen // a table
@@ -189,8 +186,6 @@ func restrict(r *Resource) {
 		r.Verbs = []string{"create"}
 	case "Node":
 		r.Verbs = []string{"get", "list", "patch", "update", "watch"}
-	case "Event":
-		r.Verbs = readVerbs
 	case "Namespace": // nobody ends all of them at once
 		r.Verbs = slices.DeleteFunc(slices.Clone(allVerbs), func(v string) bool { return v == "deletecollection" })
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,7 +21,7 @@ var generations = map[string]bool{
 // newEvent is an event in the words of its younger API.
 func newEvent(e *corev1.Event) *eventsv1.Event {
 	n := &eventsv1.Event{
-		ObjectMeta: e.ObjectMeta, EventTime: e.EventTime, ReportingController: cmp.Or(e.ReportingController, e.Source.Component),
+		ObjectMeta: e.ObjectMeta, EventTime: e.EventTime, ReportingController: e.ReportingController,
 		ReportingInstance: e.ReportingInstance, Action: e.Action, Reason: e.Reason, Regarding: e.InvolvedObject, Related: e.Related, Note: e.Message, Type: e.Type,
 		DeprecatedSource: e.Source, DeprecatedFirstTimestamp: e.FirstTimestamp, DeprecatedLastTimestamp: e.LastTimestamp, DeprecatedCount: e.Count,
 	}

@@ -51,7 +51,7 @@ type Control interface { //nolint:interfacebloat // one controller has them all
 // HandleWrites enters what writes: into files by way of files, into what is kept beside them by way of control. Without a Writer every write
 // that a file would have to say is refused.
 func (s *Server) HandleWrites(files manifests.Writer, control Control) {
-	wr := &writer{Server: s, files: files, control: control}
+	wr := &writer{Server: s, files: files, control: control, told: told{sizes: map[reconcile.Key]int{}}}
 	s.Handle("create", "*", "", checked(wr.create))
 	s.Handle("update", "*", "", checked(wr.update))
 	s.Handle("patch", "*", "", checked(wr.patch))
@@ -71,6 +71,7 @@ type writer struct {
 	*Server
 	files   manifests.Writer
 	control Control
+	told    told
 }
 
 // create states a new object in a file of its own.
@@ -88,6 +89,9 @@ func (wr *writer) create(w http.ResponseWriter, r *Request) error {
 }
 
 func (wr *writer) createNamed(w http.ResponseWriter, r *Request, obj map[string]any) error {
+	if r.Resource.Kind == reconcile.KindEvent {
+		return wr.createEvent(w, r, obj)
+	}
 	aside := takeAsides(r.Resource.Kind, nil, map[string]any{}, obj)
 	wish, obj, err := wr.wished(w, r, nil, obj)
 	if err != nil {
@@ -155,7 +159,10 @@ func (wr *writer) update(w http.ResponseWriter, r *Request) error {
 		return err
 	}
 	it, err := wr.Object(r)
-	if err != nil {
+	switch {
+	case err != nil && r.Resource.Kind == reconcile.KindEvent: // as in Kubernetes
+		return wr.createEvent(w, r, wish)
+	case err != nil:
 		return err
 	}
 	return wr.commit(w, r, it, wish)
@@ -165,6 +172,9 @@ func (wr *writer) update(w http.ResponseWriter, r *Request) error {
 func (wr *writer) commit(w http.ResponseWriter, r *Request, it store.Item, wish map[string]any) error {
 	if err := precondition(r, it.Object, below(wish, "metadata")); err != nil {
 		return err
+	}
+	if it.Key.Kind == reconcile.KindEvent {
+		return wr.updateEvent(w, r, it, wish)
 	}
 	seen, err := wr.seen(r, it)
 	if err != nil {

@@ -1,0 +1,41 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"berth/e2e/harness"
+	"berth/e2e/images"
+)
+
+// A program that tells of its work with client-go's recorder sees its events where it would on a cluster; who deletes them deletes them, berth's own, too.
+func TestKubectlEventsOfClients(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	b.Write("p.yaml", manifest{name: "p", replicas: -1, main: run("sleep")}.String())
+	b.Up()
+	p := b.UntilPod("p", "to run", running)
+	told := fmt.Sprintf(`{"metadata":{"name":"p.1","namespace":"default"},"involvedObject":{"kind":"Pod","namespace":"default","name":"p","uid":%q,"apiVersion":"v1"},`+
+		`"reason":"Synced","message":"twice as good","type":"Warning","count":1,"firstTimestamp":"2026-01-02T03:04:05Z","lastTimestamp":"2026-01-02T03:04:05Z","source":{"component":"mine"}}`, p.UID)
+	if r := b.KubectlWithInput(told, "create", "--raw", "/api/v1/namespaces/default/events", "-f", "-"); r.Code != 0 {
+		t.Fatalf("%s%s", r.Stdout, r.Stderr)
+	}
+	b.MustKubectl("patch", "event", "p.1", "--type=strategic", "-p", `{"count":2,"series":{"count":2,"lastObservedTime":"2026-01-02T03:05:05.000000Z"}}`)
+	for _, words := range [][]string{{"get", "events"}, {"events", "--for", "pod/p"}, {"describe", "pod", "p"}, {"get", "events.events.k8s.io", "-o", "wide"}} {
+		if out := b.MustKubectl(words...); !strings.Contains(out, "twice as good") {
+			t.Errorf("kubectl %s says\n%s", strings.Join(words, " "), out)
+		}
+	}
+	b.MustKubectl("delete", "events", "--all")
+	if out := b.MustKubectl("get", "events", "-o", "name"); out != "" {
+		t.Errorf("there are still\n%s", out)
+	}
+	b.MustKubectl("delete", "pod", "p", "--wait=false")
+	b.Until("an event of berth's own", func() error {
+		if out := b.MustKubectl("get", "events"); !strings.Contains(out, "Killing") {
+			return fmt.Errorf("kubectl get events says\n%s", out)
+		}
+		return nil
+	})
+}
