@@ -5,12 +5,8 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strconv"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"berth/runtime"
 )
@@ -137,69 +133,4 @@ func waiting(w *corev1.ContainerStateWaiting) string {
 		return "trying and failing to pull image"
 	}
 	return w.Reason
-}
-
-type wantedLog struct{ follow, previous bool }
-
-// logOptions reads the fields of PodLogOptions from a query.
-func (h *Handler) logOptions(pod string, q url.Values) (o LogOptions, wanted wantedLog, err error) {
-	var faults field.ErrorList
-	number := func(name string, least int64, rule string) *int64 {
-		if !q.Has(name) {
-			return nil
-		}
-		n, err := strconv.ParseInt(q.Get(name), 10, 64)
-		switch {
-		case err != nil:
-			faults = append(faults, field.Invalid(field.NewPath(name), q.Get(name), "must be a number"))
-		case n < least:
-			faults = append(faults, field.Invalid(field.NewPath(name), n, rule))
-		}
-		return &n
-	}
-	truth := func(name string) bool {
-		b, err := strconv.ParseBool(q.Get(name))
-		if err != nil && q.Get(name) != "" {
-			faults = append(faults, field.Invalid(field.NewPath(name), q.Get(name), "must be true or false"))
-		}
-		return b
-	}
-	wanted.follow, wanted.previous, o.Timestamps = truth("follow"), truth("previous"), truth("timestamps")
-	if n := number("tailLines", 0, "must be greater than or equal to 0"); n != nil {
-		tail := int(min(*n, 1<<31))
-		o.Tail = &tail
-	}
-	if n := number("limitBytes", 1, "must be greater than 0"); n != nil {
-		o.LimitBytes = *n
-	}
-	since := number("sinceSeconds", 1, "must be greater than 0")
-	if since != nil {
-		o.Since = h.opts.Now().Add(-time.Duration(min(*since, int64(time.Duration(1<<62)/time.Second))) * time.Second)
-	}
-	if text := q.Get("sinceTime"); text != "" {
-		at, err := time.Parse(time.RFC3339, text)
-		if err != nil {
-			faults = append(faults, field.Invalid(field.NewPath("sinceTime"), text, "must be a time as in RFC 3339"))
-		}
-		if since != nil {
-			faults = append(faults, field.Forbidden(field.NewPath(""), "at most one of `sinceTime` or `sinceSeconds` may be specified"))
-		}
-		o.Since = at
-	}
-	switch stream := q.Get("stream"); stream {
-	case "", "All":
-	case "Stdout":
-		o.Stream = "stdout"
-	case "Stderr":
-		o.Stream = "stderr"
-	default:
-		faults = append(faults, field.NotSupported(field.NewPath("stream"), stream, []string{"All", "Stderr", "Stdout"}))
-	}
-	if o.Stream != "" && o.Tail != nil {
-		faults = append(faults, field.Forbidden(field.NewPath(""), "`tailLines` and specific `stream` are mutually exclusive for now"))
-	}
-	if len(faults) > 0 {
-		return o, wanted, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("PodLogOptions").GroupKind(), pod, faults)
-	}
-	return o, wanted, nil
 }
