@@ -5,7 +5,6 @@
 package images
 
 import (
-	"archive/tar"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -150,13 +149,6 @@ func Config(img v1.Image, change func(*v1.Config)) (v1.Image, error) {
 	config := *file.Config.DeepCopy()
 	change(&config)
 	return mutate.Config(img, config)
-}
-
-// WithFile returns img with one more layer that holds one file.
-func WithFile(img v1.Image, path, content string, mode int64) (v1.Image, error) {
-	tree := newTree()
-	tree.add(&tar.Header{Name: path, Mode: mode, Typeflag: tar.TypeReg}, []byte(content))
-	return appendTree(img, tree)
 }
 
 func fromTree(t *tree, config v1.Config) (v1.Image, error) {
