@@ -63,16 +63,7 @@ func (k *keeper) startContainer(r *request, m *wire.Start) (_ startedContainer, 
 	}
 	defer func() {
 		if fail != nil {
-			k.loop.call(func() { c.output.close() })
-			k.mu.Lock()
-			closeFD(&c.input)
-			delete(k.containers, c.id)
-			if m.Namespaces != 0 { // nobody else is in it: it ends with the first that was to be
-				delete(k.sandboxes, c.sandbox)
-				box.close()
-			}
-			k.mu.Unlock()
-			removeFIFOs(&c.log)
+			k.unreserve(c, box, m.Namespaces != 0)
 		}
 	}()
 	out, ends, fail := k.openOutput(c)
@@ -195,6 +186,21 @@ func (k *keeper) reserve(c *container, namespaces uintptr) (*sandbox, *wire.Fail
 	}
 	k.containers[c.id] = c
 	return box, nil
+}
+
+// unreserve undoes reserve, and what a start that failed has opened since. A sandbox that came with the container has nobody else in it, and
+// ends with it.
+func (k *keeper) unreserve(c *container, box *sandbox, boxToo bool) {
+	k.loop.call(func() { c.output.close() })
+	k.mu.Lock()
+	closeFD(&c.input)
+	delete(k.containers, c.id)
+	if boxToo {
+		delete(k.sandboxes, c.sandbox)
+		box.close()
+	}
+	k.mu.Unlock()
+	removeFIFOs(&c.log)
 }
 
 // born takes the namespaces of a container that brings them along. With Attach the client gets the gate: the child goes on when the network
