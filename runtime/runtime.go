@@ -381,7 +381,8 @@ type ImageConfig struct {
 	WorkingDir   string
 	StopSignal   string
 	ExposedPorts []string
-	Volumes      []string
+	// Volumes are directories that the image expects to be there and to be writable, even where its root file system is not.
+	Volumes []string
 }
 
 // PullOptions say how to fetch an image.

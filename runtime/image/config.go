@@ -17,7 +17,8 @@ const (
 	maxConfigBytes = 4 << 20
 	maxConfigItems = 4096
 	maxItemBytes   = 128<<10 - 1
-	maxLayers      = 500 // overlayfs stacks no more
+	maxVolumeBytes = 16 << 10 // of all paths together: each part of each becomes some steps of a start
+	maxLayers      = 500      // overlayfs stacks no more
 )
 
 // configFile is the part of an OCI or Docker image configuration that matters here.
@@ -79,6 +80,13 @@ func (c *configFile) check() error {
 		if strings.IndexByte(item, 0) >= 0 {
 			return fmt.Errorf("%w image configuration: a value with a zero byte", ErrInvalid)
 		}
+	}
+	total := 0
+	for volume := range cfg.Volumes {
+		total += len(volume)
+	}
+	if total > maxVolumeBytes {
+		return fmt.Errorf("%w image configuration: %d bytes of volume paths, at most %d are taken", ErrInvalid, total, maxVolumeBytes)
 	}
 	return nil
 }

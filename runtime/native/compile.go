@@ -35,6 +35,8 @@ type programInput struct {
 	upper, work string
 	// attachments are what is bound into the container, in order.
 	attachments []attachment
+	// ownDirs are the places of the image's VOLUMEs that nothing of the pod is mounted on or above.
+	ownDirs []string
 	// joinIPC, joinNet and joinUTS enter the sandbox's namespaces.
 	joinIPC, joinNet, joinUTS bool
 	// birth is set for a container that brings the sandbox's namespaces along, instead.
@@ -108,6 +110,7 @@ func compileContainer(in programInput) (*program.Builder, error) {
 	c.stdin()
 	c.maskPaths()
 	c.attach()
+	c.keepOwnDirs()
 	c.openCwd()
 	if in.spec.Root.Readonly {
 		attr := c.mountAttr(unix.MOUNT_ATTR_RDONLY, program.Imm(0))

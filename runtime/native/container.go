@@ -162,7 +162,7 @@ func (r *Runtime) prepareStart(ctx context.Context, sandbox sandboxRecord, cfg r
 	}
 	return &start{sandbox: sandbox, c: c, image: image, layers: layers, in: programInput{
 		spec: spec, caps: caps, filter: filter, idBase: sandbox.IDBase, input: fifo,
-		inputEnds: inputEnds, root: r.dirs.root(), layers: image.Layers, skeleton: r.dirs.skeleton(),
+		inputEnds: inputEnds, root: r.dirs.root(), layers: image.Layers, skeleton: r.dirs.skeleton(), ownDirs: ownDirs(image.Config.Volumes, spec.Mounts, cfg.Mounts),
 		joinIPC: !sandbox.Config.HostIPC, joinNet: !sandbox.Config.HostNetwork, joinUTS: !sandbox.Config.HostNetwork,
 	}}, nil
 }

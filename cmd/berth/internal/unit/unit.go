@@ -16,6 +16,7 @@ type Config struct {
 // Text is the unit file.
 //
 // KillMode=process: only the controller is ended with the service; the keeper and the containers go on, so that a restart is an upgrade.
+// LimitNPROC=infinity: containers inherit it, and the kernel counts a user's processes over all of them; each pod has its own limit.
 // Delegate=yes: systemd leaves cgroups alone that berth makes. The keeper moves to a top-level group of its own anyway.
 func Text(c Config) string {
 	args := []string{c.Binary, "up", c.Dir, "--state-dir", c.StateDir, "--run-dir", c.RunDir}
@@ -42,6 +43,7 @@ TimeoutStopSec=15
 OOMScoreAdjust=-900
 TasksMax=infinity
 LimitNOFILE=1048576
+LimitNPROC=infinity
 
 [Install]
 WantedBy=multi-user.target
