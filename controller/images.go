@@ -15,17 +15,13 @@ import (
 	"berth/runtime"
 )
 
-// pullsAtOnce keeps a start of many pods from filling the line with as many downloads.
-const pullsAtOnce = 3
-
-// images knows what this machine has of each image, and pulls what pods ask for: each reference once at a time, three in all.
+// images knows what this machine has of each image, and pulls what pods ask for: each reference once at a time. How many in all is for the runtime to say.
 type images struct {
 	runtime runtime.Images
 	clock   clock.PassiveClock
 	group   *sync.WaitGroup
 	enqueue func(...reconcile.Key)
 	notify  *notifier
-	slots   chan struct{}
 	tell    func(reconcile.RecordEvent) // must not block; nil for nobody
 
 	mu   sync.Mutex // not held while the runtime is asked
@@ -42,8 +38,7 @@ type imageRef struct {
 
 func newImages(r runtime.Images, c clock.PassiveClock, group *sync.WaitGroup, enqueue func(...reconcile.Key), n *notifier) *images {
 	return &images{
-		runtime: r, clock: c, group: group, enqueue: enqueue, notify: n,
-		slots: make(chan struct{}, pullsAtOnce), refs: map[string]*imageRef{},
+		runtime: r, clock: c, group: group, enqueue: enqueue, notify: n, refs: map[string]*imageRef{},
 	}
 }
 
@@ -143,17 +138,12 @@ func (im *images) pulledAt(ref string) time.Time {
 }
 
 func (im *images) fetch(ctx context.Context, ref string, credentials []runtime.Credential) {
-	var img runtime.Image
-	var err error
-	var began time.Time
-	select {
-	case im.slots <- struct{}{}:
+	began := im.clock.Now()
+	img, err := im.runtime.Pull(ctx, ref, runtime.PullOptions{Credentials: credentials, Progress: im.progress(ref), Began: func() {
+		im.mu.Lock()
+		defer im.mu.Unlock()
 		began = im.clock.Now()
-		img, err = im.runtime.Pull(ctx, ref, runtime.PullOptions{Credentials: credentials, Progress: im.progress(ref)})
-		<-im.slots
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
+	}})
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	r := im.ref(ref)

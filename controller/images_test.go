@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -47,6 +48,30 @@ func TestALateAnswerDoesNotHideAPulledImage(t *testing.T) {
 		close(s.answer)
 		if state := <-got; state.Image == nil {
 			t.Errorf("state after the pull is %+v", state)
+		}
+	})
+}
+
+// waitsInLine pulls for two seconds, after three of waiting for others.
+type waitsInLine struct{ slowLook }
+
+func (waitsInLine) Pull(_ context.Context, _ string, opts runtime.PullOptions) (runtime.Image, error) {
+	time.Sleep(3 * time.Second)
+	opts.Began()
+	time.Sleep(2 * time.Second)
+	return runtime.Image{ID: "sha256:1"}, nil
+}
+
+func TestAPullsTimeIsToldWithAndWithoutWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var group sync.WaitGroup
+		im := newImages(waitsInLine{}, clock.RealClock{}, &group, func(...reconcile.Key) {}, newNotifier())
+		var told []string
+		im.tell = func(e reconcile.RecordEvent) { told = append(told, e.Message) }
+		im.pull(t.Context(), reconcile.PullImage{Pod: reconcile.Key{Kind: "Pod", Name: "a"}, Ref: "web:1"}, nil)
+		group.Wait()
+		if got := strings.Join(told, "\n"); !strings.Contains(got, "in 2s (5s including waiting)") {
+			t.Errorf("told %q", got)
 		}
 	})
 }

@@ -82,7 +82,8 @@ type Events interface {
 type Images interface {
 	// Image returns a stored image by reference, or ErrNotFound. It does no network I/O.
 	Image(ctx context.Context, ref string) (Image, error)
-	// Pull fetches and unpacks an image and returns when it is on disk (synced). Concurrent pulls of one reference share the work.
+	// Pull fetches and unpacks an image and returns when it is on disk (synced). Concurrent pulls of one reference share the work. Any number may be asked for
+	// at once: it is the runtime that has some of them wait.
 	Pull(ctx context.Context, ref string, opts PullOptions) (Image, error)
 }
 
@@ -391,6 +392,8 @@ type PullOptions struct {
 	Credentials []Credential
 	// Progress is told complete and total bytes; nil for none. It is called from many goroutines.
 	Progress func(complete, total int64)
+	// Began is called when the pull no longer waits for others; nil for none. A pull that needs no registry does not call it.
+	Began func()
 }
 
 // Credential is a user name and a password for one registry host.

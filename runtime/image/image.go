@@ -53,6 +53,7 @@ type Store struct {
 	registries *Registries
 	session    *session
 	cache      cache
+	turns      turns
 
 	mu      sync.Mutex
 	flights map[string]*flight
@@ -63,7 +64,7 @@ var _ runtime.Images = (*Store)(nil)
 
 // Open opens the store, makes it if there is none, and removes what processes that died in the middle of their work have left.
 func Open(opts Options) (*Store, error) {
-	s := &Store{opts: opts.withDefaults(), flights: map[string]*flight{}, layers: map[string]*stagedLayer{}}
+	s := &Store{opts: opts.withDefaults(), flights: map[string]*flight{}, layers: map[string]*stagedLayer{}, turns: turns{running: map[string]int{}}}
 	s.cache.entries = map[string]cached{}
 	registries, err := ReadRegistries(opts.Registries)
 	if err != nil {

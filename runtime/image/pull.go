@@ -86,6 +86,7 @@ func (s *Store) board(ctx context.Context, key string, ref Reference, opts runti
 	}
 	f.waiting++
 	f.progress.add(opts.Progress)
+	f.progress.whenBegun(opts.Began)
 	return f
 }
 
@@ -104,12 +105,18 @@ func (s *Store) leave(key string, f *flight) {
 	}
 }
 
-// fetch tries the endpoints in order. What the registry itself says is the answer; why the mirrors did not help is added when
+// fetch tries the endpoints in order, each when it is the pull's turn there. What the registry itself says is the answer; why the mirrors did not help is added when
 // the registry could not be asked.
 func (s *Store) fetch(ctx context.Context, ref Reference, credentials []runtime.Credential, p *progress) (runtime.Image, error) {
 	var errs []error
 	for _, at := range s.registries.endpoints(ref) {
+		done, err := s.turns.take(ctx, at.host)
+		if err != nil {
+			return runtime.Image{}, err
+		}
+		p.begin()
 		img, err := s.fetchFrom(ctx, at, ref, credentials, p)
+		done()
 		if err == nil {
 			return img, nil
 		}
@@ -242,6 +249,8 @@ type progress struct {
 	mu              sync.Mutex
 	complete, total int64
 	tell            []func(complete, total int64)
+	begun           bool
+	tellBegun       []func()
 }
 
 func (p *progress) add(f func(complete, total int64)) {
@@ -251,6 +260,33 @@ func (p *progress) add(f func(complete, total int64)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.tell = append(p.tell, f)
+}
+
+// whenBegun calls f when the pull begins, at once when it has begun.
+func (p *progress) whenBegun(f func()) {
+	if f == nil {
+		return
+	}
+	p.mu.Lock()
+	begun := p.begun
+	if !begun {
+		p.tellBegun = append(p.tellBegun, f)
+	}
+	p.mu.Unlock()
+	if begun {
+		f()
+	}
+}
+
+// begin is called when it is the pull's turn, at each place where it looks.
+func (p *progress) begin() {
+	p.mu.Lock()
+	tell := p.tellBegun
+	p.begun, p.tellBegun = true, nil
+	p.mu.Unlock()
+	for _, f := range tell {
+		f()
+	}
 }
 
 func (p *progress) start(total int64) { p.set(func() { p.complete, p.total = 0, total }) }
