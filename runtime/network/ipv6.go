@@ -127,15 +127,15 @@ func keepOrChoose(id string, kept netip.Prefix, network uint16, bits int, taken 
 }
 
 // ensureIPv6 gives the bridge its address and routes, and makes the machine forward; or takes back what an earlier run did that was told to.
-func (n *Network) ensureIPv6(now state) error {
-	l, err := netlink.LinkByIndex(n.bridge)
+func (n *Network) ensureIPv6() error {
+	l, err := netlink.LinkByIndex(int(n.bridge.Load()))
 	if err != nil {
 		return fmt.Errorf("cannot find bridge %s: %w", n.cfg.bridge(), err)
 	}
-	if !now.IPv6 {
-		return n.dropIPv6(l, now)
+	if !n.kept.IPv6 {
+		return n.dropIPv6(l)
 	}
-	if err := now.ensure(n.cfg.bridge()); err != nil {
+	if err := n.kept.ensure(n.cfg.bridge()); err != nil {
 		return err
 	}
 	want := mask(netip.PrefixFrom(n.Gateway6(), n.podCIDR6.Bits()))
@@ -151,25 +151,25 @@ func (n *Network) ensureIPv6(now state) error {
 }
 
 // dropIPv6 leaves nothing of IPv6 on the bridge, nor of what it needed of the machine.
-func (n *Network) dropIPv6(l netlink.Link, now state) error {
+func (n *Network) dropIPv6(l netlink.Link) error {
 	if !n.ipv6 {
 		return nil
 	}
 	if err := errors.Join(dropAddresses(l, unix.AF_INET6, ""), routeRanges(l, netip.IPv6Unspecified(), nil)); err != nil {
 		return fmt.Errorf("cannot take IPv6 from bridge %s: %w", n.cfg.bridge(), err)
 	}
-	if now.settings6 == (settings6{}) {
+	if n.kept.settings6 == (settings6{}) {
 		return nil
 	}
 	links, err := dump(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("cannot list interfaces: %w", err)
 	}
-	if err := now.settings6.restore(links); err != nil {
+	if err := n.kept.settings6.restore(links); err != nil {
 		return err
 	}
-	now.settings6 = settings6{}
-	return writeState(n.cfg.StateDir, now)
+	n.kept.settings6 = settings6{}
+	return writeState(n.cfg.StateDir, n.kept)
 }
 
 // PodCIDR6 is the range of the pods' IPv6 addresses; zero when they have none.
@@ -215,5 +215,5 @@ func at6(p netip.Prefix, place uint32) netip.Addr {
 
 // neighbour is who has a pod's IPv6 address. The machine does not ask, and believes nobody who tells.
 func (n *Network) neighbour(addr netip.Addr) link.Neighbour {
-	return link.Neighbour{Link: n.bridge, Address: n.Address6(addr), MAC: macOf(addr)}
+	return link.Neighbour{Link: int(n.bridge.Load()), Address: n.Address6(addr), MAC: macOf(addr)}
 }

@@ -213,7 +213,7 @@ func TestIPv6IsUsableAtOnce(t *testing.T) {
 // neighbours are those of IPv6 that the machine knows on the bridge without asking.
 func neighbours(t *testing.T, n *Network) (known []string) {
 	t.Helper()
-	list, err := netlink.NeighList(n.bridge, unix.AF_INET6)
+	list, err := netlink.NeighList(int(n.bridge.Load()), unix.AF_INET6)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -721,49 +721,57 @@ func TestNoIPv6(t *testing.T) {
 	}
 }
 
+// advertise says next door, to all on the wire, that fe80::99 is a router for so many seconds.
+func advertise(t *testing.T, next *os.File, lifetime uint16) {
+	t.Helper()
+	in(t, next, func() error {
+		l, err := netlink.LinkByName("next")
+		if err != nil {
+			return err
+		}
+		from, to := netip.MustParseAddr("fe80::99"), netip.MustParseAddr("ff02::1")
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		frame := icmp6(l.Attrs().HardwareAddr, net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, from, to, 134, 64, 0, byte(lifetime>>8), byte(lifetime), 0, 0, 0, 0, 0, 0, 0, 0)
+		return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: l.Attrs().Index})
+	})
+}
+
+// haveWay says whether an interface leads to fe80::99 by its own word.
+func haveWay(l netlink.Link) bool {
+	routes, err := netlink.RouteListFiltered(unix.AF_INET6, &netlink.Route{Protocol: unix.RTPROT_RA}, netlink.RT_FILTER_PROTOCOL)
+	return err == nil && slices.ContainsFunc(routes, func(r netlink.Route) bool {
+		return r.LinkIndex == l.Attrs().Index && r.Gw.Equal(net.ParseIP("fe80::99"))
+	})
+}
+
 // A machine that learns its way out from its router keeps it: routers do not listen to each other, and forwarding makes a router of it.
 func TestTheRouterIsStillBelieved(t *testing.T) {
 	next := outside(t)
-	advertise := func(lifetime uint16) {
-		t.Helper()
-		in(t, next, func() error {
-			l, err := netlink.LinkByName("next")
-			if err != nil {
-				return err
-			}
-			from, to := netip.MustParseAddr("fe80::99"), netip.MustParseAddr("ff02::1")
-			fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				return err
-			}
-			defer unix.Close(fd)
-			frame := icmp6(l.Attrs().HardwareAddr, net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, from, to, 134, 64, 0, byte(lifetime>>8), byte(lifetime), 0, 0, 0, 0, 0, 0, 0, 0)
-			return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: l.Attrs().Index})
-		})
+	uplink, err := netlink.LinkByName("uplink")
+	if err != nil {
+		t.Fatal(err)
 	}
-	haveWay := func() bool {
-		routes, err := netlink.RouteListFiltered(unix.AF_INET6, &netlink.Route{Protocol: unix.RTPROT_RA}, netlink.RT_FILTER_PROTOCOL)
-		return err == nil && slices.ContainsFunc(routes, func(r netlink.Route) bool {
-			return r.Gw.Equal(net.ParseIP("fe80::99"))
-		})
-	}
-	eventually(t, "learning the way out", func() bool { advertise(1800); time.Sleep(time.Millisecond); return haveWay() })
+	eventually(t, "learning the way out", func() bool { advertise(t, next, 1800); return haveWay(uplink) })
 	before := machineState(t)
 	cfg := newConfig(t)
 	cfg.IPv6 = true
 	n := mustOpen(t, cfg)
-	if !haveWay() {
+	if !haveWay(uplink) {
 		t.Error("the way out is lost")
 	}
-	advertise(0)
-	eventually(t, "listening", func() bool { return !haveWay() })
-	advertise(1800)
-	eventually(t, "listening", haveWay)
+	advertise(t, next, 0)
+	eventually(t, "listening", func() bool { return !haveWay(uplink) })
+	advertise(t, next, 1800)
+	eventually(t, "listening", func() bool { return haveWay(uplink) })
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
 	n = mustOpen(t, cfg)
-	if !haveWay() || !is(conf6+"uplink/accept_ra", "2") {
+	if !haveWay(uplink) || !is(conf6+"uplink/accept_ra", "2") {
 		t.Error("a second run does not believe")
 	}
 	if err := n.Remove(t.Context()); err != nil {

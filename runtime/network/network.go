@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 
@@ -69,10 +70,17 @@ type Network struct {
 	podCIDR6, serviceCIDR6 netip.Prefix
 
 	socket *link.Socket
+	watch  *link.Watch
 	filter *nft.Filter
-	bridge int // index
 	mtu    int
 	ipv6   bool // the kernel has it
+
+	// bridge is the index of the bridge: another one when somebody has removed it.
+	bridge atomic.Int32
+	// attaching is held for reading while a pod's interface is being made, and for writing while it is looked at which are not where they belong.
+	attaching sync.RWMutex
+	// kept is what is in the state directory; attaching guards it.
+	kept state
 
 	// forgetting is held while the kernel forgets connections.
 	forgetting         sync.Mutex
@@ -80,8 +88,8 @@ type Network struct {
 
 	mu       sync.Mutex
 	warnings []string
-	// cut says which paths of pods a firewall cuts.
-	cut []string
+	// cut says which paths of pods a firewall cuts, quarrel what somebody changes again and again.
+	cut, quarrel []string
 	// dns is where the DNS of the cluster listens.
 	dns netip.AddrPort
 	// dirty are addresses that a pod has given back and that the kernel may still remember connections of.
@@ -129,21 +137,36 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{cfg: cfg, pool: pool, serviceCIDR: now.ServiceCIDR, mtu: found.mtu, ipv6: haveIPv6(found.mtu), dirty: map[netip.Addr]bool{}, released: make(chan struct{}, 1), rerouted: make(chan struct{}, 1)}
+	n := &Network{
+		cfg: cfg, pool: pool, serviceCIDR: now.ServiceCIDR, kept: now, mtu: found.mtu, ipv6: haveIPv6(found.mtu),
+		dirty: map[netip.Addr]bool{}, released: make(chan struct{}, 1), rerouted: make(chan struct{}, 1),
+	}
+	ranges := []netip.Prefix{now.PodCIDR, now.ServiceCIDR}
 	if now.IPv6 {
 		n.podCIDR6, n.serviceCIDR6 = now.PodCIDR6, now.ServiceCIDR6
+		ranges = append(ranges, now.PodCIDR6, now.ServiceCIDR6)
 	}
-	if n.bridge, err = ensureBridge(cfg, pool, now, n.mtu, n.ipv6); err != nil {
+	if n.watch, err = link.OpenWatch(ranges...); err != nil { // before anything is made: no change is missed
 		return nil, err
 	}
-	if err := errors.Join(ensureSettings(cfg.bridge()), n.ensureIPv6(now)); err != nil {
-		return nil, err
+	if err := n.open(); err != nil {
+		return nil, errors.Join(err, n.watch.Close())
+	}
+	return n, nil
+}
+
+func (n *Network) open() error {
+	if err := n.ensureLinks(); err != nil {
+		return err
 	}
 	if err := n.ensureFilter(); err != nil {
-		return nil, err
+		return err
 	}
-	n.socket, err = link.Open()
-	return n, err
+	var err error
+	if n.socket, err = link.Open(); err != nil {
+		return errors.Join(err, n.filter.Close())
+	}
+	return nil
 }
 
 func (n *Network) ensureFilter() error {
@@ -185,7 +208,15 @@ func (n *Network) Bridge() string { return n.cfg.bridge() }
 func (n *Network) Warnings() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return slices.Concat(n.warnings, n.cut)
+	return slices.Concat(n.warnings, n.cut, n.quarrel)
+}
+
+func (n *Network) setQuarrel(warning string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.quarrel = nil; warning != "" {
+		n.quarrel = []string{warning}
+	}
 }
 
 // Allocate returns the pod's address, choosing one that has not been used for the longest time when it has none. Nothing that the kernel
@@ -235,7 +266,7 @@ func (n *Network) Attach(ctx context.Context, netns *os.File, uid string, addr, 
 		return fmt.Errorf("cannot attach pod %s with address %s: it is %q's", uid, addr, holder)
 	}
 	veth := link.Veth{
-		Name: n.linkName(addr), Bridge: n.bridge, MTU: n.mtu, MAC: macOf(addr), IPv6: n.ipv6,
+		Name: n.linkName(addr), MTU: n.mtu, MAC: macOf(addr), IPv6: n.ipv6,
 		Address: addr, Gateway: n.pool.Gateway(), GatewayMAC: macOf(n.pool.Gateway()), Near: []netip.Prefix{n.pool.Prefix(), n.serviceCIDR},
 	}
 	if addr6.IsValid() {
@@ -244,34 +275,26 @@ func (n *Network) Attach(ctx context.Context, netns *os.File, uid string, addr, 
 		}
 		veth.Address6, veth.Gateway6, veth.Near6 = addr6, n.Gateway6(), []netip.Prefix{n.podCIDR6, n.serviceCIDR6}
 	}
+	n.attaching.RLock()
+	defer n.attaching.RUnlock()
+	veth.Bridge = int(n.bridge.Load())
 	if err := n.socket.Attach(netns, veth); err != nil {
 		return fmt.Errorf("cannot attach pod %s to the network: %w", uid, err)
 	}
 	return nil
 }
 
-// Rejoin puts the interfaces of the pods that hold addresses on the bridge again, when somebody has removed the one that they were on.
+// Rejoin puts the interfaces of the pods that hold addresses on the bridge again, when somebody has removed the one that they were on, or taken them off.
 func (n *Network) Rejoin(ctx context.Context) error {
-	own, err := ownLinks(n.cfg)
-	if err != nil {
-		return err
-	}
-	for _, addr := range n.pool.Addresses() {
-		name := n.linkName(addr)
-		l := own[name]
-		if l == nil || l.MasterIndex == n.bridge || n.pool.Holder(addr) == "" {
-			continue
-		}
-		err := n.socket.Join(link.Veth{Name: name, Bridge: n.bridge, MAC: macOf(addr), Address6: n.Address6(addr)})
-		if err := errors.Join(ctx.Err(), err); err != nil {
-			return err
-		}
-	}
-	return nil
+	n.attaching.Lock()
+	defer n.attaching.Unlock()
+	return n.rejoin(ctx)
 }
 
 // Close lets go of the kernel's sockets. The network stays.
-func (n *Network) Close() error { return errors.Join(n.socket.Close(), n.filter.Close()) }
+func (n *Network) Close() error {
+	return errors.Join(n.socket.Close(), n.filter.Close(), n.watch.Close())
+}
 
 // linkName is the machine's end of the interface of the pod with this address.
 func (n *Network) linkName(addr netip.Addr) string {

@@ -261,8 +261,8 @@ func TestOpeningAgainChangesNothing(t *testing.T) {
 	before := machineState(t)
 	again := mustOpen(t, n.cfg)
 	defer again.Close()
-	if again.PodCIDR() != n.PodCIDR() || again.bridge != n.bridge {
-		t.Errorf("got %s, bridge %d, want %s, %d", again.PodCIDR(), again.bridge, n.PodCIDR(), n.bridge)
+	if again.PodCIDR() != n.PodCIDR() || again.bridge.Load() != n.bridge.Load() {
+		t.Errorf("got %s, bridge %d, want %s, %d", again.PodCIDR(), again.bridge.Load(), n.PodCIDR(), n.bridge.Load())
 	}
 	if after := machineState(t); !slices.Equal(before, after) {
 		t.Errorf("before %v\nafter  %v", before, after)

@@ -21,8 +21,8 @@ const (
 	settled = 500 * time.Millisecond
 )
 
-// Run keeps the network as it is until ctx ends: tables that somebody has removed or changed are written anew, what the kernel remembers of
-// pods that are gone is forgotten, and whether a firewall lets packets of pods pass is tested at the start and when somebody has changed it. Between events it waits. An error of one of these is told to report, and the next event is another try.
+// Run keeps the network as it is until ctx ends: tables that somebody has removed or changed are written anew, the bridge, the pods' interfaces on it and the
+// machine's settings are put back, which is told to report, what the kernel remembers of pods that are gone is forgotten, and whether a firewall lets packets of pods pass is tested at the start and when somebody has changed it. Between events it waits. An error of one of these is told to report, and the next event is another try.
 func (n *Network) Run(ctx context.Context, report func(error)) error {
 	changes := make(chan nft.Change, 1)
 	var group sync.WaitGroup
@@ -39,6 +39,7 @@ func (n *Network) Run(ctx context.Context, report func(error)) error {
 			report(err)
 		}
 	})
+	group.Go(func() { n.keepLinks(ctx, report) })
 	n.serve(ctx, changes, report)
 	group.Wait()
 	return nil

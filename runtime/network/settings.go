@@ -2,6 +2,7 @@ package network
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -74,11 +75,16 @@ func readSettings() (settings, error) {
 	return settings{ForwardingWasOff: !forward, RedirectsWereOn: redirects}, err
 }
 
-// ensureSettings makes the machine forward packets, and not comment on those of this bridge.
+// needed are the settings that pods need: the machine forwards packets, and does not comment on those of this bridge.
+func needed(bridge string) map[string]string {
+	const conf = "/proc/sys/net/ipv4/conf/"
+	return map[string]string{forwardingPath: "1", conf + bridge + "/forwarding": "1", redirectsPath: "0", conf + bridge + "/send_redirects": "0"}
+}
+
+// ensureSettings sets them.
 func ensureSettings(bridge string) error {
-	for path, value := range map[string]string{
-		forwardingPath: "1", redirectsPath: "0", "/proc/sys/net/ipv4/conf/" + bridge + "/send_redirects": "0",
-	} {
+	for _, path := range slices.Backward(slices.Sorted(maps.Keys(needed(bridge)))) { // that for all first
+		value := needed(bridge)[path]
 		on, err := isOn(path)
 		if err == nil && on != (value == "1") {
 			err = set(path, value)
@@ -88,6 +94,21 @@ func ensureSettings(bridge string) error {
 		}
 	}
 	return nil
+}
+
+// changedSettings says which settings are not as pods need them.
+func (n *Network) changedSettings() []string {
+	all := needed(n.cfg.bridge())
+	if n.kept.IPv6 {
+		maps.Copy(all, needed6(n.cfg.bridge()))
+	}
+	var changed []string
+	for _, path := range slices.Sorted(maps.Keys(all)) {
+		if text, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(text)) != all[path] {
+			changed = append(changed, setting(path)+" was set to "+strings.TrimSpace(string(text)))
+		}
+	}
+	return changed
 }
 
 // restore undoes what the first berth did, unless somebody else seems to need it: another berth, and for forwarding also any other bridge,

@@ -2,6 +2,9 @@ package network
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -68,11 +71,79 @@ func (s settings6) ensure(bridge string) error {
 			errs = append(errs, set(path, "2"))
 		}
 	}
-	if is(forwarding6Path, "0") {
-		errs = append(errs, set(forwarding6Path, "1"))
+	all := needed6(bridge)
+	for _, path := range slices.Sorted(maps.Keys(all)) {
+		if !is(path, all[path]) {
+			errs = append(errs, set(path, all[path]))
+		}
 	}
-	// Nobody on the bridge is a router; and it is to have an address, whatever the machine thinks of new interfaces.
-	return errors.Join(append(errs, set(conf6+bridge+"/accept_ra", "0"), set(conf6+bridge+"/disable_ipv6", "0"))...)
+	return errors.Join(errs...)
+}
+
+// needed6 are the settings that pods with IPv6 need. Nobody on the bridge is a router; and it is to have an address, whatever the machine thinks of new
+// interfaces.
+func needed6(bridge string) map[string]string {
+	return map[string]string{forwarding6Path: "1", conf6 + bridge + "/forwarding": "1", conf6 + bridge + "/accept_ra": "0", conf6 + bridge + "/disable_ipv6": "0"}
+}
+
+// welcome lets an interface that has come while pods have IPv6 believe routers, as it would without berth, before it is up: that is when it asks for one. Ends
+// of containers' interfaces are left out: nobody there is a router.
+func (n *Network) welcome(name string) error {
+	if strings.HasPrefix(name, n.cfg.prefix()) {
+		return nil
+	}
+	n.attaching.Lock()
+	defer n.attaching.Unlock()
+	if !n.kept.IPv6 || !n.kept.Forwarding6WasOff { // else it would not believe either
+		return nil
+	}
+	l, err := linkByName(name)
+	if err != nil || l == nil || l.Type() == "veth" {
+		return err
+	}
+	names := listeners([]netlink.Link{l}, int(n.bridge.Load()), nil, func(name string) bool { return is(conf6+name+"/accept_ra", "1") })
+	if len(names) == 0 {
+		return nil
+	}
+	if err := set(conf6+name+"/accept_ra", "2"); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // gone, or it has another name by now
+		}
+		return err
+	}
+	return n.remember(settings6{Advertised: name})
+}
+
+// keepListeners notes, while somebody has switched forwarding off, who believes routers then, before it is switched on again.
+func (n *Network) keepListeners() error {
+	links, err := dump(netlink.LinkList)
+	if err != nil {
+		return fmt.Errorf("cannot list interfaces: %w", err)
+	}
+	now, err := readSettings6(links, int(n.bridge.Load()), nil)
+	if err != nil {
+		return err
+	}
+	return n.remember(now)
+}
+
+// remember adds to what is kept of the settings, and drops interfaces that are gone.
+func (n *Network) remember(more settings6) error {
+	all := n.kept.settings6.or(more)
+	names := slices.DeleteFunc(strings.Fields(all.Advertised), func(name string) bool {
+		_, err := os.Stat(conf6 + name)
+		return err != nil
+	})
+	all.Advertised = strings.Join(names, " ")
+	if all == n.kept.settings6 {
+		return nil
+	}
+	n.kept.settings6 = all
+	err := writeState(n.cfg.StateDir, n.kept)
+	if l, _ := linkByName(n.cfg.bridge()); l != nil {
+		err = errors.Join(err, netlink.LinkSetAlias(l, n.kept.alias()))
+	}
+	return err
 }
 
 // restore undoes what the first berth did, unless somebody else seems to need it: who has an address of IPv6 where packets may come to be forwarded.
