@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -38,6 +39,38 @@ func TestFlushedRuleset(t *testing.T) {
 	b.UntilWithin(5*time.Second, "the Service to answer again", func() error {
 		_, err := fetch(url)
 		return err
+	})
+}
+
+// Somebody takes the network of the pods apart, as a restart of systemd-networkd may, and `sysctl --system`: it is put back, and said.
+func TestNetworkTakenApart(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	b.Write("web.yaml", deployment("web", 1, run("web", "8080", "through")).String())
+	b.Write("service.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}\n")
+	up := b.Up()
+	b.UntilReady("web-", 1)
+	url := "http://" + b.MustKubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}") + "/"
+	untilFetched(b, url, "through")
+	bridges, err := filepath.Glob("/sys/class/net/br-*")
+	if err != nil || len(bridges) != 1 {
+		t.Fatalf("bridges %v, %v", bridges, err)
+	}
+	if out, err := exec.Command("ip", "link", "del", filepath.Base(bridges[0])).CombinedOutput(); err != nil {
+		t.Fatalf("ip link del: %v: %s", err, out)
+	}
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	untilFetched(b, url, "through")
+	b.UntilWithin(5*time.Second, "the word of it", func() error {
+		if log := up.Output(); !strings.Contains(log, filepath.Base(bridges[0])+" was removed") {
+			return errors.New(log)
+		}
+		if on, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward"); err != nil || string(on) != "1\n" {
+			return fmt.Errorf("ip_forward is %q, %w", on, err)
+		}
+		return nil
 	})
 }
 
