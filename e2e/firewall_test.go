@@ -3,9 +3,10 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,11 +53,12 @@ func TestNetworkTakenApart(t *testing.T) {
 	b.UntilReady("web-", 1)
 	url := "http://" + b.MustKubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}") + "/"
 	untilFetched(b, url, "through")
-	bridges, err := filepath.Glob("/sys/class/net/br-*")
-	if err != nil || len(bridges) != 1 {
-		t.Fatalf("bridges %v, %v", bridges, err)
+	links, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
 	}
-	if out, err := exec.Command("ip", "link", "del", filepath.Base(bridges[0])).CombinedOutput(); err != nil {
+	bridge := links[slices.IndexFunc(links, func(l net.Interface) bool { return strings.HasPrefix(l.Name, "br-") })].Name
+	if out, err := exec.Command("ip", "link", "del", bridge).CombinedOutput(); err != nil {
 		t.Fatalf("ip link del: %v: %s", err, out)
 	}
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0o644); err != nil {
@@ -64,7 +66,7 @@ func TestNetworkTakenApart(t *testing.T) {
 	}
 	untilFetched(b, url, "through")
 	b.UntilWithin(5*time.Second, "the word of it", func() error {
-		if log := up.Output(); !strings.Contains(log, filepath.Base(bridges[0])+" was removed") {
+		if log := up.Output(); !strings.Contains(log, "bridge "+bridge+" was removed") {
 			return errors.New(log)
 		}
 		if on, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward"); err != nil || string(on) != "1\n" {

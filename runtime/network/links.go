@@ -45,7 +45,7 @@ func (n *Network) keepLinks(ctx context.Context, report func(error)) {
 			report(err)
 		}
 	})
-	mender{mend: func() ([]string, error) { return n.mendLinks(ctx) }, tell: report, quarrelling: n.setQuarrel}.run(ctx, damage)
+	mender{every: n.mendEvery, mend: func() ([]string, error) { return n.mendLinks(ctx) }, tell: report, quarrelling: n.setQuarrel}.run(ctx, damage)
 	group.Wait()
 }
 

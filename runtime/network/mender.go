@@ -20,6 +20,8 @@ const (
 // mender puts back what others change. Each time in a row it waits twice as long as before: where two programs are of different opinion neither
 // should cost the machine its processor, and a person should hear of it. It starts anew when nobody has changed anything for twice the last wait.
 type mender struct {
+	// every bounds how often is looked; mendEvery but in tests.
+	every time.Duration
 	// mend puts everything back, and says what of it somebody had changed.
 	mend func() (changed []string, err error)
 	// tell is told what was changed, and errors; quarrelling what to say of a quarrel until it is said to be over, with "".
@@ -54,11 +56,11 @@ func (m mender) run(ctx context.Context, damage <-chan struct{}) {
 			damaged, waiting = err != nil, true
 			if len(changed) > 0 || err != nil {
 				row++
-				pause = min(max(2*pause, mendEvery), mendSeldom)
+				pause = min(max(2*pause, m.every), mendSeldom)
 				calm.Reset(2 * pause)
 				m.say(changed, err, row, pause)
 			}
-			wait.Reset(max(pause, mendEvery))
+			wait.Reset(max(pause, m.every))
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -81,6 +82,8 @@ type Network struct {
 	attaching sync.RWMutex
 	// kept is what is in the state directory; attaching guards it.
 	kept state
+	// mendEvery is how often it is looked, at most, what others have changed.
+	mendEvery time.Duration
 
 	// forgetting is held while the kernel forgets connections.
 	forgetting         sync.Mutex
@@ -138,7 +141,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 		return nil, err
 	}
 	n := &Network{
-		cfg: cfg, pool: pool, serviceCIDR: now.ServiceCIDR, kept: now, mtu: found.mtu, ipv6: haveIPv6(found.mtu),
+		cfg: cfg, pool: pool, serviceCIDR: now.ServiceCIDR, kept: now, mtu: found.mtu, ipv6: haveIPv6(found.mtu), mendEvery: mendEvery,
 		dirty: map[netip.Addr]bool{}, released: make(chan struct{}, 1), rerouted: make(chan struct{}, 1),
 	}
 	ranges := []netip.Prefix{now.PodCIDR, now.ServiceCIDR}
