@@ -1,4 +1,4 @@
-// Package layers holds the project to its seven arrows: which package may import which. It reads the import statements itself, in this
+// Package layers holds the project to its eight arrows: which package may import which. It reads the import statements itself, in this
 // process, so that a cached test result is never served after a file has changed.
 package layers
 
