@@ -11,6 +11,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	testclock "k8s.io/utils/clock/testing"
 
 	"berth/manifests"
 )
@@ -22,14 +23,30 @@ type watched struct {
 	mu   sync.Mutex
 	seen []manifests.Snapshot
 	bell chan struct{}
+	time *testclock.FakeClock // of the source; nil: the real one. It goes on in until alone
 }
 
 func watch(t *testing.T, dir string) *watched {
 	t.Helper()
 	w := &watched{t: t, dir: dir, bell: make(chan struct{}, 1)}
+	w.run(Options{})
+	return w
+}
+
+// watchStopped is watch with a clock that stands still unless the test waits for something: what the test does meanwhile takes no time, on the slowest machine.
+func watchStopped(t *testing.T, dir string) *watched {
+	t.Helper()
+	w := &watched{t: t, dir: dir, bell: make(chan struct{}, 1), time: testclock.NewFakeClock(time.Now())}
+	w.run(Options{Clock: w.time})
+	return w
+}
+
+func (w *watched) run(o Options) {
+	t := w.t
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- New(dir, Options{}).Run(ctx, w.take) }()
+	go func() { done <- New(w.dir, o).Run(ctx, w.take) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -37,7 +54,6 @@ func watch(t *testing.T, dir string) *watched {
 		}
 	})
 	w.until("the first snapshot", func(manifests.Snapshot) bool { return true })
-	return w
 }
 
 func (w *watched) take(s manifests.Snapshot) {
@@ -56,16 +72,27 @@ func (w *watched) snapshots() []manifests.Snapshot {
 	return append([]manifests.Snapshot(nil), w.seen...)
 }
 
+// patience is how long a machine with much else to do may take. A lost event shows long after it: the next full pass is 10 minutes away.
+const patience = time.Minute
+
 // until waits for a snapshot that fits and returns it.
 func (w *watched) until(what string, fits func(manifests.Snapshot) bool) manifests.Snapshot {
 	w.t.Helper()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(patience)
+	var tick <-chan time.Time
+	if w.time != nil {
+		ticker := time.NewTicker(time.Millisecond)
+		defer ticker.Stop()
+		tick = ticker.C
+	}
 	for {
 		if s := w.snapshots(); len(s) > 0 && fits(s[len(s)-1]) {
 			return s[len(s)-1]
 		}
 		select {
 		case <-w.bell:
+		case <-tick:
+			w.time.Step(time.Millisecond)
 		case <-deadline:
 			last := "none"
 			if s := w.snapshots(); len(s) > 0 {

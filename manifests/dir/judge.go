@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,11 +46,16 @@ func (l *loop) inspectAll(names []string) []look {
 }
 
 func (l *loop) inspect(name string) look {
+	if !l.tree.folders[strings.TrimPrefix(filepath.Dir(name), ".")] {
+		return look{missing: true} // its folder is gone, or a link that the walk did not allow
+	}
 	path := filepath.Join(l.src.path, filepath.FromSlash(name))
 	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSymlink != 0 {
 		if _, followed := l.tree.seen[name]; !followed {
 			return look{missing: true} // a link that the walk did not allow
 		}
+	} else if err == nil && info.IsDir() {
+		return look{missing: true} // a folder took the name, and is read as one
 	}
 	data, st := readFile(path)
 	k := look{state: st, missing: errors.Is(st.err, fs.ErrNotExist)}

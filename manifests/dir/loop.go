@@ -167,23 +167,21 @@ func (l *loop) take(e fsnotify.Event, more <-chan fsnotify.Event) {
 func (l *loop) takeOne(e fsnotify.Event, now time.Time) bool {
 	path := filepath.Clean(e.Name) // //name in the root directory
 	at, base := filepath.Dir(path), filepath.Base(path)
-	rel, inside := l.tree.rel(at)
+	rel, inside := l.tree.inside(at)
+	ours := inside && l.tree.folders[rel]
 	name := join(rel, base)
 	switch {
 	case e.Op == fsnotify.Write:
-		l.takeWrite(path, name, inside && !l.tree.linkDirs[at] && isManifest(base), now)
+		l.takeWrite(path, name, ours && isManifest(base), now)
 		return false
-	case l.tree.dirs[path]:
-		return true // a directory itself was removed, moved or changed
-	case !inside:
-		return l.tree.anchors[path]
-	case l.tree.fault != nil, strings.HasPrefix(base, ".."), l.tree.linkDirs[at]:
-		return true // the directory may be back; a ..data swap; a change where links lead
-	case isHidden(base):
+	case l.tree.dirs[path], l.tree.anchors[path], l.tree.targets[path] != nil, l.tree.linked[at]:
+		return true // a folder itself was removed, moved or changed, or what links lead to or through
+	case l.tree.fault != nil:
+		return inside // the directory may be back
+	case !ours, isHidden(base):
 		return false
 	}
-	info, err := os.Lstat(path)
-	if err == nil && (info.IsDir() || info.Mode()&os.ModeSymlink != 0) || l.tree.links[name] {
+	if info, err := os.Lstat(path); err == nil && (info.IsDir() || info.Mode()&os.ModeSymlink != 0) {
 		return true // where a link leads is a question for the walk
 	}
 	if isManifest(base) {

@@ -67,11 +67,12 @@ func TestWaysOfSaving(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			mustWrite(t, filepath.Join(dir, "web.yaml"), deployment("web", 3))
-			w := watch(t, dir)
+			w := watchStopped(t, dir)
 			w.until("three replicas", replicas("web", 3)) // a child that another test forks may hold the file open for a moment
 			from := len(w.snapshots())
 			save(w)
 			w.until("five replicas", replicas("web", 5))
+			w.time.Step(damageDelay + quiet)
 			w.still(damageDelay + quiet)
 			w.neverLost(from, "web.yaml")
 			if n := len(w.snapshots()) - from; n != 1 {
@@ -131,12 +132,13 @@ func TestBusyAtStart(t *testing.T) {
 func TestManyFilesAtOnce(t *testing.T) {
 	w := watch(t, t.TempDir())
 	const n = 500
+	began := time.Now()
 	for i := range n {
 		mustWrite(t, w.path(fmt.Sprintf("sub%d/web-%03d.yaml", i%20, i)), deployment(fmt.Sprintf("web-%03d", i), 1))
 	}
 	w.until("all", func(s manifests.Snapshot) bool { return len(s.Objects) == n })
-	if got := len(w.snapshots()); got > 30 {
-		t.Errorf("%d snapshots for one batch", got)
+	if got, limit := len(w.snapshots()), int(time.Since(began)/quiet)+5; got > limit {
+		t.Errorf("%d snapshots for one batch, more than %d", got, limit)
 	}
 }
 
@@ -167,6 +169,7 @@ func TestGitCheckout(t *testing.T) {
 	git("commit", "-qam", "two")
 	w := watch(t, dir)
 	from := len(w.snapshots())
+	began := time.Now()
 	git("checkout", "-q", "main")
 	w.until("the other branch", replicas("web-499", 1))
 	w.until("all of it", replicas("web-000", 1))
@@ -175,8 +178,8 @@ func TestGitCheckout(t *testing.T) {
 			t.Errorf("a snapshot with %d objects", len(s.Objects))
 		}
 	}
-	if n := len(w.snapshots()) - from; n > 3 {
-		t.Errorf("%d snapshots for one checkout", n)
+	if n, limit := len(w.snapshots())-from, 3+int(time.Since(began)/gitPatience); n > limit {
+		t.Errorf("%d snapshots for one checkout, more than %d", n, limit)
 	}
 }
 

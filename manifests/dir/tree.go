@@ -2,54 +2,48 @@ package dir
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
+	"time"
 
 	"berth/manifests"
 )
 
-// maxLinks is how many links the kernel follows on one way.
-const maxLinks = 40
-
-// tree is what the last walk found, besides files.
+// tree is what the last walk found, besides files. Folders are watched by their real paths, no link on the way: the kernel knows one watch per
+// folder, whatever leads to it.
 type tree struct {
-	root     string // absolute, as given
-	real     string // with its links followed
-	end      end    // of the way to real
-	id       stamp  // of the root: another one means another directory
-	fault    *manifests.Fault
-	faults   []manifests.Fault   // links, folders
-	partial  []string            // folders that could not be read, ended by a slash
-	links    map[string]bool     // links to folders, below the root
-	linkDirs map[string]bool     // hidden folders that links lead to
-	targets  map[string][]string // files in them, and the links that lead there
-	anchors  map[string]bool     // paths outside whose change means a walk
-	gitDir   string
-	seen     map[string]stamp
-	dirs     map[string]bool // absolute paths that were walked
+	root    string // absolute, as given
+	real    string // with its links followed
+	id      stamp  // of the root: another one means another directory
+	fault   *manifests.Fault
+	faults  []manifests.Fault   // links, folders
+	partial []string            // what could not be read: folders, ended by a slash, and links
+	folders map[string]bool     // names of the folders that were walked, "" for the root
+	linked  map[string]bool     // real paths of the hidden folders among them
+	targets map[string][]string // real paths of the files that links lead to, and of those in hidden folders: their names
+	anchors map[string]bool     // paths whose change means a walk
+	gitDir  string
+	seen    map[string]stamp
+	dirs    map[string]bool // real paths of all folders that are watched
 }
 
-// end is how far a way goes: as far as it is there, and the first name that is not.
-type end struct {
-	path  string
-	whole bool // all of it is there
+func newTree(root string) tree {
+	return tree{
+		root: root, folders: map[string]bool{}, linked: map[string]bool{}, targets: map[string][]string{}, anchors: map[string]bool{},
+		seen: map[string]stamp{}, dirs: map[string]bool{},
+	}
 }
 
-// rel is the path below the root, with forward slashes, "" for the root.
-func (t *tree) rel(abs string) (string, bool) {
-	if t.linkDirs[abs] {
+// inside is the path below the directory, with forward slashes, "" for the directory itself.
+func (t *tree) inside(abs string) (rel string, ok bool) {
+	if abs == t.real {
 		return "", true
 	}
-	if abs == t.root {
-		return "", true
-	}
-	rest, ok := strings.CutPrefix(abs, strings.TrimSuffix(t.root, "/")+"/")
-	return filepath.ToSlash(rest), ok
+	rel, ok = strings.CutPrefix(abs, strings.TrimSuffix(t.real, "/")+"/")
+	return filepath.ToSlash(rel), ok
 }
 
 // report adds what the walk found to a snapshot.
@@ -67,8 +61,7 @@ func (t *tree) report(snap *manifests.Snapshot) {
 func (l *loop) rescan() {
 	now := l.src.clock.Now()
 	l.passAt = now.Add(fullPass)
-	before := l.tree
-	t := tree{root: l.src.path, links: map[string]bool{}, linkDirs: map[string]bool{}, targets: map[string][]string{}, anchors: map[string]bool{}, seen: map[string]stamp{}, dirs: map[string]bool{}}
+	before, t := l.tree, newTree(l.src.path)
 	problem := l.openRoot(&t)
 	if problem == "" {
 		l.polling = ""
@@ -78,8 +71,10 @@ func (l *loop) rescan() {
 		if remote(t.root) {
 			l.polling = "is on a network file system, whose changes the kernel does not report: the directory is read every few seconds"
 		}
-		l.walk(&t, "", t.root)
-		if before.id.dev != 0 && before.id.dev != t.id.dev && len(t.seen) == 0 && len(l.files) > 0 {
+		if err := l.walk(&t, "", t.real); err != nil {
+			problem = plainError(err).Error()
+			l.passAt = now.Add(damageDelay) // it was there a moment ago
+		} else if before.id.dev != 0 && before.id.dev != t.id.dev && len(t.seen) == 0 && len(l.files) > 0 {
 			problem = "is empty and on another file system than before: it looks unmounted"
 			t.id = before.id
 		}
@@ -116,56 +111,9 @@ func (l *loop) mark() {
 	}
 }
 
-// hides reports whether a file lies in a folder that cannot be read now.
+// hides reports whether a file lies in a folder that cannot be read now, or is a link that leads nowhere.
 func (t *tree) hides(name string) bool {
-	return slices.ContainsFunc(t.partial, func(dir string) bool { return strings.HasPrefix(name, dir) })
-}
-
-// openRoot checks the directory itself and watches it. It returns what is wrong with it, "" when it can be read.
-func (l *loop) openRoot(t *tree) string {
-	t.end = l.anchorLinks(t)
-	info, err := os.Stat(t.root)
-	switch {
-	case err != nil:
-		return plainError(err).Error()
-	case !info.IsDir():
-		return "is not a directory"
-	}
-	t.id = stampOf(info)
-	if t.real, err = filepath.EvalSymlinks(t.root); err != nil {
-		return plainError(err).Error()
-	}
-	f, err := os.Open(t.root)
-	if err != nil {
-		return plainError(err).Error()
-	}
-	_ = f.Close()
-	if l.w != nil {
-		l.w.above(t.real)
-	}
-	t.gitDir = gitDir(t.real)
-	return ""
-}
-
-// gitDir is the .git folder that dir belongs to, "" when there is none.
-func gitDir(dir string) string {
-	for {
-		at := filepath.Join(dir, ".git")
-		if info, err := os.Stat(at); err == nil && info.IsDir() {
-			return at
-		} else if err == nil && info.Mode().IsRegular() && info.Size() < 4096 { // a worktree or submodule: gitdir: PATH
-			text, _ := os.ReadFile(at)
-			if to, ok := strings.CutPrefix(strings.TrimSpace(string(text)), "gitdir: "); ok && filepath.IsAbs(to) {
-				return to
-			}
-			return ""
-		}
-		up := filepath.Dir(dir)
-		if up == dir {
-			return ""
-		}
-		dir = up
-	}
+	return slices.ContainsFunc(t.partial, func(p string) bool { return name == p || strings.HasSuffix(p, "/") && strings.HasPrefix(name, p) })
 }
 
 // lose notes that the source as a whole cannot be read. Nothing is forgotten: what it declared may still be wanted.
@@ -180,160 +128,75 @@ func (l *loop) lose(t *tree, before tree, problem string) {
 	if t.id.dev == 0 {
 		t.id = before.id
 	}
+	if t.real == "" {
+		t.real = before.real
+	}
 	t.fault = fault
-	l.anchor(t, t.end.path)
 	l.tree = *t
 	clear(l.dirty)
 	clear(l.pending)
+	for _, f := range l.files {
+		f.goneSince = time.Time{} // what was missing in the old directory has its time in the new one
+	}
 	if l.w == nil || l.polling != "" {
 		l.passAt = l.src.clock.Now().Add(l.src.poll)
-	} else if l.anchorLinks(t) != t.end {
-		l.passAt = l.src.clock.Now() // the way grew before its end was watched
 	}
 }
 
-// anchorLinks watches the folder of each link on the way to the root: a swapped link says nothing to the watch on its target. It returns where the way ends.
-func (l *loop) anchorLinks(t *tree) end {
-	at, names := "/", strings.Split(t.root, "/")
-	for links := 0; len(names) > 0; {
-		next := filepath.Join(at, names[0])
-		info, err := os.Lstat(next)
-		if err != nil {
-			return end{path: next}
+// walk reads one folder: first the watch, then the list, so that nothing falls between. It returns an error when there is no such folder any more, or
+// it is the directory itself that cannot be read.
+func (l *loop) walk(t *tree, rel, abs string) error {
+	if own, _ := t.inside(abs); own != rel {
+		if t.linked[abs] {
+			return nil // another link led here: it is read once
 		}
-		names = names[1:]
-		if info.Mode()&os.ModeSymlink == 0 {
-			at = next
-			continue
-		}
-		l.anchor(t, next)
-		target, err := os.Readlink(next)
-		if links++; err != nil || links > maxLinks {
-			return end{path: next}
-		}
-		if filepath.IsAbs(target) {
-			at = "/"
-		}
-		names = append(strings.Split(target, "/"), names...)
+		t.linked[abs] = true
 	}
-	return end{at, true}
-}
-
-// anchor watches the nearest folder above path that exists, for the next step down the path.
-func (l *loop) anchor(t *tree, path string) {
-	if l.w == nil {
-		return
-	}
-	again := 3 // what is there and cannot be watched must not hold us up
-	for child := path; ; {
-		dir := filepath.Dir(child)
-		if err := l.w.add(dir); err == nil {
-			t.anchors[child], t.dirs[dir] = true, true
-			if _, err := os.Lstat(child); err == nil && child != path && again > 0 {
-				child = path // it came while we looked: go down again
-				again--
-				continue
-			}
-			return
-		} else if isExhausted(err) {
-			l.polling = watchProblem(err)
-			return
-		}
-		if dir == child {
-			return
-		}
-		child = dir
-	}
-}
-
-// walk reads one folder: first the watch, then the list, so that nothing falls between.
-func (l *loop) walk(t *tree, rel, abs string) {
-	t.dirs[abs] = true
-	if l.w != nil {
-		if err := l.w.add(abs); isExhausted(err) {
-			l.polling = watchProblem(err)
-		}
-	}
+	t.folders[rel] = true
+	l.watchFolder(t, abs)
 	entries, err := os.ReadDir(abs)
-	if err != nil && errors.Is(err, fs.ErrNotExist) {
-		return
+	if err != nil && (rel == "" || errors.Is(err, fs.ErrNotExist)) {
+		return err
 	}
 	if err != nil {
 		t.partial = append(t.partial, rel+"/")
 		t.faults = append(t.faults, manifests.Fault{File: rel + "/", Severity: manifests.Error, Text: plainError(err).Error()})
-		return
+		return nil
 	}
 	for _, e := range entries {
 		name, path := join(rel, e.Name()), filepath.Join(abs, e.Name())
 		switch {
 		case isHidden(e.Name()):
 		case e.IsDir():
-			l.walk(t, name, path)
+			_ = l.walk(t, name, path) // gone already: the watch on this folder tells
 		case e.Type()&os.ModeSymlink != 0:
 			l.follow(t, name, path)
 		case isManifest(e.Name()):
 			t.note(name, path)
 		}
 	}
+	return nil
 }
 
+// watchFolder watches a folder by its real path.
+func (l *loop) watchFolder(t *tree, abs string) {
+	t.dirs[abs] = true
+	if l.w == nil {
+		return
+	}
+	if err := l.w.add(abs); isExhausted(err) {
+		l.polling = watchProblem(err)
+	}
+}
+
+// note notes a file at its real path.
 func (t *tree) note(name, path string) {
-	if info, err := os.Stat(path); err == nil {
-		t.seen[name] = stampOf(info)
-	}
-}
-
-// follow decides about a link: outside is not ours, inside is read at its own place, unless that place is hidden.
-func (l *loop) follow(t *tree, name, path string) {
-	wanted := isManifest(name[strings.LastIndexByte(name, '/')+1:])
-	target, err := filepath.EvalSymlinks(path)
+	info, err := os.Stat(path)
 	if err != nil {
-		if wanted {
-			t.faults = append(t.faults, manifests.Fault{File: name, Severity: manifests.Warning, Text: fmt.Sprintf("is a link that leads nowhere: %v", plainError(err))})
-			t.partial = append(t.partial, name)
-		}
 		return
-	}
-	info, err := os.Stat(target)
-	if err != nil || !info.IsDir() && !wanted {
-		return
-	}
-	inside, err := filepath.Rel(t.real, target)
-	if err != nil || inside == ".." || strings.HasPrefix(inside, "../") {
-		t.faults = append(t.faults, manifests.Fault{
-			File: name, Severity: manifests.Warning, Text: "is a link that leaves the directory: it is not followed",
-			Remedy: "put the file itself here",
-		})
-		return
-	}
-	if inside == "." || !slices.ContainsFunc(strings.Split(inside, "/"), isHidden) && (info.IsDir() || isManifest(filepath.Base(inside))) {
-		return // it is read where it lies
-	}
-	if info.IsDir() {
-		t.links[name] = true
-		l.walk(t, name, path)
-		return
-	}
-	at := filepath.Dir(target)
-	if l.w != nil && at != t.real {
-		if err := l.w.add(at); err == nil {
-			t.linkDirs[at], t.dirs[at] = true, true
-			t.targets[target] = append(t.targets[target], name)
-		}
 	}
 	t.seen[name] = stampOf(info)
-}
-
-// remote reports whether a file system changes without this kernel's doing, so that there are no events for it.
-func remote(path string) bool {
-	const nfs, smb, smb2, cifs, v9fs, fuse, ceph, afs = 0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x01021997, 0x65735546, 0x00c36400, 0x5346414f
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(path, &st); err != nil {
-		return false
+	if own, _ := t.inside(path); own != name {
+		t.targets[path] = append(t.targets[path], name)
 	}
-	switch uint32(st.Type) { //nolint:gosec // the magic numbers have 32 bits
-	case nfs, smb, smb2, cifs, v9fs, fuse, ceph, afs:
-		return true
-	}
-	return false
 }

@@ -1,7 +1,6 @@
 package dir
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -23,6 +22,7 @@ type watcher struct {
 	mounts chan struct{} // something was mounted or unmounted on the machine, or a folder above the directory renamed
 	table  *os.File      // of mounts; nil when it cannot be had
 	ways   *os.File      // tells that a folder above the directory was renamed; nil when it cannot be had
+	upward map[int]bool  // its watches
 	wait   sync.WaitGroup
 }
 
@@ -82,8 +82,8 @@ func (w *watcher) watchMounts() {
 	})
 }
 
-// above watches every folder above a directory for its own renaming only, which the watch on the directory keeps to itself. What else happens in them
-// wakes nobody.
+// above watches every folder above a directory, and no other, for its own renaming only, which the watch on the directory keeps to itself. What else
+// happens in them wakes nobody.
 func (w *watcher) above(dir string) {
 	raw, err := syscall.RawConn(nil), errors.ErrUnsupported
 	if w.ways != nil {
@@ -92,31 +92,31 @@ func (w *watcher) above(dir string) {
 	if err != nil {
 		return
 	}
+	before := w.upward
+	w.upward = map[int]bool{}
 	_ = raw.Control(func(fd uintptr) {
 		for dir != filepath.Dir(dir) {
 			dir = filepath.Dir(dir)
-			_, _ = syscall.InotifyAddWatch(int(fd), dir, syscall.IN_MOVE_SELF|syscall.IN_ONLYDIR) // one that is watched stays so
+			wd, err := syscall.InotifyAddWatch(int(fd), dir, syscall.IN_MOVE_SELF|syscall.IN_ONLYDIR) // one that is watched stays so
+			if err == nil {
+				w.upward[wd] = true
+			}
+		}
+		for wd := range before {
+			if !w.upward[wd] {
+				_, _ = syscall.InotifyRmWatch(int(fd), uint32(wd)) //nolint:gosec // the kernel gave it; fails when the folder is gone
+			}
 		}
 	})
 }
 
-// watchWays rings for each folder that was renamed, and forgets it: above knows the new way.
+// watchWays rings for each folder that was renamed. It leaves the watches alone: who goes away and comes back has the one that above believes in.
 func (w *watcher) watchWays() {
 	events := make([]byte, 4096) // these events carry no names: 16 bytes each
 	for {
-		n, err := w.ways.Read(events)
-		if err != nil {
+		if _, err := w.ways.Read(events); err != nil {
 			return
 		}
-		raw, err := w.ways.SyscallConn()
-		if err != nil {
-			return
-		}
-		_ = raw.Control(func(fd uintptr) {
-			for e := events[:n]; len(e) >= syscall.SizeofInotifyEvent; e = e[syscall.SizeofInotifyEvent:] {
-				_, _ = syscall.InotifyRmWatch(int(fd), binary.NativeEndian.Uint32(e))
-			}
-		})
 		ring(w.mounts)
 	}
 }
