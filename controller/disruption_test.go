@@ -31,6 +31,7 @@ func budget(minAvailable int) manifests.Object {
 // A budget counts what is healthy now; of evictions that come at once no more are allowed than it has to spare, and the next when a successor is ready.
 func TestDisruptionBudget(t *testing.T) {
 	inWorld(t, func(w *world) {
+		w.fake.OnSignal(func(string, string, int) { time.Sleep(time.Second) }) // a pod is still there when its eviction has been granted
 		w.write(web("web", "web:1", 3), budget(2))
 		w.start()
 		w.settle()
