@@ -375,11 +375,11 @@ func (c *Controller) changed(ch store.Change) {
 		return // tells of changes, and is none
 	}
 	c.roomChanged(ch) // a pod counts before anything is decided about it
-	if c.planners[ch.Key.Kind] != nil || ch.Key.Kind == reconcile.KindBarePod {
+	if (c.planners[ch.Key.Kind] != nil || ch.Key.Kind == reconcile.KindBarePod) && !derived(ch) {
 		c.queue.Add(ch.Key)
 	}
 	switch {
-	case ch.Owner.Kind == reconcile.KindService && !ch.Deleted: // its objects are made, and not looked at
+	case derived(ch) && !ch.Deleted: // made, and not looked at
 	case ch.Owner.Kind != "":
 		c.queue.AddAfter(ch.Owner, ownerPause)
 	case ch.Key.Kind == reconcile.KindPod:
@@ -396,6 +396,7 @@ func (c *Controller) changed(ch store.Change) {
 	c.storageChanged(ch)
 	c.setsChanged(ch)
 	c.trafficChanged(ch)
+	c.endpointsChanged(ch)
 	c.certificatesChanged(ch)
 	c.policiesChanged(ch)
 	c.disruptionChanged(ch)

@@ -37,6 +37,7 @@ func planners() []planner {
 		{reconcile.KindJob, (*Controller).planJob},
 		{reconcile.KindCronJob, (*Controller).planCronJob},
 		{reconcile.KindService, (*Controller).planService},
+		{reconcile.KindEndpoints, (*Controller).planEndpoints},
 		{reconcile.KindIngress, (*Controller).planIngress},
 		{reconcile.KindPersistentVolumeClaim, (*Controller).planClaim},
 		{reconcile.KindPersistentVolume, (*Controller).planVolume},

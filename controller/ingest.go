@@ -109,6 +109,10 @@ func (in *ingest) put(key reconcile.Key, o *manifests.Object) {
 	if ok && old.Source != nil && *old.Source == *src {
 		return
 	}
+	if ok && gives(&old) {
+		in.c.store.Delete(key, old.Object.GetUID())
+		old, ok = store.Item{}, false
+	}
 	obj, isObject := o.Object.DeepCopyObject().(store.Object)
 	if !isObject {
 		in.problem(key, o, "", fmt.Sprintf("%T is no Kubernetes object", o.Object), "")

@@ -53,7 +53,7 @@ func (c *Controller) planService(_ context.Context, it store.Item) (reconcile.Pl
 		return reconcile.Plan{}, nil // the table makes it due
 	}
 	in := service.ObjectsInput{
-		Service: svc, Listed: listed, Failing: failing, Slices: owned[*discoveryv1.EndpointSlice](c.store, svc.UID),
+		Service: svc, Listed: listed, Failing: failing, Stated: c.states(endpointsOf(it.Key)), Slices: owned[*discoveryv1.EndpointSlice](c.store, svc.UID),
 		Node: c.opts.Node.Name, HostIP: c.opts.Node.HostIP, Nonce: c.opts.Nonce(),
 	}
 	for _, e := range owned[*corev1.Endpoints](c.store, svc.UID) {

@@ -78,8 +78,8 @@ func (c *Controller) trafficChanged(ch store.Change) {
 	case reconcile.KindService:
 		c.traffic.forgetServices()
 	case reconcile.KindEndpoints, reconcile.KindEndpointSlice:
-		if ch.Owner.Kind == reconcile.KindService {
-			return // made of the table
+		if derived(ch) {
+			return
 		}
 	default:
 		return

@@ -28,17 +28,25 @@ func (b *builder) backends(ing *networkingv1.Ingress, owner string, backend *net
 		b.problem(owner, ReasonService, "service %q does not exist", key.Name)
 		return nil, "", true
 	case svc.Spec.Type == corev1.ServiceTypeExternalName:
-		b.problem(owner, ReasonBackend, "service %q is a name elsewhere (ExternalName) and has no pods", key.Name)
-		return nil, "", true
+		pods, speak = b.named(owner, svc, backend.Service.Port)
+		return pods, speak, true
 	}
-	for i := range svc.Spec.Ports {
-		p := &svc.Spec.Ports[i]
-		if want := backend.Service.Port; p.Protocol != corev1.ProtocolUDP && (want.Name != "" && p.Name == want.Name || want.Name == "" && p.Port == want.Number) {
-			return service.Backends(service.OnePerPod(b.in.Table.Endpoints[key]), p.Name, cmp.Or(p.Protocol, corev1.ProtocolTCP)), protocol(p), true
-		}
+	if p := portOf(svc, backend.Service.Port); p != nil {
+		return service.Backends(service.OnePerPod(b.in.Table.Endpoints[key]), p.Name, cmp.Or(p.Protocol, corev1.ProtocolTCP)), protocol(p), true
 	}
 	b.problem(owner, ReasonService, "service %q has no port %s", key.Name, cmp.Or(backend.Service.Port.Name, strconv.Itoa(int(backend.Service.Port.Number))))
 	return nil, "", true
+}
+
+// portOf is a Service's port that a backend means, nil for none.
+func portOf(svc *corev1.Service, want networkingv1.ServiceBackendPort) *corev1.ServicePort {
+	for i := range svc.Spec.Ports {
+		p := &svc.Spec.Ports[i]
+		if p.Protocol != corev1.ProtocolUDP && (want.Name != "" && p.Name == want.Name || want.Name == "" && p.Port == want.Number) {
+			return p
+		}
+	}
+	return nil
 }
 
 // certificates are those that an Ingress names, each once.

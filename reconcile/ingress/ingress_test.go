@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"berth/reconcile"
 	"berth/reconcile/ingress"
@@ -58,7 +59,7 @@ func input(list ...*networkingv1.Ingress) ingress.Input {
 		Ingresses: list, HTTP: 80, HTTPS: 443,
 		Services: map[reconcile.Key]*corev1.Service{
 			key("Service", "web"): {Spec: corev1.ServiceSpec{Ports: ports}},
-			key("Service", "far"): {Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName}},
+			key("Service", "far"): {ObjectMeta: metav1.ObjectMeta{Name: "far"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "example.org"}},
 		},
 		Secrets: map[reconcile.Key]*corev1.Secret{
 			key("Secret", "cert"):  {Data: map[string][]byte{"tls.crt": []byte("CERT"), "tls.key": []byte("KEY")}},
@@ -78,6 +79,9 @@ func lines(i *runtime.Ingress, problems []runtime.RouteProblem) []string {
 			line := fmt.Sprintf("%s%s exact=%t → %v", r.Host, r.Path, r.Exact, r.Backends)
 			if r.RedirectToHTTPS {
 				line += " redirect"
+			}
+			if r.Protocol != runtime.BackendHTTP {
+				line += " " + string(r.Protocol)
 			}
 			out = append(out, line)
 		}
@@ -165,7 +169,36 @@ func TestIngressRules(t *testing.T) {
 			[]string{
 				"ports 80 0", "/a exact=false → []", "/b exact=false → []", "/c exact=false → []",
 				`Ingress/shop/web: ServiceNotFound: service "none" does not exist`, `Ingress/shop/web: ServiceNotFound: service "web" has no port nope`,
-				`Ingress/shop/web: UnsupportedBackend: service "far" is a name elsewhere (ExternalName) and has no pods`,
+				`Ingress/shop/web: UnsupportedBackend: service "far" is the name example.org (ExternalName): an Ingress follows names of Services here, and no others`,
+			},
+		},
+		"another name of a Service": {
+			func() ingress.Input {
+				in := input(ing("web", "- /a Prefix near:80", "- /b Prefix near:admin", "- /c Prefix next:8080", "- /d Prefix near:1", "- /e Prefix gone:80", "- /f Prefix round:80", "- /g Prefix near:none"))
+				name := func(at string, to string, ports ...corev1.ServicePort) {
+					in.Services[reconcile.Key{Kind: "Service", Namespace: "shop", Name: at}] = &corev1.Service{
+						ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: at}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: to, Ports: ports},
+					}
+				}
+				name("near", "API.back.svc.cluster.local.", corev1.ServicePort{Name: "admin", Port: 9, TargetPort: intstr.FromInt32(81), AppProtocol: new("h2c")})
+				name("next", "after.shop.svc")
+				name("after", "pods.back.svc.cluster.local")
+				name("gone", "none.back.svc.cluster.local")
+				name("round", "round.shop.svc.cluster.local")
+				for at, ip := range map[string]string{"api": "10.43.0.1", "pods": corev1.ClusterIPNone} {
+					key := reconcile.Key{Kind: "Service", Namespace: "back", Name: at}
+					in.Services[key] = &corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: ip, Ports: []corev1.ServicePort{{Name: "http", Port: 80}, {Name: "admin", Port: 81}}}}
+					in.Table.Endpoints[key] = in.Table.Endpoints[reconcile.Key{Kind: "Service", Namespace: "shop", Name: "web"}]
+				}
+				return in
+			}(),
+			[]string{
+				"ports 80 0", "/a exact=false → [10.42.0.1:8080]", "/b exact=false → [10.42.0.1:8081] h2c", "/c exact=false → [10.42.0.1:8080]",
+				"/d exact=false → []", "/e exact=false → []", "/f exact=false → []", "/g exact=false → []",
+				`Ingress/shop/web: ServiceNotFound: service "near" is another name of back/api, which has no port 1`,
+				`Ingress/shop/web: ServiceNotFound: service "gone" is another name of back/none, which does not exist`,
+				`Ingress/shop/web: UnsupportedBackend: service "round" is the name round.shop.svc.cluster.local (ExternalName): it leads from name to name and to no pods`,
+				`Ingress/shop/web: ServiceNotFound: service "near" has no port none`,
 			},
 		},
 		"a class that nobody else has": {input(with(simple(), named)), one},

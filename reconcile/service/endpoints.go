@@ -14,7 +14,7 @@ import (
 )
 
 // endpoints are all of a Service, also those that are not ready. Slices count for every Service that they name, Endpoints only for one
-// without a selector.
+// without a selector, and only where Kubernetes would make slices of them.
 func (b *builder) endpoints(svc *corev1.Service) []Endpoint {
 	var list []Endpoint
 	families := familiesOf(svc)
@@ -37,7 +37,7 @@ func (b *builder) endpoints(svc *corev1.Service) []Endpoint {
 	}
 	if len(svc.Spec.Selector) == 0 {
 		for _, e := range b.in.Endpoints {
-			if e.Namespace == svc.Namespace && e.Name == svc.Name {
+			if e.Namespace == svc.Namespace && e.Name == svc.Name && mirrored(e) {
 				stated(ofEndpoints(e))
 			}
 		}

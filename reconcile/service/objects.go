@@ -21,9 +21,6 @@ const (
 	labelEndpoints   = "endpoints.kubernetes.io/managed-by"
 )
 
-// perSlice is the number of endpoints in one slice, as in Kubernetes.
-const perSlice = 100
-
 // ObjectsInput is what the objects of one Service are made of. Nothing in it is changed.
 type ObjectsInput struct {
 	Service *corev1.Service
@@ -32,6 +29,8 @@ type ObjectsInput struct {
 	// Slices and Endpoints are those made for it before; Endpoints is nil for none.
 	Slices    []*discoveryv1.EndpointSlice
 	Endpoints *corev1.Endpoints
+	// Stated tells that a file states Endpoints of its name: then none is made.
+	Stated bool
 	// Failing tells that something of it cannot be done.
 	Failing bool
 	// Node and HostIP are the machine.
@@ -44,15 +43,19 @@ type ObjectsInput struct {
 func Plan(in ObjectsInput) reconcile.Plan {
 	p := objects{in: in}
 	var groups []group
-	if len(in.Service.Spec.Selector) > 0 && in.Service.Spec.Type != corev1.ServiceTypeExternalName {
+	if selects(in.Service) {
 		groups = grouped(in.Listed)
-		p.endpoints(groups)
-	} else if in.Endpoints != nil {
-		p.remove(in.Endpoints)
 	}
-	p.slices(groups)
+	p.endpoints(groups)
+	names := reconcile.NewNames(in.Service.UID, in.Nonce, nil)
+	p.actions = append(p.actions, settle(p.slices(groups), in.Service.Name, names)...)
 	p.status()
 	return reconcile.Plan{Actions: p.actions}
+}
+
+// selects tells that a Service's endpoints are pods.
+func selects(svc *corev1.Service) bool {
+	return len(svc.Spec.Selector) > 0 && svc.Spec.Type != corev1.ServiceTypeExternalName
 }
 
 type objects struct {
@@ -60,97 +63,8 @@ type objects struct {
 	actions []reconcile.Action
 }
 
-func (p *objects) remove(o reconcile.Object) {
-	p.actions = append(p.actions, reconcile.DeleteObject{Key: reconcile.KeyOf(o), UID: o.GetUID(), Reason: "its endpoints are gone"})
-}
-
-// group are the endpoints of a family that serve the same ports: a named port may be another in each pod.
-type group struct {
-	family corev1.IPFamily
-	ports  []Port
-	list   []*Endpoint
-}
-
-func grouped(list []Endpoint) []group {
-	var out []group
-	for i := range list {
-		e := &list[i]
-		if e.Pod == nil {
-			continue // of a slice that a file states
-		}
-		f := familyOf(e.Address)
-		at := slices.IndexFunc(out, func(g group) bool { return g.family == f && slices.Equal(g.ports, e.Ports) })
-		if at < 0 {
-			at = len(out)
-			out = append(out, group{family: f, ports: e.Ports})
-		}
-		out[at].list = append(out[at].list, e)
-	}
-	return out
-}
-
-// slices keeps the slices. An endpoint stays in the slice that has it, so that few objects change.
-func (p *objects) slices(groups []group) {
-	left := slices.Clone(p.in.Slices)
-	slices.SortFunc(left, func(a, b *discoveryv1.EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
-	names := reconcile.NewNames(p.in.Service.UID, p.in.Nonce, nil)
-	for _, g := range groups {
-		var kept []*discoveryv1.EndpointSlice
-		empty := p.slice(&g, nil)
-		left = slices.DeleteFunc(left, func(s *discoveryv1.EndpointSlice) bool {
-			same := s.AddressType == empty.AddressType && apiequality.Semantic.DeepEqual(s.Ports, empty.Ports)
-			if same {
-				kept = append(kept, s)
-			}
-			return same
-		})
-		for i, chunk := range chunks(g.list, kept) {
-			n := p.slice(&g, chunk)
-			switch {
-			case i >= len(kept):
-				n.Name = names.Next(p.in.Service.Name, "-")
-				p.actions = append(p.actions, reconcile.CreateObject{Object: n})
-			case len(chunk) == 0:
-				p.remove(kept[i])
-			default:
-				p.update(kept[i], n)
-			}
-		}
-	}
-	for _, old := range left {
-		p.remove(old)
-	}
-}
-
-func (p *objects) update(old, n *discoveryv1.EndpointSlice) {
-	n.ObjectMeta = withLabels(&old.ObjectMeta, n.Labels)
-	if !apiequality.Semantic.DeepEqual(old.Endpoints, n.Endpoints) || !maps.Equal(old.Labels, n.Labels) {
-		p.actions = append(p.actions, reconcile.UpdateObject{Object: n})
-	}
-}
-
-// chunks deals endpoints out: one chunk for each slice that is there, with those it has and new ones up to its size, and more for the rest.
-func chunks(list []*Endpoint, kept []*discoveryv1.EndpointSlice) [][]*Endpoint {
-	in := map[string]int{}
-	for i, s := range kept {
-		for j := range s.Endpoints {
-			in[s.Endpoints[j].Addresses[0]] = i
-		}
-	}
-	out := make([][]*Endpoint, len(kept))
-	var fresh []*Endpoint
-	for _, e := range list {
-		if i, ok := in[e.Address.String()]; ok {
-			out[i] = append(out[i], e)
-		} else {
-			fresh = append(fresh, e)
-		}
-	}
-	for i := range out {
-		n := min(len(fresh), perSlice-len(out[i]))
-		out[i], fresh = append(out[i], fresh[:n]...), fresh[n:]
-	}
-	return slices.AppendSeq(out, slices.Chunk(fresh, perSlice))
+func removal(o reconcile.Object) reconcile.Action {
+	return reconcile.DeleteObject{Key: reconcile.KeyOf(o), UID: o.GetUID(), Reason: "its endpoints are gone"}
 }
 
 // withLabels is the metadata of a stored object with other labels.
@@ -163,10 +77,9 @@ func withLabels(meta *metav1.ObjectMeta, labels map[string]string) metav1.Object
 // meta is the metadata of what is made for the Service.
 func (p *objects) meta(own map[string]string) metav1.ObjectMeta {
 	svc := p.in.Service
-	labels := maps.Clone(svc.Labels)
-	if labels == nil {
-		labels = map[string]string{}
-	}
+	labels := map[string]string{}
+	maps.Copy(labels, svc.Labels)
+	delete(labels, corev1.IsHeadlessService) // whatever the Service says of itself
 	if svc.Spec.ClusterIP == corev1.ClusterIPNone {
 		labels[corev1.IsHeadlessService] = ""
 	}
@@ -175,32 +88,6 @@ func (p *objects) meta(own map[string]string) metav1.ObjectMeta {
 		Namespace: svc.Namespace, Labels: labels,
 		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(svc, corev1.SchemeGroupVersion.WithKind(reconcile.KindService))},
 	}
-}
-
-func (p *objects) slice(g *group, list []*Endpoint) *discoveryv1.EndpointSlice {
-	svc := p.in.Service
-	s := &discoveryv1.EndpointSlice{
-		ObjectMeta:  p.meta(map[string]string{discoveryv1.LabelServiceName: svc.Name, discoveryv1.LabelManagedBy: managedSlices}),
-		AddressType: discoveryv1.AddressType(g.family),
-	}
-	s.GenerateName = svc.Name + "-"
-	for _, port := range g.ports {
-		s.Ports = append(s.Ports, discoveryv1.EndpointPort{
-			Name: new(port.Name), Protocol: new(port.Protocol), Port: new(int32(port.Number)), AppProtocol: appProtocol(svc, port),
-		})
-	}
-	for _, e := range list {
-		ep := discoveryv1.Endpoint{
-			Addresses:  []string{e.Address.String()},
-			Conditions: discoveryv1.EndpointConditions{Ready: new(e.Ready), Serving: new(e.Serving), Terminating: new(e.Terminating)},
-			TargetRef:  target(e.Pod), NodeName: new(p.in.Node),
-		}
-		if e.Hostname != "" {
-			ep.Hostname = new(e.Hostname)
-		}
-		s.Endpoints = append(s.Endpoints, ep)
-	}
-	return s
 }
 
 // appProtocol is what the Service says of a port of its, nil for nothing.
@@ -219,27 +106,47 @@ func target(p *corev1.Pod) *corev1.ObjectReference {
 
 // endpoints keeps the older form of the same, of the Service's first family. It has no word for pods that are ending: they are left out.
 func (p *objects) endpoints(groups []group) {
-	svc := p.in.Service
+	svc, old := p.in.Service, p.in.Endpoints
+	switch {
+	case p.in.Stated:
+		return
+	case !selects(svc):
+		if old != nil {
+			p.actions = append(p.actions, removal(old))
+		}
+		return
+	}
 	n := &corev1.Endpoints{ObjectMeta: p.meta(map[string]string{labelEndpoints: managedEndpoints})}
 	n.Name = svc.Name
-	for _, g := range groups {
-		if s, ok := p.subset(g); ok && g.family == familiesOf(svc)[0] {
+	for i := range groups {
+		if s, ok := p.subset(&groups[i]); ok && groups[i].family == familiesOf(svc)[0] {
 			n.Subsets = append(n.Subsets, s)
 		}
 	}
-	old := p.in.Endpoints
+	if len(n.Subsets) > 1 {
+		n.Subsets = repack(n.Subsets)
+	}
+	subsets, over := truncate(n.Subsets)
+	n.Subsets = subsets
+	if over {
+		n.Annotations = map[string]string{corev1.EndpointsOverCapacity: "truncated"}
+	}
 	if old == nil {
 		p.actions = append(p.actions, reconcile.CreateObject{Object: n})
 		return
 	}
-	n.ObjectMeta = withLabels(&old.ObjectMeta, n.Labels)
-	if !apiequality.Semantic.DeepEqual(old.Subsets, n.Subsets) || !maps.Equal(old.Labels, n.Labels) {
-		p.actions = append(p.actions, reconcile.UpdateObject{Object: n})
+	_, was := old.Annotations[corev1.EndpointsOverCapacity]
+	if apiequality.Semantic.DeepEqual(old.Subsets, n.Subsets) && maps.Equal(old.Labels, n.Labels) && was == over {
+		return
 	}
+	annotations := n.Annotations
+	n.ObjectMeta = withLabels(&old.ObjectMeta, n.Labels)
+	n.Annotations = annotations
+	p.actions = append(p.actions, reconcile.UpdateObject{Object: n})
 }
 
 // subset are the endpoints of a group; false for none, and for those that have none of the Service's ports.
-func (p *objects) subset(g group) (corev1.EndpointSubset, bool) {
+func (p *objects) subset(g *group) (corev1.EndpointSubset, bool) {
 	var s corev1.EndpointSubset
 	if len(g.ports) == 0 && len(p.in.Service.Spec.Ports) > 0 {
 		return s, false

@@ -101,6 +101,9 @@ func TestSlicesFollowEndpoints(t *testing.T) {
 	if diff := cmp.Diff([]string{"update", "update", "delete"}, s.keep(t, svc("web", named), newPod(1), newPod(2))); diff != "" {
 		t.Errorf("then (-want +got):\n%s", diff)
 	}
+	if diff := cmp.Diff([]string{"update", "update"}, s.keep(t, svc("web"), newPod(1), newPod(2))); diff != "" || *s.in.Slices[0].Ports[0].Port != 8080 {
+		t.Errorf("with other ports it is the same slice (-want +got):\n%s", diff)
+	}
 	if diff := cmp.Diff([]string{"delete", "delete"}, s.keep(t, svc("web", func(s *corev1.Service) { s.Spec.Selector = nil }))); diff != "" {
 		t.Errorf("without a selector (-want +got):\n%s", diff)
 	}
@@ -175,5 +178,114 @@ func TestLoadBalancerIsReachedAtTheMachine(t *testing.T) {
 	s.keep(t, web)
 	if got := web.Status.LoadBalancer.Ingress; len(got) != 0 {
 		t.Errorf("reached at %+v", got)
+	}
+}
+
+// Of a Service without pods there is one slice of each family, with nothing in it, and it is the one that has them later.
+func TestNobodyIsTold(t *testing.T) {
+	both := func(s *corev1.Service) {
+		s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+	}
+	var s shelf
+	said := func() []string {
+		var out []string
+		for _, e := range s.in.Slices {
+			out = append(out, fmt.Sprintf("%s: %d ports, %d endpoints", e.AddressType, len(e.Ports), len(e.Endpoints)))
+		}
+		slices.Sort(out)
+		return out
+	}
+	for _, step := range []struct {
+		did, said []string
+		pods      []service.Pod
+	}{
+		{[]string{"create", "create", "create"}, []string{"IPv4: 0 ports, 0 endpoints", "IPv6: 0 ports, 0 endpoints"}, nil},
+		{[]string{"update", "update"}, []string{"IPv4: 1 ports, 1 endpoints", "IPv6: 0 ports, 0 endpoints"}, []service.Pod{newPod(1)}},
+		{[]string{"update", "update"}, []string{"IPv4: 0 ports, 0 endpoints", "IPv6: 0 ports, 0 endpoints"}, nil},
+	} {
+		if diff := cmp.Diff(step.did, s.keep(t, svc("web", both), step.pods...)); diff != "" {
+			t.Errorf("actions (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(step.said, said()); diff != "" {
+			t.Errorf("slices (-want +got):\n%s", diff)
+		}
+	}
+	if s.keep(t, svc("web", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName })); len(s.in.Slices) != 0 {
+		t.Errorf("a name has slices: %v", said())
+	}
+}
+
+func TestWhoIsNear(t *testing.T) {
+	node := func(s *corev1.Service) {
+		s.Spec.TrafficDistribution = new(corev1.ServiceTrafficDistributionPreferSameNode)
+	}
+	zone := func(s *corev1.Service) {
+		s.Spec.TrafficDistribution = new(corev1.ServiceTrafficDistributionPreferSameZone)
+	}
+	auto := func(s *corev1.Service) { s.Annotations = map[string]string{corev1.AnnotationTopologyMode: "Auto"} }
+	for name, tt := range map[string]struct {
+		change []func(*corev1.Service)
+		want   string
+	}{
+		"nothing said": {nil, "[] []"}, "the same node": {[]func(*corev1.Service){node}, "[node] []"}, "a machine is in no zone": {[]func(*corev1.Service){zone}, "[] []"},
+		"an older word counts first": {[]func(*corev1.Service){node, auto}, "[] []"},
+	} {
+		var s shelf
+		s.keep(t, svc("web", tt.change...), newPod(1), newPod(2, unready))
+		var got [2][]string
+		for i, e := range s.in.Slices[0].Endpoints {
+			if e.Hints != nil {
+				for _, n := range e.Hints.ForNodes {
+					got[i] = append(got[i], n.Name)
+				}
+			}
+		}
+		if text := fmt.Sprint(got[0], " ", got[1]); text != tt.want {
+			t.Errorf("%s: hints of one that is ready and one that is not are %s, want %s", name, text, tt.want)
+		}
+	}
+}
+
+// Objects have the labels of their Service, but for those that say what they are.
+func TestLabelsOfObjects(t *testing.T) {
+	var s shelf
+	s.keep(t, svc("web", func(s *corev1.Service) {
+		s.Labels = map[string]string{"team": "a", corev1.IsHeadlessService: "no", discoveryv1.LabelManagedBy: "me", discoveryv1.LabelServiceName: "other"}
+	}))
+	want := map[string]string{"team": "a", discoveryv1.LabelManagedBy: "endpointslice-controller.k8s.io", discoveryv1.LabelServiceName: "web"}
+	if diff := cmp.Diff(want, s.in.Slices[0].Labels); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+}
+
+// Endpoints hold a thousand addresses and say when there are more, ready ones first.
+func TestEndpointsAreCutAtAThousand(t *testing.T) {
+	var pods []service.Pod
+	for i := range 1100 {
+		p := newPod(i+1, func(p *corev1.Pod) { p.Status.PodIP = fmt.Sprintf("10.42.%d.%d", i/200, 1+i%200) })
+		if i < 300 {
+			unready(p.Pod)
+		}
+		pods = append(pods, p)
+	}
+	var s shelf
+	s.keep(t, svc("web"), pods...)
+	sub := s.in.Endpoints.Subsets
+	if len(sub) != 1 || len(sub[0].Addresses) != 800 || len(sub[0].NotReadyAddresses) != 200 || s.in.Endpoints.Annotations[corev1.EndpointsOverCapacity] != "truncated" {
+		t.Errorf("%d and %d addresses, %v", len(sub[0].Addresses), len(sub[0].NotReadyAddresses), s.in.Endpoints.Annotations)
+	}
+	s.keep(t, svc("web"), pods[:500]...)
+	if len(s.in.Endpoints.Annotations) != 0 {
+		t.Errorf("with fewer: %v", s.in.Endpoints.Annotations)
+	}
+}
+
+// named makes ports that lead to ports of their name, whose number each pod states for itself.
+func named(names ...string) func(*corev1.Service) {
+	return func(s *corev1.Service) {
+		s.Spec.Ports = nil
+		for i, name := range names {
+			s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: name, Port: int32(80 + i), Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromString(name)})
+		}
 	}
 }
