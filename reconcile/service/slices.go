@@ -88,8 +88,8 @@ func chunks(list []*Endpoint, kept []*discoveryv1.EndpointSlice) [][]*Endpoint {
 	}
 	at, held := make([]int, len(list)), make([]int, len(kept))
 	for i, e := range list {
-		n, ok := in[place{e.Address.String(), e.Pod.UID}]
-		if at[i] = -1; ok {
+		at[i] = -1
+		if n, ok := in[place{e.Address.String(), e.Pod.UID}]; ok {
 			at[i] = n
 			held[n]++
 		}
