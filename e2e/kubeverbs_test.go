@@ -39,3 +39,39 @@ func TestKubectlEventsOfClients(t *testing.T) {
 		return nil
 	})
 }
+
+// What pods serve is reached by way of the API, by pod and by Service.
+func TestKubectlProxies(t *testing.T) {
+	b := harness.New(t)
+	b.Load(images.Tool)
+	b.Write("web.yaml", manifest{name: "web", replicas: 2, main: run("web", "8080", "shop") + ", readinessProbe: {tcpSocket: {port: 8080}}"}.String()+
+		"---\napiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}\n")
+	up := b.Up()
+	pods := b.UntilReady("web", 2)
+	get := func(path string) string { return b.MustKubectl("get", "--raw", "/api/v1/namespaces/default/"+path) }
+	for _, p := range pods {
+		b.Until("an answer of "+p.Name, func() error {
+			if out := get("pods/" + p.Name + ":8080/proxy/"); out != "shop "+p.Name+"\n" {
+				return fmt.Errorf("it is %q", out)
+			}
+			return nil
+		})
+	}
+	b.Until("an answer of the service", func() error {
+		r := b.Kubectl("get", "--raw", "/api/v1/namespaces/default/services/web:http/proxy/slow?lines=2")
+		if r.Stdout != "line 0\nline 1\n" {
+			return fmt.Errorf("it is %s%s", r.Stdout, r.Stderr)
+		}
+		return nil
+	})
+	up.UntilLine("verb=connect resource=services/proxy object=default/web:http")
+	for path, want := range map[string]string{
+		"services/web:81/proxy/":              "no service port 81 found for service",
+		"services/none:80/proxy/":             `services "none" not found`,
+		"pods/" + pods[0].Name + ":81/proxy/": "error trying to reach service: dial tcp " + pods[0].IP + ":81: connect: connection refused",
+	} {
+		if r := b.Kubectl("get", "--raw", "/api/v1/namespaces/default/"+path); r.Code == 0 || !strings.Contains(r.Stderr, want) {
+			t.Errorf("%s says %s%s, want %s", path, r.Stdout, r.Stderr, want)
+		}
+	}
+}

@@ -62,6 +62,7 @@ func New(opts Options) *Server {
 	s.Handle("get", "*", "", s.get)
 	s.Handle("list", "*", "", s.list)
 	s.Handle("watch", "*", "", s.watch)
+	s.Handle("create", "serviceaccounts", "token", s.token)
 	s.reviews()
 	s.components()
 	for _, verb := range []string{"get", "list"} {

@@ -13,7 +13,7 @@ import (
 // fail answers with the metav1.Status of an error.
 func (s *Server) fail(w http.ResponseWriter, hr *http.Request, err error) {
 	status := StatusOf(err)
-	if status.Code >= http.StatusInternalServerError {
+	if status.Code >= http.StatusInternalServerError && status.Reason != metav1.StatusReasonServiceUnavailable { // that is a pod's
 		s.opts.Log.Error(err, "cannot answer", "method", hr.Method, "path", hr.URL.Path)
 	}
 	if d := status.Details; d != nil && d.RetryAfterSeconds > 0 {

@@ -85,6 +85,9 @@ func resources() []Resource { //nolint:funlen // a table
 	connect := func(name, kind string) Subresource {
 		return Subresource{Name: name, Version: "v1", Kind: kind, Verbs: words("create", "get")}
 	}
+	proxy := func(kind string) Subresource {
+		return Subresource{Name: "proxy", Version: "v1", Kind: kind, Verbs: words("create", "delete", "get", "patch", "update")}
+	}
 	const namespaced, cluster = true, false
 
 	add(cluster, "componentstatuses", "componentstatus", "ComponentStatus", words("cs"), nil)
@@ -97,7 +100,7 @@ func resources() []Resource { //nolint:funlen // a table
 	add(namespaced, "persistentvolumeclaims", "persistentvolumeclaim", "PersistentVolumeClaim", words("pvc"), nil, status)
 	add(cluster, "persistentvolumes", "persistentvolume", "PersistentVolume", words("pv"), nil, status)
 	add(namespaced, "pods", "pod", "Pod", words("po"), every, status,
-		connect("attach", "PodAttachOptions"), connect("exec", "PodExecOptions"), connect("portforward", "PodPortForwardOptions"),
+		connect("attach", "PodAttachOptions"), connect("exec", "PodExecOptions"), connect("portforward", "PodPortForwardOptions"), proxy("PodProxyOptions"),
 		Subresource{Name: "log", Verbs: words("get")}, Subresource{Name: "ephemeralcontainers", Verbs: words("get", "patch", "update")},
 		Subresource{Name: "eviction", Group: "policy", Version: "v1", Kind: "Eviction", Verbs: words("create")},
 		Subresource{Name: "resize", Verbs: words("get", "patch", "update")})
@@ -105,8 +108,9 @@ func resources() []Resource { //nolint:funlen // a table
 	add(namespaced, "replicationcontrollers", "replicationcontroller", "ReplicationController", words("rc"), every, status, scale)
 	add(namespaced, "resourcequotas", "resourcequota", "ResourceQuota", words("quota"), nil, status)
 	add(namespaced, "secrets", "secret", "Secret", nil, nil)
-	add(namespaced, "serviceaccounts", "serviceaccount", "ServiceAccount", words("sa"), nil)
-	add(namespaced, "services", "service", "Service", words("svc"), every, status)
+	add(namespaced, "serviceaccounts", "serviceaccount", "ServiceAccount", words("sa"), nil,
+		Subresource{Name: "token", Group: "authentication.k8s.io", Version: "v1", Kind: "TokenRequest", Verbs: words("create")})
+	add(namespaced, "services", "service", "Service", words("svc"), every, status, proxy("ServiceProxyOptions"))
 
 	in("apps", "v1")
 	add(namespaced, "controllerrevisions", "controllerrevision", "ControllerRevision", nil, nil)

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,7 +42,8 @@ func (r *Request) bool(name string) bool {
 
 // pathSegments are the parts of a path, each decoded by itself: an encoded slash stays inside its part, and no part leads elsewhere.
 func pathSegments(u *url.URL) ([]string, error) {
-	p := strings.Trim(u.EscapedPath(), "/")
+	p, _, _ := proxied(u)
+	p = strings.Trim(p, "/")
 	if p == "" {
 		return nil, nil
 	}
@@ -99,7 +101,7 @@ func (g *registry) route(hr *http.Request, parts []string) (*Request, error) {
 
 // verbOf is the verb in RBAC's words.
 func verbOf(r *Request) string {
-	if connects(r.Subresource) && (r.Method == http.MethodGet || r.Method == http.MethodPost) {
+	if connects(r.Subresource) && (r.Method == http.MethodGet || r.Method == http.MethodPost) || r.Subresource == "proxy" && slices.Contains(proxiedMethods, r.Method) {
 		return "connect"
 	}
 	switch r.Method {

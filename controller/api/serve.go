@@ -117,7 +117,8 @@ func withUser(ctx context.Context, conn net.Conn) context.Context {
 // guarded lets in whom a certificate or the kernel vouches for, and nobody whom a web page sends.
 func (s *Server) guarded() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
-		if hr.Body != nil && hr.Body != http.NoBody && hr.Header.Get("Upgrade") == "" {
+		_, _, through := proxied(hr.URL)
+		if hr.Body != nil && hr.Body != http.NoBody && hr.Header.Get("Upgrade") == "" && !through {
 			hr.Body = http.MaxBytesReader(w, hr.Body, MaxBody)
 			_ = http.NewResponseController(w).SetReadDeadline(s.opts.Clock.Now().Add(bodyPatience)) // tests have no connection
 		}
@@ -130,7 +131,7 @@ func (s *Server) guarded() http.Handler {
 			return
 		}
 		places, of := s.busy, "requests"
-		if lasting(hr) {
+		if through || lasting(hr) {
 			places, of = s.lasting, "watches and streams"
 		}
 		select {
@@ -189,11 +190,17 @@ func peer(conn *net.UnixConn) (cred *syscall.Ucred, err error) {
 }
 
 // fromHere refuses what a browser sends for a page of somebody else: a name that was made to lead here, or a request from another origin. Clients
-// that open a WebSocket name the server itself as the origin (Python's, fabric8); there are no pages here that a browser could do that for.
+// that open a WebSocket name the server itself as the origin (Python's, fabric8). What pods show in a browser, by way of `kubectl proxy`, may ask for more of what
+// pods show, and for nothing else: a page of a pod is not the machine's administrator.
 func fromHere(hr *http.Request) error {
 	origin := hr.Header.Get("Origin")
 	own := hr.TLS != nil && (origin == "https://"+hr.Host || origin == "http://"+hr.Host) // Python's says http of either
-	if origin != "" && !own || hr.Header.Get("Sec-Fetch-Site") != "" {
+	site := hr.Header.Get("Sec-Fetch-Site")
+	browser := site != "" || strings.HasPrefix(hr.UserAgent(), "Mozilla/") // not all say the first
+	if _, _, through := proxied(hr.URL); through {
+		own, browser = own || site == "same-origin", site != "" && site != "none" && site != "same-origin"
+	}
+	if origin != "" && !own || browser {
 		return refused("requests from web pages are not answered")
 	}
 	if hr.TLS == nil {

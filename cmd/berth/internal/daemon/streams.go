@@ -29,6 +29,7 @@ func (d *Daemon) newStreams() *stream.Handler {
 			})
 		}
 	}
+	d.API.HandleProxies(d.Runtime)
 	return h
 }
 
