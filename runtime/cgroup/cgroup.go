@@ -11,7 +11,8 @@
 // costs time at every start: a container without cpu limits is in the nearest group above it in the cpu hierarchy, and so on; all containers
 // of a pod share its group in pids. Where a v2 tree is mounted beside v1 (hybrid), each container has a group in it too, without controllers,
 // for cgroup.kill and cgroup.events; without one the v1 freezer (else pids, else memory) takes that part. What is lost on v1: a container
-// without a memory limit that the kernel kills when the whole machine is out of memory is not told apart from one killed by a signal.
+// without a memory limit that the kernel kills when the whole machine is out of memory is not told apart from one killed by a signal. In cpuset and
+// cpuacct, which limit nothing, all containers share berth-ID/pods: they are there for programs that look for them.
 package cgroup
 
 import (
@@ -98,6 +99,7 @@ func (t *Tree) Ensure() error {
 			t.handDown(filepath.Join(root, "pods"))
 		}
 	}
+	t.ensureShown()
 	return t.ensureRestricted()
 }
 

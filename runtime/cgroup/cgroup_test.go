@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/moby/sys/mountinfo"
 )
 
@@ -17,6 +18,9 @@ func TestChooseHierarchies(t *testing.T) {
 		memSub = "36 31 0:32 /docker/x /mnt/m rw - cgroup cgroup rw,memory\n"
 		frz    = "37 31 0:34 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n"
 		named  = "40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n"
+		set    = "42 31 0:39 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n"
+		alone  = "43 31 0:40 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
+		acct   = "44 31 0:41 / /sys/fs/cgroup/cpuacct rw - cgroup cgroup rw,cpuacct\n"
 		hybrid = "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
 	)
 	tests := map[string]struct {
@@ -36,7 +40,20 @@ func TestChooseHierarchies(t *testing.T) {
 			"/sys/fs/cgroup/unified",
 		},
 		"a mount of the root is preferred": {memSub + mem, hierarchies{v1: map[string]string{"memory": "/sys/fs/cgroup/memory"}}, "/sys/fs/cgroup/memory"},
-		"nothing":                          {"", hierarchies{v1: map[string]string{}}, ""},
+		"what programs look for": {
+			cpu + mem + set,
+			hierarchies{v1: map[string]string{"cpu": "/sys/fs/cgroup/cpu,cpuacct", "memory": "/sys/fs/cgroup/memory"}, shown: map[string]string{"cpuset": "/sys/fs/cgroup/cpuset"}},
+			"/sys/fs/cgroup/memory",
+		},
+		"each by itself": {
+			alone + acct + set + hybrid,
+			hierarchies{
+				v2: "/sys/fs/cgroup/unified", v1: map[string]string{"cpu": "/sys/fs/cgroup/cpu"},
+				shown: map[string]string{"cpuacct": "/sys/fs/cgroup/cpuacct", "cpuset": "/sys/fs/cgroup/cpuset"},
+			},
+			"/sys/fs/cgroup/unified",
+		},
+		"nothing": {"", hierarchies{v1: map[string]string{}}, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -45,7 +62,7 @@ func TestChooseHierarchies(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := chooseHierarchies(mounts)
-			if d := cmp.Diff(tt.want, got, cmp.AllowUnexported(hierarchies{})); d != "" {
+			if d := cmp.Diff(tt.want, got, cmp.AllowUnexported(hierarchies{}), cmpopts.EquateEmpty()); d != "" {
 				t.Errorf("-want +got:\n%s", d)
 			}
 			if got.tracking() != tt.tracking {

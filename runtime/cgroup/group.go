@@ -35,6 +35,9 @@ func (g *Group) TaskFiles() []string {
 		seen[mount] = true
 		files = append(files, filepath.Join(g.nearest(controller, mount), "tasks"))
 	}
+	for _, dir := range g.tree.shownDirs() {
+		files = append(files, filepath.Join(dir, "tasks"))
+	}
 	return files
 }
 

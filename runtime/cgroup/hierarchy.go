@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,11 +20,17 @@ import (
 type hierarchies struct {
 	v2 string            // the v2 tree, "" when there is none
 	v1 map[string]string // controller, or "name=…", to mount point
+	// shown are v1 hierarchies that limit nothing here and are shown to containers all the same: controller to mount point.
+	shown map[string]string
 }
 
 // wanted are the v1 hierarchies berth has a use for. freezer only stands in for a missing v2 tree; name=systemd is how a v1 systemd finds the
 // processes of a service it stops, so the keeper must leave the service there.
 var wanted = []string{"cpu", "memory", "pids", "devices", "freezer", "name=systemd"}
+
+// looked are the v1 hierarchies in which berth has no use for a group, but programs look for: a JVM that does not find all of cpu, cpuacct, cpuset and
+// memory takes the machine's memory for its own, and is killed at the container's limit.
+var looked = []string{"cpuacct", "cpuset"}
 
 func readHierarchies() (hierarchies, error) {
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
@@ -51,7 +58,7 @@ func chooseHierarchies(mounts []*mountinfo.Info) hierarchies {
 		}
 		return len(a.Mountpoint) - len(b.Mountpoint)
 	})
-	h := hierarchies{v1: map[string]string{}}
+	h := hierarchies{v1: map[string]string{}, shown: map[string]string{}}
 	for _, m := range mounts {
 		if m.FSType == "cgroup2" {
 			if h.v2 == "" {
@@ -63,11 +70,15 @@ func chooseHierarchies(mounts []*mountinfo.Info) hierarchies {
 			if slices.Contains(wanted, option) && h.v1[option] == "" {
 				h.v1[option] = m.Mountpoint
 			}
+			if slices.Contains(looked, option) && h.shown[option] == "" {
+				h.shown[option] = m.Mountpoint
+			}
 		}
 	}
 	if h.v2 != "" {
 		delete(h.v1, "freezer")
 	}
+	maps.DeleteFunc(h.shown, func(_, mount string) bool { return slices.Contains(slices.Collect(maps.Values(h.v1)), mount) })
 	return h
 }
 

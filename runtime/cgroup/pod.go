@@ -175,7 +175,7 @@ func (t *Tree) Remove(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return t.removeShown(ctx)
 }
 
 // Kill ends every process of the instance, whatever it is.

@@ -403,3 +403,32 @@ func TestControllerThatCannotBeEnabled(t *testing.T) {
 		t.Errorf("memory on v2: %v, warnings: %v", v2, tree.Warnings())
 	}
 }
+
+// Programs find the hierarchies that they look for, in a group that takes them in and that goes with the instance.
+func TestShownHierarchies(t *testing.T) {
+	tree := testTree(t)
+	if len(tree.h.shown) == 0 {
+		t.Skip("this machine has no v1 cpuset and cpuacct")
+	}
+	if err := tree.CreatePod("pod", 0); err != nil {
+		t.Fatal(err)
+	}
+	g, err := tree.CreateContainer("pod", "main", runtime.Resources{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", append([]string{"-c", `for f; do echo 0 >"$f" || exit 99; done; cat /proc/self/cgroup`, "sh"}, g.TaskFiles()...)...)
+	var text strings.Builder
+	cmd.Stdout = &text
+	if err := start(t, g, cmd).Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for controller := range tree.h.shown {
+		if !strings.Contains(text.String(), ":"+controller+":/"+tree.rootName()+"/pods\n") {
+			t.Errorf("%s: the container is in\n%s", controller, text.String())
+		}
+	}
+	if _, ok := tree.h.shown["cpuset"]; ok && tree.shownDirs() == nil {
+		t.Error("no group in cpuset")
+	}
+}
