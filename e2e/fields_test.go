@@ -231,8 +231,8 @@ func fieldCases() map[string]fieldCase {
 		"runAsNonRoot":             {see: state, script: "sleep 1000", main: "securityContext: {runAsNonRoot: true}", with: "Pending CreateContainerConfigError *", without: "Running Running"},
 		"readOnlyRootFilesystem":   {script: "echo x 2>/dev/null >/x && echo writable || echo read-only", main: "securityContext: {readOnlyRootFilesystem: true}", with: "read-only", without: "writable"},
 		"allowPrivilegeEscalation": {script: status("NoNewPrivs"), main: "securityContext: {allowPrivilegeEscalation: false}", with: "NoNewPrivs:1", without: "NoNewPrivs:0"},
-		"capabilities.add":         {script: status("CapBnd"), main: "securityContext: {capabilities: {add: [NET_RAW]}}", with: "CapBnd:00000000000025fb", without: "CapBnd:00000000000005fb"},
-		"capabilities.drop":        {script: status("CapBnd"), main: "securityContext: {capabilities: {drop: [CHOWN]}}", with: "CapBnd:00000000000005fa", without: "CapBnd:00000000000005fb"},
+		"capabilities.add":         {script: status("CapBnd"), main: "securityContext: {capabilities: {add: [NET_RAW]}}", with: "CapBnd:00000000000425fb", without: "CapBnd:00000000000405fb"},
+		"capabilities.drop":        {script: status("CapBnd"), main: "securityContext: {capabilities: {drop: [CHOWN]}}", with: "CapBnd:00000000000405fa", without: "CapBnd:00000000000405fb"},
 		"privileged":               {script: "tool syscall mknod", main: "securityContext: {privileged: true}", with: "mknod: done", without: "mknod: operation not permitted"},
 		"seccompProfile":           {script: status("Seccomp"), main: "securityContext: {seccompProfile: {type: Unconfined}}", with: "Seccomp:0", without: "Seccomp:2"},
 		"localhostProfile": {

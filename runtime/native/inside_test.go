@@ -31,14 +31,14 @@ func TestInside(t *testing.T) {
 		"nothing of berth's own environment": {script: `env | cut -d= -f1 | sort | tr '\n' ' '`, want: "BOTH FROM HOME HOSTNAME PATH PWD SHLVL "},
 		"root's rights": {
 			script: capLines,
-			want:   "CapInh:0000000000000000 CapPrm:00000000000005fb CapEff:00000000000005fb CapBnd:00000000000005fb CapAmb:0000000000000000 NoNewPrivs:0 Seccomp:2 ",
+			want:   "CapInh:0000000000000000 CapPrm:00000000000405fb CapEff:00000000000405fb CapBnd:00000000000405fb CapAmb:0000000000000000 NoNewPrivs:0 Seccomp:2 ",
 		},
 		"a user's rights": {
 			script: `id; ` + capLines,
 			mutate: func(c *runtime.ContainerConfig) {
 				c.Security = runtime.Security{User: new(int64(1000)), Group: new(int64(1000)), NoNewPrivileges: true, SupplementalGroups: []int64{3000}}
 			},
-			want: "uid=1000(app) gid=1000 groups=1000,2000,3000\nCapInh:0000000000000000 CapPrm:0000000000000000 CapEff:0000000000000000 CapBnd:00000000000005fb CapAmb:0000000000000000 NoNewPrivs:1 Seccomp:2 ",
+			want: "uid=1000(app) gid=1000 groups=1000,2000,3000\nCapInh:0000000000000000 CapPrm:0000000000000000 CapEff:0000000000000000 CapBnd:00000000000405fb CapAmb:0000000000000000 NoNewPrivs:1 Seccomp:2 ",
 		},
 		"no rights, no filter": {
 			script: capLines,
@@ -278,7 +278,7 @@ func TestExec(t *testing.T) {
 		Command: []string{"sh", "-c", "cat; id -u; pwd; echo $FROM; grep CapBnd /proc/self/status; ls /proc/self/fd | wc -l; echo bad >&2; exit 4"},
 		Stdin:   strings.NewReader("typed\n"), Stdout: &out, Stderr: &errOut,
 	})
-	want := "typed\n1000\n/tmp\nimage\nCapBnd:\t00000000000005fb\n4\n"
+	want := "typed\n1000\n/tmp\nimage\nCapBnd:\t00000000000405fb\n4\n"
 	if err != nil || code != 4 || out.String() != want || errOut.String() != "bad\n" {
 		t.Errorf("Exec = %d, %v, output %q, errors %q", code, err, out.String(), errOut.String())
 	}

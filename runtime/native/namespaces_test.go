@@ -40,7 +40,7 @@ func TestUserNamespace(t *testing.T) {
 		{Volume: "disk", SubPath: "sub", Path: "/deep/er/sub"},
 	}
 	out, st := m.output(t, cfg)
-	want := "0 65536\n0\n0:0\n0:0\n0:0\n0:0\n0:2000\n0:2000\n0:2000\n0:0\n0:0\nvalue\nfrom the host\n0\n1\nweb\nCapEff:00000000000005fb\nSeccomp:2\nout\n0\t65535\n/deep/er/sub\n"
+	want := "0 65536\n0\n0:0\n0:0\n0:0\n0:0\n0:2000\n0:2000\n0:2000\n0:0\n0:0\nvalue\nfrom the host\n0\n1\nweb\nCapEff:00000000000405fb\nSeccomp:2\nout\n0\t65535\n/deep/er/sub\n"
 	if diff := cmp.Diff(want, out); diff != "" {
 		t.Errorf("output (-want +got):\n%s\n%+v", diff, st)
 	}

@@ -10,7 +10,8 @@ import (
 	"berth/runtime"
 )
 
-// defaultCapabilities is what a container has when its manifest says nothing: enough to install files, change user and listen on any port.
+// defaultCapabilities is what a container has when its manifest says nothing: enough to install files, change user and listen on any port, and for the
+// servers that lock themselves up in an empty directory (sshd, haproxy, postfix): a root that was reached by pivot_root is not left by chroot.
 const defaultCapabilities uint64 = 1<<capability.CAP_CHOWN |
 	1<<capability.CAP_DAC_OVERRIDE |
 	1<<capability.CAP_FSETID |
@@ -19,6 +20,7 @@ const defaultCapabilities uint64 = 1<<capability.CAP_CHOWN |
 	1<<capability.CAP_SETUID |
 	1<<capability.CAP_SETPCAP |
 	1<<capability.CAP_NET_BIND_SERVICE |
+	1<<capability.CAP_SYS_CHROOT |
 	1<<capability.CAP_KILL
 
 // Capabilities returns the set of a container as a bit mask. Names are known in any case, with and without CAP_.

@@ -198,7 +198,7 @@ func TestCapabilities(t *testing.T) {
 		want uint64
 		err  string
 	}{
-		"default":                {runtime.Security{}, 1<<0 | 1<<1 | 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<10, ""},
+		"default":                {runtime.Security{}, 1<<0 | 1<<1 | 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<18, ""},
 		"added":                  {runtime.Security{AddCapabilities: []string{"net_raw", "CAP_SYS_TIME"}}, defaultCapabilities | 1<<13 | 1<<25, ""},
 		"dropped":                {runtime.Security{DropCapabilities: []string{"Cap_Chown"}}, defaultCapabilities &^ 1, ""},
 		"both is dropped":        {runtime.Security{AddCapabilities: []string{"CHOWN"}, DropCapabilities: []string{"chown"}}, defaultCapabilities &^ 1, ""},
@@ -225,8 +225,8 @@ func TestCapabilities(t *testing.T) {
 			}
 		})
 	}
-	if got := len(capabilityNames(defaultCapabilities)); got != 9 {
-		t.Errorf("the default set has %d capabilities, want 9", got)
+	if got := len(capabilityNames(defaultCapabilities)); got != 10 {
+		t.Errorf("the default set has %d capabilities, want 10", got)
 	}
 	if _, err := Capabilities(runtime.Security{}); err != nil {
 		t.Error(err)
