@@ -40,8 +40,6 @@ var Kinds = []Kind{Process, Cgroup, Mount, Namespace, Link, Address, Route, NFT,
 type Options struct {
 	// Dirs are counted file by file. One that does not exist is empty.
 	Dirs []string
-	// IgnorePIDs are processes that may come and go; the caller's own is never counted.
-	IgnorePIDs []int
 	// OwnSockets counts the sockets of the calling process too: else what a test serves is its own affair.
 	OwnSockets bool
 }
@@ -80,12 +78,8 @@ func Take(opts Options) (Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	ignore := map[int]bool{os.Getpid(): true}
-	for _, pid := range opts.IgnorePIDs {
-		ignore[pid] = true
-	}
 	for _, p := range procs {
-		if !ignore[p.pid] {
+		if p.pid != os.Getpid() {
 			s[Process][p.key()] = p.describe()
 		}
 	}

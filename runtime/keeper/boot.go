@@ -91,11 +91,7 @@ func stdio(a arguments) error {
 	if err != nil {
 		return err
 	}
-	path := a.log
-	if path == "" {
-		path = a.runDir + "/" + wire.LogName
-	}
-	log, err := open(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_APPEND|syscall.O_NOFOLLOW, 0o600)
+	log, err := open(a.runDir+"/"+wire.LogName, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_APPEND|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
@@ -144,9 +140,6 @@ func readOnly(path string) (int, error) {
 // execute replaces the process by the serving stage. state is the descriptor an upgrade leaves, or -1. It returns only on failure.
 func execute(exe int, a arguments, state int) error {
 	argv := []string{a.argv0, "keeper", "--run-dir", a.runDir}
-	if a.log != "" {
-		argv = append(argv, "--log", a.log)
-	}
 	for _, c := range a.cgroups {
 		argv = append(argv, "--cgroup", c)
 	}

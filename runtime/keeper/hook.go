@@ -20,14 +20,13 @@ func init() {
 type arguments struct {
 	argv0   string
 	runDir  string
-	log     string
 	cgroups []string
 	ready   int // descriptor that is told the outcome of the start; -1 for none
 	detach  bool
 	probe   bool
 }
 
-const usage = "usage: berth keeper --run-dir DIR [--log FILE] [--cgroup FILE]… [--detach] [--ready-fd N] | --probe\n"
+const usage = "usage: berth keeper --run-dir DIR [--cgroup FILE]… [--detach] [--ready-fd N] | --probe\n"
 
 func parse(argv []string) (arguments, bool) {
 	a := arguments{argv0: argv[0], ready: -1}
@@ -47,8 +46,6 @@ func parse(argv []string) (arguments, bool) {
 		switch argv[i] {
 		case "--run-dir":
 			a.runDir = v
-		case "--log":
-			a.log = v
 		case "--cgroup":
 			a.cgroups = append(a.cgroups, v)
 		case "--ready-fd":

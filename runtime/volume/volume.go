@@ -84,8 +84,6 @@ type TreeOptions struct {
 	ReadOnly bool
 	// NoSUID, NoDev and NoExec take the meaning from set-id bits, device nodes and programs.
 	NoSUID, NoDev, NoExec bool
-	// UserNS shows the files with the ids of this user namespace; nil for as they are.
-	UserNS *os.File
 	// Recursive takes along what is mounted below, and Follow also what will be.
 	Recursive, Follow bool
 }
@@ -106,10 +104,6 @@ func Tree(fd *sys.FD, o TreeOptions) (*sys.FD, error) {
 		if on {
 			attr.Attr_set |= bit
 		}
-	}
-	if o.UserNS != nil {
-		attr.Attr_set |= unix.MOUNT_ATTR_IDMAP
-		attr.Userns_fd = uint64(o.UserNS.Fd())
 	}
 	if err := sys.SetMount(tree, attr, o.Recursive); err != nil {
 		_ = tree.Close()

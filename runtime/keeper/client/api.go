@@ -193,8 +193,6 @@ type AdoptRequest struct {
 
 // SpawnOptions are the options of Spawn. The zero value is useful.
 type SpawnOptions struct {
-	// LogFile receives the keeper's own few lines; "" for RUN-DIR/keeper.log.
-	LogFile string
 	// CgroupFiles are `cgroup.procs` files the keeper writes itself to before it serves.
 	CgroupFiles []string
 }

@@ -22,9 +22,6 @@ func Spawn(ctx context.Context, binary, runDir string, opts SpawnOptions) error 
 	}
 	defer r.Close()
 	args := []string{"keeper", "--run-dir", runDir, "--detach", "--ready-fd", "3"}
-	if opts.LogFile != "" {
-		args = append(args, "--log", opts.LogFile)
-	}
 	for _, f := range opts.CgroupFiles {
 		args = append(args, "--cgroup", f)
 	}

@@ -57,7 +57,6 @@ type Options struct {
 	AllowPrune    bool
 	Source        manifests.Source
 	Log           logr.Logger
-	Workers       int
 	// APIGroup may use the Kubernetes API, and so everything; "" for its owner alone.
 	APIGroup string
 	// Version is berth's own, as clients of the API are told.
@@ -121,7 +120,7 @@ func Open(ctx context.Context, lock *Lock, opts Options) (_ *Daemon, err error) 
 			Dir: filepath.Join(opts.StateDir, certificatesDir), Directory: opts.ACMEDirectory, Email: opts.ACMEEmail, Agent: "berth/" + opts.Version,
 		}),
 		Source: opts.Source, StateDir: opts.StateDir, Log: opts.Log, PruneDelay: opts.PruneDelay, AllowPrune: opts.AllowPrune,
-		Workers: opts.Workers, Node: d.node(), NodeStatus: d.nodeStatus,
+		Node: d.node(), NodeStatus: d.nodeStatus,
 	})
 	if err != nil {
 		return nil, err
