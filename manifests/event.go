@@ -4,8 +4,8 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/kubernetes/pkg/apis/core"
@@ -27,7 +27,15 @@ func ValidateEvent(old, wish *corev1.Event, version schema.GroupVersion) field.E
 	}
 	meta := field.NewPath("metadata")
 	if old == nil {
-		return append(apivalidation.ValidateObjectMeta(&wish.ObjectMeta, true, path.ValidatePathSegmentName, meta), corevalidation.ValidateEventCreate(both[1], version)...)
+		return append(apivalidation.ValidateObjectMeta(&wish.ObjectMeta, true, eventName, meta), corevalidation.ValidateEventCreate(both[1], version)...)
 	}
 	return append(apivalidation.ValidateObjectMetaUpdate(&wish.ObjectMeta, &old.ObjectMeta, meta), corevalidation.ValidateEventUpdate(both[1], both[0], version)...)
+}
+
+// eventName judges the name of an Event, or a prefix to which the server adds the rest.
+func eventName(name string, prefix bool) []string {
+	if prefix {
+		return content.IsPathSegmentPrefix(name)
+	}
+	return content.IsPathSegmentName(name)
 }

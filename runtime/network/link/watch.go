@@ -138,6 +138,7 @@ func (w *Watch) read(m netlink.Message) (Event, bool) {
 			index = 0
 		}
 		return Event{Link: index}, forwarding != nil && word(forwarding) == 0 && index >= 0
+	default: // tells of no loss
 	}
 	return Event{}, false
 }
