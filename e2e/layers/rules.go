@@ -23,7 +23,7 @@ var arrows = map[string][]string{
 
 // keeperLight are the packages the keeper's early hook may be made of: it runs before anything else of the binary is initialised.
 var (
-	keeperPackages = []string{"runtime/keeper", "runtime/keeper/program", "runtime/keeper/wire"}
+	keeperPackages = []string{"runtime/keeper", "runtime/keeper/program", "runtime/keeper/wire", "runtime/footprint/pages"}
 	keeperMay      = []string{"encoding/binary", "errors", "os", "reflect", "strconv", "sync", "sync/atomic", "syscall", "unsafe", "math/bits", "runtime", "time"}
 )
 
@@ -86,7 +86,7 @@ var rules = []rule{
 		if slices.Contains(keeperMay, i.Path) {
 			return ""
 		}
-		if below(i.Path, module+"/runtime/keeper") {
+		if below(i.Path, module+"/runtime/keeper", module+"/runtime/footprint/pages") {
 			return ""
 		}
 		return "the keeper's hook is initialised before everything else and imports only what is cheap: " + strings.Join(keeperMay, " ")

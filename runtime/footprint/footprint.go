@@ -8,6 +8,8 @@ import (
 	"runtime/metrics"
 	"sync"
 	"time"
+
+	"berth/runtime/footprint/pages"
 )
 
 const (
@@ -26,7 +28,7 @@ func Tend(garbage uint64) {
 	t := &tended{garbage: garbage, percent: 100}
 	t.over = time.AfterFunc(calm, letGo) // of what was needed to start
 	t.allocated = look().allocated
-	letGoOfProgram()
+	pages.LetGo()
 	t.await()
 }
 
@@ -66,13 +68,13 @@ func (t *tended) collected(m memory, now time.Time) {
 	t.over.Reset(calm)
 	if now.Sub(t.gave) >= often {
 		t.gave = now
-		letGoOfProgram()
+		pages.LetGo()
 	}
 }
 
 func letGo() {
 	debug.FreeOSMemory()
-	letGoOfProgram()
+	pages.LetGo()
 }
 
 func garbagePercent(live, garbage uint64) int {

@@ -17,6 +17,7 @@ import (
 	"time"
 	"unsafe"
 
+	"berth/runtime/footprint/pages"
 	"berth/runtime/keeper/earliest"
 	"berth/runtime/keeper/wire"
 )
@@ -90,6 +91,7 @@ func serve(a arguments) int {
 	k.resumeProxies()
 	tell(a.ready, "R")
 	k.args.ready = -1
+	pages.LetGo() // of the start's
 	k.loop.run()
 	return 0
 }

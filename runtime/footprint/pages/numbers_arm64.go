@@ -1,0 +1,4 @@
+package pages
+
+// Package syscall does not know it.
+const sysUserfaultfd = 282
