@@ -83,6 +83,7 @@ func (n *Network) mendLinks(ctx context.Context) ([]string, error) {
 	if err := errors.Join(n.ensureLinks(), n.rejoin(ctx)); err != nil {
 		return nil, fmt.Errorf("cannot put back what somebody has changed (%s): %w", strings.Join(changed, ", "), err)
 	}
+	wake(n.rerouted) // a test of the paths may have failed in between
 	return changed, nil
 }
 

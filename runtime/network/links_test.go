@@ -111,13 +111,11 @@ func TestWhatOthersDoToTheLinksIsUndone(t *testing.T) {
 			if err := tt.do(); err != nil {
 				t.Fatal(err)
 			}
-			var said string
-			eventually(t, "a repair", func() bool { said += reports.take(); return said != "" })
-			for _, want := range tt.want {
-				if !strings.Contains(said, want) {
-					t.Errorf("told %q, want %q in it", said, want)
-				}
-			}
+			var said string // what else is said: Run tests the paths of pods, which may have failed in between
+			eventually(t, "a word of "+strings.Join(tt.want, ", "), func() bool {
+				said += reports.take()
+				return !slices.ContainsFunc(tt.want, func(w string) bool { return !strings.Contains(said, w) })
+			})
 			if got, err := ask(t, b, four, patience); err != nil || got != addrB.String() {
 				t.Errorf("pod to pod: got %q, %v, want %s", got, err, addrB)
 			}
@@ -133,7 +131,7 @@ func TestWhatOthersDoToTheLinksIsUndone(t *testing.T) {
 				t.Errorf("settings before %v\nafter %v", before, after)
 			}
 			time.Sleep(20 * n.mendEvery) // else they are a quarrel
-			if said := reports.take(); said != "" {
+			if said := reports.take(); strings.Contains(said, "somebody has changed") {
 				t.Errorf("told once more: %s", said)
 			}
 		})
