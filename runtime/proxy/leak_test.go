@@ -68,11 +68,11 @@ func TestNothingStaysOfConnections(t *testing.T) {
 	}
 	all.Wait()
 	settled := func() bool {
-		return port.load.count() == 0 && goruntime.NumGoroutine() <= routines && descriptors(t) <= files+2*pipesKept
+		return port.load.load.count() == 0 && goruntime.NumGoroutine() <= routines && descriptors(t) <= files+2*pipesKept
 	}
 	for deadline := time.Now().Add(20 * time.Second); !settled(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d connections, %d goroutines instead of %d, %d descriptors instead of %d", port.load.count(), goruntime.NumGoroutine(), routines, descriptors(t), files)
+			t.Fatalf("%d connections, %d goroutines instead of %d, %d descriptors instead of %d", port.load.load.count(), goruntime.NumGoroutine(), routines, descriptors(t), files)
 		}
 	}
 }

@@ -6,13 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// load counts connections, and bounds them by the descriptors that the process may have: what is too much waits to be accepted.
+// load counts connections, and bounds them by the descriptors that the process may have: what is too much waits to be accepted. Each port has a share of it.
 type load struct {
-	mu   sync.Mutex
-	free sync.Cond // on mu
-	open int
-	most int
-	idle []chan struct{} // closed when there is none
+	mu      sync.Mutex
+	free    sync.Cond // on mu
+	waiting int       // for free
+	open    int
+	most    int
+	idle    []chan struct{} // closed when there is none
 }
 
 const (
@@ -40,35 +41,68 @@ func newLoad() *load {
 	return l
 }
 
-// room waits until there is room for another connection.
-func (l *load) room() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for l.open >= l.most {
-		l.free.Wait()
+// share is what one port has of the load: at most as many connections as there is room for then. So one port alone takes half of all, two take a third each,
+// and whoever floods some ports leaves as much as each of them has to the others.
+type share struct {
+	load *load
+
+	// Guarded by load.mu.
+	open   int
+	closed bool
+}
+
+func (l *load) share() *share { return &share{load: l} }
+
+// room waits until there is room for another connection; false when the share has been closed.
+func (s *share) room() bool {
+	s.load.mu.Lock()
+	defer s.load.mu.Unlock()
+	for s.isFull() && !s.closed {
+		s.load.waiting++
+		s.load.free.Wait()
+		s.load.waiting--
 	}
+	return !s.closed
 }
 
 // full tells that there is no room.
-func (l *load) full() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.open >= l.most
+func (s *share) full() bool {
+	s.load.mu.Lock()
+	defer s.load.mu.Unlock()
+	return s.isFull()
+}
+
+func (s *share) isFull() bool {
+	free := s.load.most - s.load.open
+	return free <= 0 || s.open > free
+}
+
+// close ends waiting for room, for good. What is open is counted until it ends.
+func (s *share) close() {
+	s.load.mu.Lock()
+	defer s.load.mu.Unlock()
+	s.closed = true
+	s.load.free.Broadcast()
 }
 
 // take counts one.
-func (l *load) take() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.open++
+func (s *share) take() {
+	s.load.mu.Lock()
+	defer s.load.mu.Unlock()
+	s.open++
+	s.load.open++
 }
 
 // give ends a connection.
-func (l *load) give() {
+func (s *share) give() {
+	l := s.load
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	s.open--
 	l.open--
-	l.free.Signal()
+	if l.waiting > 0 {
+		l.free.Broadcast() // each waits for something else: its own number, or that of all
+	}
 	if l.open == 0 {
 		for _, c := range l.idle {
 			close(c)

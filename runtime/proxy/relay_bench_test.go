@@ -72,6 +72,12 @@ func echoAt(b *testing.B) string {
 // relayed is a port that leads to another, and its address.
 func relayed(t testing.TB, to string) (port *tcpPort, at string) {
 	t.Helper()
+	return relayedUnder(t, newLoad(), to)
+}
+
+// relayedUnder is as relayed, with a share of a load.
+func relayedUnder(t testing.TB, load *load, to string) (port *tcpPort, at string) {
+	t.Helper()
 	free, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +88,7 @@ func relayed(t testing.TB, to string) (port *tcpPort, at string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port = newTCP(socket, newLoad(), &forwarders{})
+	port = newTCP(socket, load, &forwarders{})
 	if err := port.update(&runtime.PublishedPort{Backends: []netip.AddrPort{netip.MustParseAddrPort(to)}}); err != nil {
 		t.Fatal(err)
 	}

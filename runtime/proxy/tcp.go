@@ -17,7 +17,7 @@ import (
 // tcpPort is a published TCP port. Without backends its socket refuses connections, as a port that nobody has does, and keeps the address.
 type tcpPort struct {
 	socket *sockets.Socket
-	load   *load
+	load   *share
 	choose *chooser
 	trust  *forwarders
 	terms  atomic.Pointer[terms]
@@ -36,7 +36,7 @@ const acceptPause = 10 * time.Millisecond
 
 // newTCP makes a port that waits for its first update.
 func newTCP(socket *sockets.Socket, load *load, trust *forwarders) *tcpPort {
-	t := &tcpPort{socket: socket, load: load, trust: trust, choose: newChooser(), served: make(chan struct{})}
+	t := &tcpPort{socket: socket, load: load.share(), trust: trust, choose: newChooser(), served: make(chan struct{})}
 	t.changed.L = &t.mu
 	go t.serve()
 	return t
@@ -65,6 +65,7 @@ func (t *tcpPort) close(ctx context.Context, _ bool) {
 	t.closed = true
 	t.changed.Broadcast()
 	t.mu.Unlock()
+	t.load.close()
 	t.socket.Close(ctx)
 	<-t.served
 	t.leading.Wait()
@@ -74,7 +75,9 @@ func (t *tcpPort) close(ctx context.Context, _ bool) {
 func (t *tcpPort) serve() {
 	defer close(t.served)
 	for t.open() {
-		t.load.room()
+		if !t.load.room() {
+			return
+		}
 		fd, from, err := t.accept()
 		switch {
 		case err == nil:

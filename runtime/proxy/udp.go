@@ -22,7 +22,7 @@ type udpPort struct {
 	socket *sockets.Socket
 	in     syscall.RawConn
 	six    bool
-	load   *load
+	load   *share
 	choose *chooser
 	terms  atomic.Pointer[terms]
 	idle   idleness
@@ -58,7 +58,7 @@ func newUDP(socket *sockets.Socket, load *load, idle idleness) (*udpPort, error)
 		return nil, err
 	}
 	u := &udpPort{
-		socket: socket, in: socket.RawConn(), six: socket.Six(), load: load, choose: newChooser(), idle: idle, most: sessionsMost, served: make(chan struct{}), out: out,
+		socket: socket, in: socket.RawConn(), six: socket.Six(), load: load.share(), choose: newChooser(), idle: idle, most: sessionsMost, served: make(chan struct{}), out: out,
 		sessions: map[peers]*session{},
 	}
 	u.terms.Store(&terms{})

@@ -88,7 +88,7 @@ func (w *web) listen(ctx context.Context, at place, secure bool) (*webPort, erro
 	}
 	p := &webPort{socket: socket, server: w.server.HTTP(secure)}
 	go func() { // ends with the listener
-		if listener = (&forwardedListener{&counted{listener, w.load}, &w.trust}); secure {
+		if listener = (&forwardedListener{&counted{listener, w.load.share()}, &w.trust}); secure {
 			_ = p.server.ServeTLS(listener, "", "")
 		} else {
 			_ = p.server.Serve(listener)
@@ -128,12 +128,14 @@ func owners(t *runtime.Ingress) []string {
 // counted is a listener whose connections are part of the load.
 type counted struct {
 	net.Listener
-	load *load
+	load *share
 }
 
 // Accept implements net.Listener.
 func (l *counted) Accept() (net.Conn, error) {
-	l.load.room()
+	if !l.load.room() {
+		return nil, net.ErrClosed
+	}
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
@@ -142,9 +144,15 @@ func (l *counted) Accept() (net.Conn, error) {
 	return &countedConn{Conn: conn, load: l.load}, nil
 }
 
+// Close implements net.Listener.
+func (l *counted) Close() error {
+	l.load.close()
+	return l.Listener.Close()
+}
+
 type countedConn struct {
 	net.Conn
-	load *load
+	load *share
 	once sync.Once
 }
 
