@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// load counts connections, and bounds them by the descriptors that the process may have: what is too much waits to be accepted. Each port has a share of it.
+// load counts connections, and bounds them by the descriptors that the process may have, and by the machine's memory: what is too much waits to be accepted. Each port has a share of it.
 type load struct {
 	mu      sync.Mutex
 	free    sync.Cond // on mu
@@ -23,6 +23,10 @@ const (
 	filesPerConnection = 3
 	// filesReserved are for listening sockets, pipes that are kept, the table, the keeper.
 	filesReserved = 512
+	// bytesPerConnection are those of one over which nothing goes: 12 KB here, and the kernel's sockets. All together may take a fourth of the machine's memory.
+	bytesPerConnection, memoryParts = 16 << 10, 4
+	// leastConnections there are however small the machine is.
+	leastConnections = 64
 )
 
 func newLoad() *load {
@@ -36,9 +40,20 @@ func newLoad() *load {
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil {
 		files = limit.Cur
 	}
-	l := &load{most: int(max(files, filesReserved+filesPerConnection*64)-filesReserved) / filesPerConnection} //nolint:gosec // bounded above
+	memory := uint64(1 << 30)
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) == nil {
+		memory = uint64(info.Totalram) * uint64(info.Unit)
+	}
+	l := &load{most: mostConnections(files, memory)}
 	l.free.L = &l.mu
 	return l
+}
+
+// mostConnections is how many there can be with so many descriptors and bytes of memory.
+func mostConnections(files, memory uint64) int {
+	byFiles := (max(files, filesReserved) - filesReserved) / filesPerConnection
+	return int(max(min(byFiles, memory/memoryParts/bytesPerConnection), leastConnections)) //nolint:gosec // bounded by filesAsked
 }
 
 // share is what one port has of the load: at most as many connections as there is room for then. So one port alone takes half of all, two take a third each,

@@ -117,3 +117,20 @@ func TestAFloodedPortTakesNoOther(t *testing.T) {
 		ports[i].port.close(context.Background(), false)
 	}
 }
+
+func TestMostConnections(t *testing.T) {
+	for name, tt := range map[string]struct {
+		files, memory uint64
+		want          int
+	}{
+		"a large machine":           {1 << 20, 24 << 30, 349354},
+		"a small machine":           {1 << 20, 1 << 30, 16384},
+		"few descriptors":           {16384, 24 << 30, 5290},
+		"fewer than there are kept": {100, 24 << 30, leastConnections},
+		"no memory to speak of":     {1 << 20, 1 << 20, leastConnections},
+	} {
+		if got := mostConnections(tt.files, tt.memory); got != tt.want {
+			t.Errorf("%s: %d, want %d", name, got, tt.want)
+		}
+	}
+}

@@ -15,7 +15,7 @@ import (
 
 // picture is the status from a running berth, or what the records tell without one.
 func (a *app) picture(ctx context.Context) (*controller.Status, error) {
-	data, err := daemon.Call(ctx, a.runDir, "GET", "/status", nil)
+	data, err := daemon.Status(ctx, a.stateDir, a.runDir)
 	if errors.Is(err, daemon.ErrNotRunning) {
 		return daemon.Offline(a.runDir)
 	}

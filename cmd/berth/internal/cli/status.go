@@ -19,7 +19,7 @@ func (a *app) status() *cobra.Command {
 		Short: "Show what runs, what waits, what is wrong and where",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			data, err := daemon.Call(cmd.Context(), a.runDir, "GET", "/status", nil)
+			data, err := daemon.Status(cmd.Context(), a.stateDir, a.runDir)
 			if errors.Is(err, daemon.ErrNotRunning) {
 				return a.statusAlone(output)
 			}

@@ -28,7 +28,7 @@ func (a *app) volumeLs() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "ls", Aliases: []string{"list"}, Short: "List the volumes, and whose they are", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			data, err := daemon.Call(cmd.Context(), a.runDir, "GET", "/status", nil)
+			data, err := daemon.Status(cmd.Context(), a.stateDir, a.runDir)
 			if err != nil {
 				return err
 			}

@@ -137,5 +137,19 @@ func Call(ctx context.Context, runDir, method, path string, body any) ([]byte, e
 	return data, nil
 }
 
+// Status asks the berth that serves runDir how it is. One that does not answer in answerPatience is named with its process.
+func Status(ctx context.Context, stateDir, runDir string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
+	data, err := Call(ctx, runDir, "GET", "/status", nil)
+	if pid := Holder(stateDir); errors.Is(err, context.DeadlineExceeded) && pid > 0 {
+		return nil, fmt.Errorf("cannot reach berth: process %d has not answered in %s%s; pods run without it", pid, answerPatience, stopped(pid))
+	}
+	return data, err
+}
+
+// answerPatience is how long a berth may take to say how it is: under load that is milliseconds.
+const answerPatience = 5 * time.Second
+
 // ErrNotRunning means that no berth serves the run directory.
 var ErrNotRunning = errors.New("berth is not running")

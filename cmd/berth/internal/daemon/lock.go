@@ -1,11 +1,13 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -98,6 +100,15 @@ func Holder(stateDir string) int {
 	return pid
 }
 
+// stopped says, behind what a process does not do, that it is stopped (state T: SIGSTOP, a debugger) and how it goes on; "" when it is not.
+func stopped(pid int) string {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if _, after, ok := bytes.Cut(stat, []byte(") ")); err != nil || !ok || !slices.Contains([]byte("Tt"), after[0]) {
+		return ""
+	}
+	return fmt.Sprintf(", as it is stopped (state T); kill -CONT %d lets it go on", pid)
+}
+
 // endPatience is how long a running berth gets to end after SIGTERM: it promises 5 s.
 const endPatience = 10 * time.Second
 
@@ -119,7 +130,7 @@ func StopRunning(ctx context.Context, stateDir string) (*Lock, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("cannot take over from process %d: it did not end in %s", signalled, endPatience)
+			return nil, fmt.Errorf("cannot take over from process %d: it did not end in %s%s", signalled, endPatience, stopped(signalled))
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
