@@ -83,6 +83,12 @@ func TestLinks(t *testing.T) {
 			func(t *testing.T, dir string) { write(t, dir, files{".i/api.yaml": deployment("new", 1)}) },
 			[]string{"new@a/b/api.yaml", "web@a/web.yaml"},
 		},
+		"a new file in a hidden folder": {
+			files{".h/web.yaml": deployment("web", 1), "sub": ".h"},
+			[]string{"web@sub/web.yaml"},
+			func(t *testing.T, dir string) { write(t, dir, files{".h/api.yaml": deployment("api", 1)}) },
+			[]string{"api@sub/api.yaml", "web@sub/web.yaml"},
+		},
 		"a hidden link is swapped": {
 			files{".one/web.yaml": deployment("web", 1), ".two/web.yaml": deployment("api", 1), ".current": ".one", "web.yaml": ".current/web.yaml"},
 			[]string{"web@web.yaml"},

@@ -174,7 +174,7 @@ func (l *loop) takeOne(e fsnotify.Event, now time.Time) bool {
 	case e.Op == fsnotify.Write:
 		l.takeWrite(path, name, ours && isManifest(base), now)
 		return false
-	case l.tree.dirs[path], l.tree.anchors[path], l.tree.targets[path] != nil, l.tree.linked[at]:
+	case l.tree.dirs[path], l.tree.anchors[path], l.tree.linked[at]:
 		return true // a folder itself was removed, moved or changed, or what links lead to or through
 	case l.tree.fault != nil:
 		return inside // the directory may be back

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"berth/manifests"
 )
@@ -42,6 +43,25 @@ func TestRootGoesAndComesBack(t *testing.T) {
 			w.until("watched again", replicas("web", 5))
 		})
 	}
+}
+
+// What was missing before the directory went has its time again when it comes back: somebody is filling it.
+func TestRootComesBackEmpty(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "manifests")
+	mustWrite(t, filepath.Join(root, "web.yaml"), deployment("web", 3))
+	w := watchStopped(t, root)
+	mustRemove(t, filepath.Join(root, "web.yaml"))
+	w.still(50 * time.Millisecond) // it is missed
+	mustRemove(t, root)
+	w.until("unavailable", unavailable)
+	w.time.Step(time.Second)
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if s := w.until("back", func(s manifests.Snapshot) bool { return !unavailable(s) }); names(s) != "web" {
+		t.Errorf("got %s", describe(s))
+	}
+	w.until("nothing", has(""))
 }
 
 func TestRootIsMissingAtFirst(t *testing.T) {
