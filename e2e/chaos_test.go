@@ -22,7 +22,7 @@ func kills() int {
 	if n, err := strconv.Atoi(os.Getenv("BERTH_E2E_KILLS")); err == nil {
 		return n
 	}
-	return 50
+	return 38
 }
 
 func seed() uint64 {
@@ -45,14 +45,12 @@ type chaos struct {
 	text     int
 	image    string
 	hit      map[string]int
+	// ending is true after an interrupted `down`, which may have asked the controller to end.
+	ending bool
 }
 
-// TestKilledAtAnyMoment kills the controller, the keeper or both, again and again: half of the time within 50 ms after a change and
-// during a pull, a rollout, a removal or a `down`. Each time everything becomes as the files say, and `down` leaves nothing.
-//
-// A first dozen of the kills is aimed: a tracer holds the product within a given system call (before it has an effect, or after it
-// had one that nobody knows of), and then it is killed. So each of clone, mount, cgroup, veth, rename and unlink was in flight.
-func TestKilledAtAnyMoment(t *testing.T) {
+func newChaos(t *testing.T) *chaos {
+	t.Helper()
 	s := seed()
 	t.Logf("seed %d (repeat with BERTH_E2E_SEED=%d)", s, s)
 	c := &chaos{
@@ -60,31 +58,47 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 	c.Load(images.Tool)
 	c.args = []string{"--prune-delay", "50ms", "--allow-prune", "--registries", configFile(t, plainHTTP(c.reg))}
-	total := kills()
-	for i := range total {
-		name := fmt.Sprintf("kill %d", i)
-		c.begin()
-		var what string
-		if step := i / 2; step < len(steps) && total >= 2*len(steps) {
-			what = c.killInside(steps[step], i%2 == 1)
-		} else {
-			what = c.killSomewhere()
-		}
-		t.Logf("%s: %s", name, what)
-		c.settle()
-		c.up.Kill()
-		c.Must("down")
-		c.CheckLeaks()
-		if t.Failed() {
-			t.Fatalf("%s (%s) left something: seed %d", name, what, s)
-		}
+	return c
+}
+
+// round begins, kills, and wants everything to become as the files say, and `down` to leave nothing.
+func (c *chaos) round(i int, kill func() string) {
+	c.t.Helper()
+	c.begin()
+	what := kill()
+	c.t.Logf("kill %d: %s", i, what)
+	c.settle()
+	c.up.Kill()
+	c.Must("down")
+	c.CheckLeaks()
+	if c.t.Failed() {
+		c.t.Fatalf("kill %d (%s) left something", i, what)
+	}
+}
+
+// TestKilledAtAnyMoment kills the controller, the keeper or both, again and again: half of the time within 50 ms after a change and
+// during a pull, a rollout, a removal or a `down`.
+func TestKilledAtAnyMoment(t *testing.T) {
+	c := newChaos(t)
+	for i := range kills() {
+		c.round(i, c.killSomewhere)
+	}
+}
+
+// TestKilledWithinACall aims: a tracer holds the product within a given system call (before it has an effect, or after it had one that
+// nobody knows of), and then it is killed. So each of clone, mount, cgroup, veth, rename and unlink was in flight.
+func TestKilledWithinACall(t *testing.T) {
+	if kills() < 2*len(steps) {
+		t.Skip("BERTH_E2E_KILLS asks for fewer kills than there are calls to aim at")
+	}
+	c := newChaos(t)
+	for i := range 2 * len(steps) {
+		c.round(i, func() string { return c.killInside(steps[i/2], i%2 == 1) })
 	}
 	t.Logf("hit: %v", c.hit)
-	if total >= 2*len(steps) {
-		for _, step := range steps {
-			if c.hit[step.name] == 0 {
-				t.Errorf("%s was never in flight", step.name)
-			}
+	for _, step := range steps {
+		if c.hit[step.name] == 0 {
+			t.Errorf("%s was never in flight", step.name)
 		}
 	}
 }
@@ -93,7 +107,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 func (c *chaos) begin() {
 	c.t.Helper()
 	c.replicas = map[string]int{"a": 1 + c.rnd.IntN(3), "b": 1 + c.rnd.IntN(3)}
-	c.image = images.Ref(images.Tool)
+	c.image, c.ending = images.Ref(images.Tool), false
 	files, _ := filepath.Glob(filepath.Join(c.Manifests, "*.yaml"))
 	for _, f := range files {
 		_ = os.Remove(f)
@@ -169,7 +183,8 @@ func (c *chaos) killSomewhere() string {
 		_ = down.Kill()
 	}
 	c.kill(targets)
-	c.revive(down != nil)
+	c.ending = down != nil
+	c.revive()
 	return fmt.Sprintf("%s, %v later %s killed; %s", what, pause, targets, where)
 }
 
@@ -185,18 +200,9 @@ func (c *chaos) kill(targets string) {
 }
 
 // revive starts the controller again where it is gone.
-func (c *chaos) revive(always bool) {
+func (c *chaos) revive() {
 	c.t.Helper()
 	c.reg.Delay(0)
-	if always {
-		// An interrupted `down` has asked the controller to end; it may take a moment to do so.
-		_ = harness.Poll(5*time.Second, func() error {
-			if !c.up.Ended() {
-				return fmt.Errorf("up runs")
-			}
-			return nil
-		})
-	}
 	if c.up.Ended() {
 		c.up = c.Up(c.args...)
 	}
@@ -210,6 +216,9 @@ func (c *chaos) settle() {
 		want += n
 	}
 	c.Until("what the files say", func() error {
+		if c.ending { // whenever it does
+			c.revive()
+		}
 		s, err := c.Look()
 		if err != nil {
 			return err

@@ -235,7 +235,7 @@ func TestPruneDelayAndFuse(t *testing.T) {
 	for i := range all {
 		b.Write(fmt.Sprintf("d%d.yaml", i), deployment(fmt.Sprintf("d%d", i), 1, run("sleep")).String())
 	}
-	b.Up("--prune-delay", "1500ms")
+	b.Up("--prune-delay", "3s")
 	pids := map[string]int{}
 	for i := range all {
 		maps.Copy(pids, harness.PIDs(b.UntilReady(fmt.Sprintf("d%d-", i), 1)))
@@ -252,7 +252,7 @@ func TestPruneDelayAndFuse(t *testing.T) {
 	if err := os.WriteFile(path, content, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	b.For(2*time.Second, "what came back", samePIDs(b, "d", pids))
+	b.For(3500*time.Millisecond, "what came back", samePIDs(b, "d", pids))
 
 	// Six of eight at once: the fuse.
 	for i := range 6 {
@@ -270,7 +270,7 @@ func TestPruneDelayAndFuse(t *testing.T) {
 		}
 		return nil
 	})
-	b.For(3*time.Second, "the fuse", samePIDs(b, "d", pids))
+	b.For(3500*time.Millisecond, "the fuse", samePIDs(b, "d", pids))
 	b.Must("allow")
 	for i := range 6 {
 		gone(b, fmt.Sprintf("d%d-", i), nil)

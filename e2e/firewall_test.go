@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"berth/e2e/harness"
 	"berth/e2e/images"
@@ -19,7 +18,7 @@ import (
 func stop(t *testing.T, up *harness.Up) {
 	t.Helper()
 	up.Signal(syscall.SIGTERM)
-	if code := up.Wait(10 * time.Second); code != 0 {
+	if code := up.Wait(harness.Patience); code != 0 {
 		t.Fatalf("up ended with %d", code)
 	}
 }
@@ -37,7 +36,7 @@ func TestFlushedRuleset(t *testing.T) {
 	if out, err := exec.Command("nft", "flush", "ruleset").CombinedOutput(); err != nil {
 		t.Fatalf("nft flush ruleset: %v: %s", err, out)
 	}
-	b.UntilWithin(5*time.Second, "the Service to answer again", func() error {
+	b.Until("the Service to answer again", func() error {
 		_, err := fetch(url)
 		return err
 	})
@@ -65,7 +64,7 @@ func TestNetworkTakenApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	untilFetched(b, url, "through")
-	b.UntilWithin(5*time.Second, "the word of it", func() error {
+	b.Until("the word of it", func() error {
 		if log := up.Output(); !strings.Contains(log, "bridge "+bridge+" was removed") {
 			return errors.New(log)
 		}

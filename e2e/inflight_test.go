@@ -134,7 +134,7 @@ func (c *chaos) killInside(s step, after bool) string {
 	if found != "" {
 		c.hit[s.name]++
 	}
-	c.revive(false)
+	c.revive()
 	return fmt.Sprintf("%s killed %s %s took effect: %s", targets, when, s.name, found)
 }
 

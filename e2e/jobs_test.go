@@ -247,7 +247,7 @@ func TestJobsAndTime(t *testing.T) {
 		t.Errorf("its log is %q", log)
 	}
 
-	b.UntilWithin(70*time.Second, "the CronJob to run", func() error {
+	b.UntilWithin(time.Minute+harness.Patience, "the CronJob to run", func() error {
 		if len(lines(t, dir, "minutes")) == 0 {
 			return fmt.Errorf("no minute yet")
 		}

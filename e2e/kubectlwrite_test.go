@@ -434,7 +434,7 @@ func TestKubectlDrain(t *testing.T) {
 		}
 		return fmt.Errorf("%v", s.Pods)
 	})
-	if r := w.Kubectl("drain", node, "--ignore-daemonsets", "--timeout=3s"); r.Code == 0 || !strings.Contains(r.Stderr, "disruption budget") {
+	if r := w.Kubectl("drain", node, "--ignore-daemonsets", "--timeout=5s"); r.Code == 0 || !strings.Contains(r.Stderr, "disruption budget") {
 		t.Errorf("a drain that the budget does not allow: %+v", r)
 	}
 	w.Write("budget.yaml", fmt.Sprintf(budget, 0))

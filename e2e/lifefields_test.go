@@ -40,13 +40,14 @@ func wholly(b *harness.Berth, pod string) (string, error) {
 		}
 	}
 	for _, p := range s.Pods {
-		if p.Name == pod && p.ReadyCount == 1 && time.Since(p.Created) > 2*time.Second {
+		if p.Name == pod && p.ReadyCount == 1 && harness.Age(p.Container("main").PID) > 2*time.Second {
 			return "unready", err
 		}
 	}
 	return "", fmt.Errorf("it does not run yet: %w", err)
 }
 
+// after is what is seen of a pod, or otherwise when its container runs for so long and nothing is.
 func after(b *harness.Berth, pod string, d time.Duration, seen func(harness.Pod) string, otherwise string) (string, error) {
 	s, err := b.Look()
 	if err != nil {
@@ -59,7 +60,7 @@ func after(b *harness.Berth, pod string, d time.Duration, seen func(harness.Pod)
 		if text := seen(p); text != "" {
 			return text, nil
 		}
-		if p.Container("main").PID > 0 && time.Since(p.Created) > d {
+		if harness.Age(p.Container("main").PID) > d {
 			return otherwise, nil
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) {
 	os.Exit(isolate.Tests(harness.Build, m.Run, isolate.Order{
-		First: []string{"TestKilledAtAnyMoment", "TestFields", "TestJobsAndTime", "TestLifeFields", "TestCrashingRolloutGoesBack"},
+		First: []string{"TestKilledAtAnyMoment", "TestAutoscaler", "TestKilledWithinACall", "TestFields", "TestJobsAndTime", "TestLifeFields", "TestCrashingRolloutGoesBack"},
 		Alone: []string{"TestZeroLoss", "TestZeroLossOnAHostPort", "TestIngressLosesNothing", "TestKilledUnderLoad"},
 	}))
 }

@@ -125,8 +125,18 @@ func TestNames(t *testing.T) {
 		}
 		return out
 	}
+	untilFound := func(name, want string) {
+		t.Helper()
+		b.Until(name+" to be "+want, func() error {
+			if got := lookup("client", "tool lookup", name); got[0] != want {
+				return fmt.Errorf("it is %s", got[0])
+			}
+			return nil
+		})
+	}
 	both := []string{sets["db-0"], sets["db-1"]}
 	slices.Sort(both)
+	untilFound("db", strings.Join(both, " ")) // who is ready has still to be told to who answers
 	cases := [][2]string{
 		{"web", "10.96.7.77"},
 		{"web.default", "10.96.7.77"},
@@ -167,15 +177,6 @@ func TestNames(t *testing.T) {
 	// A third pod of the set has a name as soon as it is ready, and a Service that is gone has none.
 	b.Write("names.yaml", fmt.Sprintf(names, 3, run("sleep")))
 	third := addresses(b.UntilReady("db-", 3))["db-2"]
-	untilFound := func(name, want string) {
-		t.Helper()
-		b.Until(name+" to be "+want, func() error {
-			if got := lookup("client", "tool lookup", name); got[0] != want {
-				return fmt.Errorf("it is %s", got[0])
-			}
-			return nil
-		})
-	}
 	untilFound("db-2.db", third)
 	b.Write("more.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: more}\nspec: {clusterIP: 10.96.7.79, ports: [{port: 1}]}\n")
 	untilFound("more", "10.96.7.79")
@@ -207,7 +208,8 @@ func TestNamesFromTheFirstMoment(t *testing.T) {
 	b.Up("--service-cidr", "10.96.7.0/24")
 	logHas(b, "early", "took")
 	out := b.Must("logs", "early")
-	if out != "192.0.2.80\n10.96.7.77\ntook 0\n" && out != "192.0.2.80\n10.96.7.77\ntook 1\n" {
+	var took int
+	if _, err := fmt.Sscanf(out, "192.0.2.80\n10.96.7.77\ntook %d\n", &took); err != nil || took >= 5 { // a library asks again after 5 s
 		t.Errorf("got\n%s", out)
 	}
 }

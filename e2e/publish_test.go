@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -9,24 +10,30 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"berth/e2e/harness"
 	"berth/e2e/images"
 	"berth/e2e/load"
 )
 
-// openPort is a port of the machine that nobody has now.
+// portsTried are those that openPort has looked at, from 20000 on.
+var portsTried atomic.Int32
+
+// openPort is a port of the machine that nobody has now, and that nobody gets who asks for any, as every client does: those are greater.
 func openPort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", ":0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		port := 20000 + int(portsTried.Add(1))
+		if l, err := net.Listen("tcp", fmt.Sprint(":", port)); err == nil {
+			l.Close()
+			return port
+		} else if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // balancer is a Service of type LoadBalancer for the pods of the app web.
@@ -214,13 +221,7 @@ func TestPublishedPortSurvives(t *testing.T) {
 		})
 	})
 	t.Logf("the proxy killed: %d requests, failed %v, slowest %v", r.Sent, r.Failed, r.Slowest)
-	failed := 0
-	for _, n := range r.Failed {
-		failed += n
-	}
-	if failed > 2 || r.Slowest > 300*time.Millisecond {
-		t.Errorf("the proxy killed: %d of %d failed, the slowest took %v", failed, r.Sent, r.Slowest)
-	}
+	onlyCarried(t, r) // how soon the port is back is measured where nothing else runs: TestKilledUnderLoad
 
 	newer := filepath.Join(t.TempDir(), "berth")
 	data, err := os.ReadFile(os.Getenv(harness.BinaryVar))

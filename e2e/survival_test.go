@@ -174,7 +174,7 @@ func TestReplaceAndRefuse(t *testing.T) {
 		t.Fatal("the first one ended because of the second")
 	}
 	b.StartUp("--replace")
-	if code := first.Wait(10 * time.Second); code != 0 {
+	if code := first.Wait(harness.Patience); code != 0 {
 		t.Errorf("the replaced one ended with %d: %s", code, first.Output())
 	}
 	b.Write("web.yaml", deployment("web", 3, run("web")).String())
@@ -196,7 +196,7 @@ func TestEndingUpLeavesThePods(t *testing.T) {
 			up := b.Up()
 			pids := harness.PIDs(b.UntilReady("web-", 2))
 			up.Signal(s)
-			if code := up.Wait(5 * time.Second); code != 0 {
+			if code := up.Wait(harness.Patience); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
 			if !strings.Contains(up.Output(), "berth down") {
@@ -241,7 +241,7 @@ func TestDown(t *testing.T) {
 	up := b.Up()
 	b.UntilReady("web-", 10)
 	b.Must("down")
-	if code := up.Wait(5 * time.Second); code != 0 {
+	if code := up.Wait(harness.Patience); code != 0 {
 		t.Errorf("up ended with %d: %s", code, up.Output())
 	}
 	if k := b.Keeper(); k != 0 {

@@ -118,7 +118,7 @@ func TestZeroLoss(t *testing.T) {
 			case 3:
 				old := up
 				up = b.StartUp(append(args, "--replace")...)
-				if code := old.Wait(20 * time.Second); code != 0 {
+				if code := old.Wait(harness.Patience); code != 0 {
 					t.Errorf("the replaced one ended with %d: %s", code, old.Output())
 				}
 			}

@@ -43,7 +43,7 @@ func patience() time.Duration {
 	if d, err := time.ParseDuration(os.Getenv("BERTH_E2E_PATIENCE")); err == nil {
 		return d
 	}
-	return 30 * time.Second
+	return time.Minute
 }
 
 // moduleRoot is the directory of this checkout.
@@ -262,14 +262,17 @@ func Poll(limit time.Duration, check func() error) error {
 	defer cancel()
 	pause := 2 * time.Millisecond
 	for {
+		began := time.Now()
 		err := check()
 		if err == nil {
 			return nil
 		}
+		// Whoever asks all the time keeps the machine from what he waits for.
+		took := time.Since(began)
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(pause):
+		case <-time.After(max(pause, min(2*took, time.Second))):
 			pause = min(2*pause, 50*time.Millisecond)
 		}
 	}

@@ -167,6 +167,20 @@ func Running(pid int) bool {
 	return len(after) > 1 && after[1] != 'Z' && after[1] != 'X'
 }
 
+// Age is how long ago a process has begun; 0 when there is none.
+func Age(pid int) time.Duration {
+	uptime, err := os.ReadFile("/proc/uptime")
+	var now, ticks float64
+	if _, bad := fmt.Sscan(string(uptime), &now); err != nil || bad != nil {
+		return 0
+	}
+	if _, err := fmt.Sscan(Started(pid), &ticks); err != nil {
+		return 0
+	}
+	const ticksPerSecond = 100 // USER_HZ, the same on every architecture that berth is for
+	return time.Duration((now - ticks/ticksPerSecond) * float64(time.Second))
+}
+
 // Started is the start time of a process in clock ticks: with the pid it names one process.
 func Started(pid int) string {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
