@@ -12,16 +12,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/kubernetes/pkg/api/v1/endpoints"
 
 	"berth/reconcile"
 	"berth/reconcile/service"
 )
 
-// stated are Endpoints of a file: subsets in words, "PORT,PORT: ADDRESS ADDRESS; NOT-READY".
-func stated(name string, subsets ...string) *corev1.Endpoints {
-	e := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name)}}
+// stated are the Endpoints db of a file: subsets in words, "PORT,PORT: ADDRESS ADDRESS; NOT-READY".
+func stated(subsets ...string) *corev1.Endpoints {
+	e := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db", UID: "db"}}
 	for _, text := range subsets {
 		var s corev1.EndpointSubset
 		ports, addresses, _ := strings.Cut(text, ":")
@@ -32,10 +31,10 @@ func stated(name string, subsets ...string) *corev1.Endpoints {
 			}
 		}
 		ready, rest, _ := strings.Cut(addresses, ";")
-		for _, ip := range strings.Fields(ready) {
+		for ip := range strings.FieldsSeq(ready) {
 			s.Addresses = append(s.Addresses, corev1.EndpointAddress{IP: ip})
 		}
-		for _, ip := range strings.Fields(rest) {
+		for ip := range strings.FieldsSeq(rest) {
 			s.NotReadyAddresses = append(s.NotReadyAddresses, corev1.EndpointAddress{IP: ip})
 		}
 		e.Subsets = append(e.Subsets, s)
@@ -97,30 +96,30 @@ func TestMirror(t *testing.T) {
 		e.Labels = map[string]string{name: value}
 		return e
 	}
-	lock := stated("db", "1: 192.0.2.1")
+	lock := stated("1: 192.0.2.1")
 	lock.Annotations = map[string]string{"control-plane.alpha.kubernetes.io/leader": "{}"}
 	tests := map[string]struct {
 		endpoints *corev1.Endpoints
 		service   *corev1.Service
 		want      []string
 	}{
-		"one":                      {stated("db", "1: 192.0.2.1; 192.0.2.2"), db, []string{"IPv4 1 → 192.0.2.1 192.0.2.2!"}},
-		"each family":              {stated("db", "1: 192.0.2.1 2001:db8::1"), db, []string{"IPv4 1 → 192.0.2.1", "IPv6 1 → 2001:db8::1"}},
-		"subsets of the same port": {stated("db", "1: 192.0.2.1", "1: 192.0.2.2; 192.0.2.1"), db, []string{"IPv4 1 → 192.0.2.2 192.0.2.1!"}},
+		"one":                      {stated("1: 192.0.2.1; 192.0.2.2"), db, []string{"IPv4 1 → 192.0.2.1 192.0.2.2!"}},
+		"each family":              {stated("1: 192.0.2.1 2001:db8::1"), db, []string{"IPv4 1 → 192.0.2.1", "IPv6 1 → 2001:db8::1"}},
+		"subsets of the same port": {stated("1: 192.0.2.1", "1: 192.0.2.2; 192.0.2.1"), db, []string{"IPv4 1 → 192.0.2.2 192.0.2.1!"}},
 		"ports of the same addresses": {
-			stated("db", "1: 192.0.2.1 192.0.2.2", "2: 192.0.2.1 192.0.2.2", "3: 192.0.2.2"), db, []string{"IPv4 1 2 → 192.0.2.1 192.0.2.2", "IPv4 3 → 192.0.2.2"},
+			stated("1: 192.0.2.1 192.0.2.2", "2: 192.0.2.1 192.0.2.2", "3: 192.0.2.2"), db, []string{"IPv4 1 2 → 192.0.2.1 192.0.2.2", "IPv4 3 → 192.0.2.2"},
 		},
-		"without ports":           {stated("db", ": 192.0.2.1"), db, []string{"IPv4 → 192.0.2.1"}},
-		"without a Service":       {stated("db", "1: 192.0.2.1"), nil, nil},
-		"of one with a selector":  {stated("db", "1: 192.0.2.1"), svc("db"), nil},
-		"that say they are not":   {labelled(stated("db", "1: 192.0.2.1"), discoveryv1.LabelSkipMirror, "true"), db, nil},
-		"that say anything else":  {labelled(stated("db", "1: 192.0.2.1"), discoveryv1.LabelSkipMirror, "yes"), db, []string{"IPv4 1 → 192.0.2.1"}},
+		"without ports":           {stated(": 192.0.2.1"), db, []string{"IPv4 → 192.0.2.1"}},
+		"without a Service":       {stated("1: 192.0.2.1"), nil, nil},
+		"of one with a selector":  {stated("1: 192.0.2.1"), svc("db"), nil},
+		"that say they are not":   {labelled(stated("1: 192.0.2.1"), discoveryv1.LabelSkipMirror, "true"), db, nil},
+		"that say anything else":  {labelled(stated("1: 192.0.2.1"), discoveryv1.LabelSkipMirror, "yes"), db, []string{"IPv4 1 → 192.0.2.1"}},
 		"the lock of some leader": {lock, db, nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var m mirrors
-			m.keep(t, stated("db", "9: 192.0.2.9"), db) // whatever was before
+			m.keep(t, stated("9: 192.0.2.9"), db) // whatever was before
 			m.keep(t, tt.endpoints, tt.service)
 			if diff := cmp.Diff(tt.want, m.lines()); diff != "" {
 				t.Errorf("slices (-want +got):\n%s", diff)
@@ -136,7 +135,7 @@ func TestMirror(t *testing.T) {
 // A slice says what its Endpoints say of themselves, but for who keeps it and what is a client's own note; and it is the same object for as long as it can be.
 func TestMirrorsAreKept(t *testing.T) {
 	db := svc("db", func(s *corev1.Service) { s.Spec.Selector = nil })
-	e := stated("db", "1: 192.0.2.1")
+	e := stated("1: 192.0.2.1")
 	e.Labels = map[string]string{"team": "a", discoveryv1.LabelManagedBy: "me"}
 	e.Annotations = map[string]string{"note": "b", corev1.LastAppliedConfigAnnotation: "{}", corev1.EndpointsLastChangeTriggerTime: "now"}
 	var m mirrors
@@ -154,11 +153,11 @@ func TestMirrorsAreKept(t *testing.T) {
 		t.Errorf("owner: %+v", owner)
 	}
 	for _, next := range []string{"1: 192.0.2.1", "2: 192.0.2.1", "2: 192.0.2.5"} { // other labels, another port, another address
-		if diff := cmp.Diff([]string{"update"}, m.keep(t, stated("db", next), db)); diff != "" || m.kept.in.Slices[0].Name != s.Name {
+		if diff := cmp.Diff([]string{"update"}, m.keep(t, stated(next), db)); diff != "" || m.kept.in.Slices[0].Name != s.Name {
 			t.Errorf("%s: %s", next, diff)
 		}
 	}
-	many := stated("db", "1:")
+	many := stated("1:")
 	for i := range 1200 {
 		many.Subsets[0].Addresses = append(many.Subsets[0].Addresses, corev1.EndpointAddress{IP: fmt.Sprintf("192.0.%d.%d", 2+i/200, 1+i%200)})
 	}
