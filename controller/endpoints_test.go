@@ -13,17 +13,17 @@ import (
 	"berth/reconcile"
 )
 
-// endpointsFor are Endpoints as a file has them.
-func endpointsFor(name string, ips ...string) manifests.Object {
+// endpointsOfFile are the Endpoints db as a file has them.
+func endpointsOfFile(ips ...string) manifests.Object {
 	e := &corev1.Endpoints{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Endpoints"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db"},
 		Subsets:    []corev1.EndpointSubset{{Ports: []corev1.EndpointPort{{Port: 9000, Protocol: corev1.ProtocolTCP}}}},
 	}
 	for _, ip := range ips {
 		e.Subsets[0].Addresses = append(e.Subsets[0].Addresses, corev1.EndpointAddress{IP: ip})
 	}
-	return object(manifests.Key{Kind: "Endpoints", Namespace: "shop", Name: name}, e)
+	return object(manifests.Key{Kind: "Endpoints", Namespace: "shop", Name: "db"}, e)
 }
 
 // telling are the slices and Endpoints of all Services: who made them, and what addresses they have.
@@ -75,21 +75,21 @@ func TestStatedEndpointsAreMirrored(t *testing.T) {
 			w.pass(DefaultPruneDelay)
 			check(when, want...)
 		}
-		w.write(endpointsFor("db", "192.0.2.7"))
+		w.write(endpointsOfFile("192.0.2.7"))
 		check("without a Service", "endpoints 192.0.2.7")
-		w.write(endpointsFor("db", "192.0.2.7"), svc("db", bare))
+		w.write(endpointsOfFile("192.0.2.7"), svc("db", bare))
 		check("with one", "endpoints 192.0.2.7", "slice by Endpoints 192.0.2.7")
-		w.write(endpointsFor("db", "192.0.2.8"), svc("db", bare))
+		w.write(endpointsOfFile("192.0.2.8"), svc("db", bare))
 		check("with another address", "endpoints 192.0.2.8", "slice by Endpoints 192.0.2.8")
 		if got := fmt.Sprint(w.fake.Traffic().Services[0].Ports[0].Backends); got != "[192.0.2.8:9000]" {
 			t.Errorf("reached at %s", got)
 		}
-		w.write(endpointsFor("db", "192.0.2.8"), svc("db"))
+		w.write(endpointsOfFile("192.0.2.8"), svc("db"))
 		check("with a selector", "endpoints 192.0.2.8", "slice by Service")
 		gone("without them", []manifests.Object{svc("db")}, "endpoints by Service", "slice by Service")
-		w.write(endpointsFor("db", "192.0.2.9"), svc("db", bare))
+		w.write(endpointsOfFile("192.0.2.9"), svc("db", bare))
 		check("in one save", "endpoints 192.0.2.9", "slice by Endpoints 192.0.2.9")
-		gone("without the Service", []manifests.Object{endpointsFor("db", "192.0.2.9")}, "endpoints 192.0.2.9")
+		gone("without the Service", []manifests.Object{endpointsOfFile("192.0.2.9")}, "endpoints 192.0.2.9")
 		gone("without both", nil)
 	})
 }
