@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,6 +41,30 @@ func variant(t *testing.T, tag string) v1.Image {
 		t.Fatal(err)
 	}
 	return img
+}
+
+// An image has the volumes that it names and the right to change its root, in a root file system that is read-only.
+func TestImageAsItIsMeant(t *testing.T) {
+	b := harness.New(t)
+	img, err := images.Config(variant(t, "meant"), func(c *v1.Config) { c.Volumes = map[string]struct{}{"/data/here": {}} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	layout := filepath.Join(t.TempDir(), "layout")
+	if err := images.SaveLayout(layout, "localhost/e2e/tool:meant", img); err != nil {
+		t.Fatal(err)
+	}
+	b.Must("image", "load", layout)
+	script := "chroot / echo chroot; touch /data/here/x && echo here; touch /data/x; exec sleep 1000"
+	b.Write("p.yaml", pod("p", `image: "localhost/e2e/tool:meant", command: [sh, -c, "`+script+`"], securityContext: {readOnlyRootFilesystem: true}`).String())
+	b.Up()
+	b.UntilPod("p", "to run", running)
+	b.Until("what it says", func() error {
+		if out := b.Must("logs", "p"); out != "chroot\nhere\ntouch: /data/x: Read-only file system\n" {
+			return fmt.Errorf("%q", out)
+		}
+		return nil
+	})
 }
 
 // loadVariant loads such an image from an OCI layout and returns its reference.
