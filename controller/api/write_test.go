@@ -197,6 +197,8 @@ func TestWrites(t *testing.T) {
 		"a merge patch":          {method: "PATCH", path: configMaps + "/a", media: mergePatchType, body: `{"data":{"v":"2"}}`, code: 200, old: `"1"`, now: `"2"`},
 		"a dry run":              {method: "PATCH", path: configMaps + "/a?dryRun=All", media: mergePatchType, body: `{"data":{"v":"2"}}`, code: 200},
 		"half a dry run":         {method: "PATCH", path: configMaps + "/a?dryRun=Half", media: mergePatchType, body: `{}`, code: 400, message: "dryRun"},
+		"into no namespace":      {method: "POST", path: "/api/v1/configmaps", media: jsonType, body: `{"metadata":{"name":"z"}}`, code: 405, message: "is not supported on resources"},
+		"of all namespaces":      {method: "DELETE", path: "/api/v1/configmaps", media: jsonType, code: 405, message: "is not supported on resources"},
 		"nothing":                {method: "PATCH", path: configMaps + "/a", media: mergePatchType, body: `{}`, code: 200},
 		"not there":              {method: "PATCH", path: configMaps + "/z", media: mergePatchType, body: `{}`, code: 404, message: `configmaps "z" not found`},
 		"another version":        {method: "PATCH", path: configMaps + "/a", media: mergePatchType, body: `{"metadata":{"resourceVersion":"1"}}`, code: 409, message: "has been modified"},
