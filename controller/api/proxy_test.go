@@ -58,10 +58,10 @@ func servedPod(name, ip string, hostNetwork bool) *corev1.Pod {
 	}
 }
 
-// endpoint is an address behind the port "http" of the Service web; of is the pod that it is said to be of.
-func endpoint(ip, of, namespace string, ready bool) discoveryv1.Endpoint {
+// endpoint is an address behind the port "http" of the Service web, said to be that of the pod "a" of a namespace.
+func endpoint(ip, namespace string, ready bool) discoveryv1.Endpoint {
 	return discoveryv1.Endpoint{
-		Addresses: []string{ip}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: namespace, Name: of},
+		Addresses: []string{ip}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: namespace, Name: "a"},
 	}
 }
 
@@ -109,7 +109,7 @@ func backend() http.Handler {
 // A request goes to the pod that it names and to no other, and what the pod says of itself leads back the same way.
 func TestProxy(t *testing.T) {
 	const pods, services = "/api/v1/namespaces/shop/pods/", "/api/v1/namespaces/shop/services/"
-	own := endpoint("10.42.0.2", "a", "shop", true)
+	own := endpoint("10.42.0.2", "shop", true)
 	tests := map[string]struct {
 		method, path string
 		endpoints    []discoveryv1.Endpoint
@@ -141,10 +141,10 @@ func TestProxy(t *testing.T) {
 		"by another port":          {path: services + "web:81/proxy/x", endpoints: []discoveryv1.Endpoint{own}, code: 503, want: `no service port 81 found for service "web"`},
 		"by no port":               {path: services + "web/proxy/x", endpoints: []discoveryv1.Endpoint{own}, code: 503, want: `no endpoints available for service "web"`},
 		"nobody behind":            {path: services + "web:http/proxy/x", code: 503, want: `no endpoints available for service "web:http"`},
-		"nobody ready":             {path: services + "web:http/proxy/x", endpoints: []discoveryv1.Endpoint{endpoint("10.42.0.2", "a", "shop", false)}, code: 503, want: "no endpoints"},
-		"of another namespace":     {path: services + "web:http/proxy/x", endpoints: []discoveryv1.Endpoint{endpoint("10.42.0.2", "a", "other", true)}, code: 503, want: "no endpoints"},
+		"nobody ready":             {path: services + "web:http/proxy/x", endpoints: []discoveryv1.Endpoint{endpoint("10.42.0.2", "shop", false)}, code: 503, want: "no endpoints"},
+		"of another namespace":     {path: services + "web:http/proxy/x", endpoints: []discoveryv1.Endpoint{endpoint("10.42.0.2", "other", true)}, code: 503, want: "no endpoints"},
 		"an address of nobody":     {path: services + "web:http/proxy/x", endpoints: []discoveryv1.Endpoint{{Addresses: []string{"192.0.2.9"}}}, code: 503, want: "no endpoints"},
-		"an address of another":    {path: services + "web:http/proxy/x", endpoints: []discoveryv1.Endpoint{endpoint("192.0.2.9", "a", "shop", true)}, code: 503, want: "no endpoints"},
+		"an address of another":    {path: services + "web:http/proxy/x", endpoints: []discoveryv1.Endpoint{endpoint("192.0.2.9", "shop", true)}, code: 503, want: "no endpoints"},
 		"no such service":          {path: services + "none:80/proxy/x", code: 404, want: `services "none" not found`},
 	}
 	for name, tt := range tests {
@@ -177,10 +177,11 @@ func TestProxyUpgrades(t *testing.T) {
 	_, s := proxyFixture(t, there)
 	here := httptest.NewServer(s)
 	defer here.Close()
-	conn, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(here.URL, "http")+"/api/v1/namespaces/shop/pods/https:a:8080/proxy", nil)
+	conn, resp, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(here.URL, "http")+"/api/v1/namespaces/shop/pods/https:a:8080/proxy", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer resp.Body.Close()
 	defer conn.Close()
 	if err := conn.WriteMessage(websocket.TextMessage, []byte("hello")); err != nil {
 		t.Fatal(err)
