@@ -43,7 +43,7 @@ func newLoad() *load {
 	memory := uint64(1 << 30)
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) == nil {
-		memory = uint64(info.Totalram) * uint64(info.Unit)
+		memory = info.Totalram * uint64(info.Unit)
 	}
 	l := &load{most: mostConnections(files, memory)}
 	l.free.L = &l.mu
