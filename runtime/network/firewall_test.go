@@ -100,9 +100,7 @@ func TestFirewalls(t *testing.T) {
 				t.Errorf("the DNS: got %q, %v", got, err)
 			}
 			t.Log(sh(t, "iptables -S")) // reads what was put in
-			if err := n.Remove(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			removeUnder(t, n)
 			if after := foreign(); after != before {
 				t.Errorf("before %s\nafter %s", before, after)
 			}

@@ -662,9 +662,7 @@ func TestIPv6OnAndOff(t *testing.T) {
 	if _, err := askHere(server, patience); err != nil {
 		t.Errorf("switched on again: %v", err)
 	}
-	if err := n.Remove(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	removeUnder(t, n)
 	if after := machineState(t); !slices.Equal(before, after) {
 		t.Errorf("something is left or missing:\nbefore %v\nafter  %v", before, after)
 	}
@@ -716,9 +714,7 @@ func TestNoIPv6(t *testing.T) {
 	if got, err := ask(t, a, serve(t, next, netip.MustParseAddr("198.51.100.2")), patience); err != nil || n.Address6(addrA).IsValid() {
 		t.Errorf("got %q, %v, IPv6 %v", got, err, n.Address6(addrA))
 	}
-	if err := n.Remove(t.Context()); err != nil {
-		t.Error(err)
-	}
+	removeUnder(t, n)
 }
 
 // advertise says next door, to all on the wire, that fe80::99 is a router for so many seconds.
@@ -825,9 +821,7 @@ func TestFirewallsByIPv6(t *testing.T) {
 				t.Errorf("pod to pod: %v", err)
 			}
 			t.Log(sh(t, "ip6tables -S")) // reads what was put in
-			if err := n.Remove(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			removeUnder(t, n)
 			if got := sh(t, "nft list ruleset"); strings.Contains(got, n.Bridge()) {
 				t.Errorf("something is left: %s", got)
 			}

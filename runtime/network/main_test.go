@@ -125,6 +125,23 @@ func openWith(t *testing.T, cfg Config) *Network {
 	return n
 }
 
+// removeUnder removes an instance whose pods stay: that their interfaces end with them is not waited for.
+func removeUnder(t *testing.T, n *Network) {
+	t.Helper()
+	for { // once more when the time went by waiting for others of this machine
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		err := Remove(ctx, n.cfg)
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) {
+			continue
+		}
+		if err := errors.Join(err, n.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+}
+
 func mustOpen(t testing.TB, cfg Config) *Network {
 	t.Helper()
 	start := time.Now()

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	patience = 5 * time.Second
+	// patience is how long is waited for what must come about. Only a failure takes so long.
+	patience = 20 * time.Second
 	// blocked is how long a connection is tried that must not come about.
 	blocked = 300 * time.Millisecond
 )
@@ -341,9 +342,7 @@ func TestTwoInstancesSideBySide(t *testing.T) {
 	}
 	// The first one, which saw forwarding off, goes before the second.
 	for _, n := range []*Network{one, two} {
-		if err := n.Remove(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		removeUnder(t, n)
 		if err := Remove(t.Context(), n.cfg); err != nil {
 			t.Errorf("removing again: %v", err)
 		}

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -305,9 +304,7 @@ func TestPoliciesSurvive(t *testing.T) {
 	}
 	n = mustOpen(t, cfg)
 	t.Cleanup(func() {
-		if err := n.Remove(context.Background()); err != nil {
-			t.Error(err)
-		}
+		removeUnder(t, n)
 		if after := machineState(t); !slices.Equal(before, after) {
 			t.Errorf("something is left or missing:\nbefore %v\nafter  %v", before, after)
 		}

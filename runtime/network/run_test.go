@@ -30,7 +30,7 @@ func run(t *testing.T, n *Network) {
 // eventually waits for a condition that no event tells.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); {
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s did not happen within %v", what, patience)
 		}

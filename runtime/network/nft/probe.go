@@ -67,12 +67,13 @@ func (f *Filter) Probe(from netip.Addr, paths []Path, send func(netip.AddrPort) 
 	}()
 	var cuts []Cut
 	for i, p := range paths {
-		passed, err := passes(counters[i], func() error { return send(p.To) })
+		w := &watch{family: of, traces: traces, own: table.Name, from: from, to: p.To.Addr(), ours: map[uint32]bool{}}
+		passed, err := w.passes(counters[i], func() error { return send(p.To) })
 		if err != nil {
 			return nil, err
 		}
 		if !passed {
-			cut := of.whoDropped(traces, from, p.To.Addr(), table.Name)
+			cut := w.cut
 			cut.Path, cut.Base = p, base(cut, p.Here)
 			cuts = append(cuts, cut)
 		}
@@ -80,7 +81,8 @@ func (f *Filter) Probe(from netip.Addr, paths []Path, send func(netip.AddrPort) 
 	return cuts, nil
 }
 
-// tries and patience bound how long a path is tried before it counts as cut. A packet takes microseconds unless the machine is very busy.
+// tries and patience bound how long a path is tried before it counts as cut. A packet takes microseconds unless the machine is very busy, and who has dropped it
+// is told as soon: a try waits only where nobody of nftables did.
 const (
 	tries    = 6
 	patience = 250 * time.Millisecond
@@ -112,57 +114,76 @@ func (f family) addProbes(c *nftables.Conn, t *nftables.Table, from netip.Addr, 
 	}
 }
 
-func passes(counter *nftables.Chain, send func() error) (bool, error) {
+// watch looks at what becomes of the packets from one address to another.
+type watch struct {
+	family
+	traces   *netlink.Conn
+	own      string // the table that counts and drops them at the end of their way
+	from, to netip.Addr
+	ours     map[uint32]bool
+	// cut is who dropped the last one that somebody else did.
+	cut Cut
+}
+
+func (w *watch) passes(counter *nftables.Chain, send func() error) (bool, error) {
 	for range tries {
 		if err := send(); err != nil {
 			return false, err
 		}
-		for wait, waited := time.Millisecond, time.Duration(0); waited < patience; wait *= 2 {
-			rules, err := (&nftables.Conn{}).GetRules(counter.Table, counter)
-			if err != nil {
-				return false, fmt.Errorf("cannot read the table of the self-test: %w", err)
+		dropped := false
+		for wait, waited := time.Millisecond, time.Duration(0); waited < patience && !dropped; wait *= 2 {
+			if passed, err := counted(counter); passed || err != nil {
+				return passed, err
 			}
-			for _, r := range rules {
-				for _, e := range r.Exprs {
-					if c, ok := e.(*expr.Counter); ok && c.Packets > 0 {
-						return true, nil
-					}
-				}
-			}
-			timer := time.NewTimer(wait)
-			<-timer.C
+			dropped = w.drops(wait)
 			waited += wait
 		}
 	}
 	return false, nil
 }
 
-// whoDropped reads what the kernel told of the packets from one address to another, and returns the last who dropped one.
-func (f family) whoDropped(traces *netlink.Conn, from, to netip.Addr, own string) Cut {
-	var cut Cut
-	ours := map[uint32]bool{}
-	_ = traces.SetReadDeadline(time.Now().Add(patience)) //nolint:forbidigo // how long to wait for the kernel; nothing is decided by it
-	for {
-		messages, err := traces.Receive()
-		if err != nil && !errors.Is(err, unix.ENOBUFS) {
-			return cut
-		}
-		for _, m := range messages {
-			t, ok := parseTrace(m)
-			if !ok {
-				continue
-			}
-			if end := f.destination + f.size; uint32(len(t.header)) >= end && slices.Equal(t.header[f.source:f.destination], from.AsSlice()) {
-				ours[t.id] = slices.Equal(t.header[f.destination:end], to.AsSlice())
-			}
-			if !ours[t.id] || t.table == own {
-				continue
-			}
-			if t.dropped {
-				cut = Cut{Family: t.family, Table: t.table, Chain: t.chain, Policy: t.policy}
+func counted(counter *nftables.Chain) (bool, error) {
+	rules, err := (&nftables.Conn{}).GetRules(counter.Table, counter)
+	if err != nil {
+		return false, fmt.Errorf("cannot read the table of the self-test: %w", err)
+	}
+	for _, r := range rules {
+		for _, e := range r.Exprs {
+			if c, ok := e.(*expr.Counter); ok && c.Packets > 0 {
+				return true, nil
 			}
 		}
 	}
+	return false, nil
+}
+
+// drops reads what the kernel tells of the packets until somebody else has dropped one, or for so long.
+func (w *watch) drops(wait time.Duration) bool {
+	_ = w.traces.SetReadDeadline(time.Now().Add(wait)) //nolint:forbidigo // how long to wait for the kernel; nothing is decided by it
+	for {
+		messages, err := w.traces.Receive()
+		if err != nil && !errors.Is(err, unix.ENOBUFS) {
+			return false
+		}
+		dropped := false
+		for _, m := range messages {
+			if t, ok := parseTrace(m); ok && w.dropped(t) {
+				dropped = true
+				w.cut = Cut{Family: t.family, Table: t.table, Chain: t.chain, Policy: t.policy}
+			}
+		}
+		if dropped {
+			return true
+		}
+	}
+}
+
+// dropped tells whether a step of a packet is the end of one of those that are looked for.
+func (w *watch) dropped(t trace) bool {
+	if end := w.destination + w.size; uint32(len(t.header)) >= end && slices.Equal(t.header[w.source:w.destination], w.from.AsSlice()) {
+		w.ours[t.id] = slices.Equal(t.header[w.destination:end], w.to.AsSlice())
+	}
+	return t.dropped && w.ours[t.id] && t.table != w.own
 }
 
 // base is the chain at the hook of the path in the table that cuts it; "" when it is cut at another hook.
