@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"berth/manifests"
@@ -58,7 +59,7 @@ func (l *loop) inspect(name string) look {
 		return look{missing: true} // a folder took the name, and is read as one
 	}
 	data, st := readFile(path)
-	k := look{state: st, missing: errors.Is(st.err, fs.ErrNotExist)}
+	k := look{state: st, missing: errors.Is(st.err, fs.ErrNotExist) || errors.Is(st.err, syscall.ENOTDIR)}
 	if st.err != nil || st.busy {
 		return k
 	}

@@ -18,8 +18,8 @@ type watcher struct {
 	paths  map[string]inode // owned by the loop, like inodes
 	inodes map[inode]string
 	events <-chan fsnotify.Event
-	lost   chan struct{} // events were lost
-	mounts chan struct{} // something was mounted or unmounted on the machine, or a folder above the directory renamed
+	lost   chan struct{} // events were lost, or a folder above the directory renamed
+	mounts chan struct{} // something was mounted or unmounted on the machine
 	table  *os.File      // of mounts; nil when it cannot be had
 	ways   *os.File      // tells that a folder above the directory was renamed; nil when it cannot be had
 	upward map[int]bool  // its watches
@@ -110,14 +110,15 @@ func (w *watcher) above(dir string) {
 	})
 }
 
-// watchWays rings for each folder that was renamed. It leaves the watches alone: who goes away and comes back has the one that above believes in.
+// watchWays rings for each folder that was renamed, also when it is back where it was: who looked meanwhile found nothing. It leaves the watches
+// alone: what goes away and comes back has the one that above believes in.
 func (w *watcher) watchWays() {
 	events := make([]byte, 4096) // these events carry no names: 16 bytes each
 	for {
 		if _, err := w.ways.Read(events); err != nil {
 			return
 		}
-		ring(w.mounts)
+		ring(w.lost)
 	}
 }
 
