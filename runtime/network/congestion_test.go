@@ -42,11 +42,7 @@ func TestCongestion(t *testing.T) {
 	n.mustServe(t, netip.AddrPort{}, service(n, 20, 80, toA))
 	in(t, c, usual)
 	toService := place(n.serviceCIDR, 20).String() + ":80"
-	here, err := os.Open("/proc/self/ns/net")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer here.Close()
+	here := machineNetns(t)
 	in(t, here, usual)
 	for name, tc := range map[string]struct {
 		from          *os.File

@@ -157,12 +157,12 @@ func mustOpen(t testing.TB, cfg Config) *Network {
 }
 
 // bridged runs a test both ways of what the kernel does with what a bridge forwards: with 1 it applies its IP rules to it, and translates addresses
-// there.
-func bridged(t *testing.T, test func(*testing.T)) {
+// there. program is iptables, or ip6tables for IPv6.
+func bridged(t *testing.T, program string, test func(*testing.T)) {
 	t.Helper()
 	for _, value := range []string{"0", "1"} {
-		t.Run("bridge-nf-call-iptables "+value, func(t *testing.T) {
-			const path = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+		t.Run("bridge-nf-call-"+program+" "+value, func(t *testing.T) {
+			path := "/proc/sys/net/bridge/bridge-nf-call-" + program
 			was, err := os.ReadFile(path)
 			if err != nil {
 				t.Skip("this kernel has no br_netfilter")

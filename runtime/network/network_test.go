@@ -112,7 +112,7 @@ func TestOutside(t *testing.T) {
 	// The neighbour learns a route to the pods: it gets answers, but may not begin.
 	in(t, next, func() error {
 		return netlink.RouteAdd(&netlink.Route{
-			Dst: &net.IPNet{IP: n.PodCIDR().Addr().AsSlice(), Mask: net.CIDRMask(n.PodCIDR().Bits(), 32)}, Gw: net.IPv4(198, 51, 100, 1),
+			Dst: mask(n.PodCIDR()), Gw: net.IPv4(198, 51, 100, 1),
 		})
 	})
 	before := dropped(t, n, nftables.TableFamilyIPv4)

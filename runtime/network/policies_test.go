@@ -47,7 +47,7 @@ func block(first, last string) runtime.AddrRange {
 
 func port(of string) uint16 { return netip.MustParseAddrPort(of).Port() }
 
-func TestPolicies(t *testing.T) { bridged(t, testPolicies) }
+func TestPolicies(t *testing.T) { bridged(t, "iptables", testPolicies) }
 
 func testPolicies(t *testing.T) {
 	t.Helper()
@@ -65,7 +65,7 @@ func testPolicies(t *testing.T) {
 	web.ExternalIPs = []netip.Addr{netip.MustParseAddr("203.0.113.7")}
 	n.mustServe(t, dns, web, closed)
 	in(t, next, func() error {
-		return netlink.RouteAdd(&netlink.Route{Dst: &net.IPNet{IP: net.IPv4(203, 0, 113, 0), Mask: net.CIDRMask(24, 32)}, Gw: net.IPv4(198, 51, 100, 1)})
+		return netlink.RouteAdd(&netlink.Route{Dst: mask(netip.MustParsePrefix("203.0.113.0/24")), Gw: net.IPv4(198, 51, 100, 1)})
 	})
 	tcp := func(at ...string) (list []runtime.PortRange) {
 		for _, s := range at {

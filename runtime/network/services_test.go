@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,7 +50,35 @@ func machineNetns(t *testing.T) *os.File {
 // refused says whether a connection is refused, and not just never answered.
 func refused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
 
-func TestServices(t *testing.T) { bridged(t, testServices) }
+// wantAnswers asks so often that each of some backends has answered, and wants the first word of each of these answers, and no other answer; of none, to be refused.
+func wantAnswers(t *testing.T, from *os.File, to string, want []string) {
+	t.Helper()
+	if len(want) == 0 {
+		if got, err := ask(t, from, to, patience); !refused(err) {
+			t.Fatalf("got %q, %v, want it refused", got, err)
+		}
+		return
+	}
+	unheard := map[string]bool{}
+	for _, w := range want {
+		unheard[strings.Fields(w)[0]] = true
+	}
+	for range 40 {
+		got, err := ask(t, from, to, patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(want, got) {
+			t.Fatalf("got %q, want one of %q", got, want)
+		}
+		delete(unheard, strings.Fields(got)[0])
+	}
+	if len(unheard) > 0 {
+		t.Errorf("nobody answered %v", unheard)
+	}
+}
+
+func TestServices(t *testing.T) { bridged(t, "iptables", testServices) }
 
 func testServices(t *testing.T) {
 	t.Helper()
@@ -70,7 +99,7 @@ func testServices(t *testing.T) {
 	here := service(n, 25, 80, tell(t, machine, n.Gateway(), "here"))
 	n.mustServe(t, netip.AddrPort{}, web, own, empty, evil, out, here)
 	in(t, next, func() error {
-		return netlink.RouteAdd(&netlink.Route{Dst: &net.IPNet{IP: net.IPv4(203, 0, 113, 0), Mask: net.CIDRMask(24, 32)}, Gw: net.IPv4(198, 51, 100, 1)})
+		return netlink.RouteAdd(&netlink.Route{Dst: mask(netip.MustParsePrefix("203.0.113.0/24")), Gw: net.IPv4(198, 51, 100, 1)})
 	})
 	address := func(number int) string { return place(n.serviceCIDR, number).String() + ":80" }
 	tests := map[string]struct {
@@ -98,35 +127,12 @@ func testServices(t *testing.T) {
 		"the machine as a backend":     {c, address(25), []string{"here " + addrC.String()}},
 	}
 	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			seen := map[string]bool{}
-			for range 40 {
-				got, err := ask(t, tt.from, tt.to, patience)
-				if len(tt.want) == 0 {
-					if !refused(err) {
-						t.Fatalf("got %q, %v, want it refused", got, err)
-					}
-					return
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				seen[got] = true
-			}
-			words := map[string]bool{}
-			for _, w := range tt.want {
-				words[w[:1]] = true
-				delete(seen, w)
-			}
-			if len(seen) > 0 {
-				t.Errorf("got also %v, want %v", seen, tt.want)
-			}
-		})
+		t.Run(name, func(t *testing.T) { wantAnswers(t, tt.from, tt.to, tt.want) })
 	}
 	t.Run("outside may not send to the range itself", func(t *testing.T) {
 		in(t, next, func() error {
 			return netlink.RouteAdd(&netlink.Route{
-				Dst: &net.IPNet{IP: n.serviceCIDR.Addr().AsSlice(), Mask: net.CIDRMask(n.serviceCIDR.Bits(), 32)}, Gw: net.IPv4(198, 51, 100, 1),
+				Dst: mask(n.serviceCIDR), Gw: net.IPv4(198, 51, 100, 1),
 			})
 		})
 		if got, err := ask(t, next, address(20), blocked); err == nil {
