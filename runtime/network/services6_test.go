@@ -55,7 +55,7 @@ func testServicesByIPv6(t *testing.T) {
 		"by IPv4 to the same":          {c, place(n.serviceCIDR, 20).String() + ":80", []string{"four " + addrC.String()}},
 		"no backends":                  {c, address(22), nil},
 		"no backends, from machine":    {machineNetns(t), address(22), nil},
-		"another port":                 {c, strings.Replace(address(20), ":80", ":81", 1), nil},
+		"another port":                 {c, strings.TrimSuffix(address(20), "80") + "81", nil},
 		"nobody's address":             {c, address(99), nil},
 		"loopback is not for Services": {c, address(23), nil},
 		"a backend outside":            {c, address(24), []string{"next 2001:db8::1"}},
