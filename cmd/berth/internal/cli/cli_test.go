@@ -104,7 +104,7 @@ func status() *controller.Status {
 func TestTable(t *testing.T) {
 	var b bytes.Buffer
 	table{w: &b, rows: 2}.print(status())
-	want := `/srv/m: 2 files, 1 objects, 2 to look at
+	want := `/srv/m: 2 files, 1 object, 2 to look at
 
 b.yaml:3: error: holds a NUL byte
 

@@ -50,7 +50,7 @@ func (a *app) runDown(ctx context.Context, volumes bool) error {
 		return err
 	}
 	defer d.Close()
-	if err := d.Down(ctx, volumes, func(left int) { fmt.Fprintf(a.out, "%d pods left\n", left) }); err != nil {
+	if err := d.Down(ctx, volumes, func(left int) { fmt.Fprintf(a.out, "%s left\n", counted(left, "pod")) }); err != nil {
 		return err
 	}
 	fmt.Fprintln(a.out, "everything is gone; images stay (berth image prune)")

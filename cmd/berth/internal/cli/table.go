@@ -20,7 +20,7 @@ type table struct {
 }
 
 func (t table) print(s *controller.Status) {
-	fmt.Fprintf(t.w, "%s: %d files, %d objects, %s\n", safe(s.Source.Name), s.Source.Files, s.Source.Objects, t.verdict(s))
+	fmt.Fprintf(t.w, "%s: %s, %s, %s\n", safe(s.Source.Name), counted(s.Source.Files, "file"), counted(s.Source.Objects, "object"), t.verdict(s))
 	t.faults(s)
 	t.waiting(s)
 	t.problems(s)
@@ -41,7 +41,7 @@ func (t table) verdict(s *controller.Status) string {
 		}
 	}
 	if n := len(s.Faults) - wrong; n > 0 {
-		warnings = fmt.Sprintf(", %d warnings", n)
+		warnings = ", " + counted(n, "warning")
 	}
 	for i := range s.Workloads {
 		if s.Workloads[i].Problem != "" {
@@ -197,7 +197,7 @@ func (t table) pulls(s *controller.Status) {
 		if p.Total > 0 {
 			size = bytesText(p.Complete) + " of " + bytesText(p.Total)
 		}
-		fmt.Fprintf(t.w, "pulling %s: %s, %d pods wait\n", safe(p.Image), size, p.Pods)
+		fmt.Fprintf(t.w, "pulling %s: %s, for %s\n", safe(p.Image), size, counted(p.Pods, "pod"))
 	}
 }
 

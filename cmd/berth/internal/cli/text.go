@@ -28,6 +28,14 @@ func safe(s string) string {
 	return b.String()
 }
 
+// counted is how many there are of what has the plain plural: 1 pod, 2 pods.
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
 // bytesText is a size as people say it: 12.3 MB.
 func bytesText(n int64) string {
 	const unit = 1000
