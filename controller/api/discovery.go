@@ -28,16 +28,28 @@ func (s *Server) serveOther(w http.ResponseWriter, hr *http.Request, parts []str
 	case parts[0] == "version" && len(parts) == 1:
 		return s.write(w, hr, http.StatusOK, s.version())
 	case parts[0] == "healthz", parts[0] == "livez", parts[0] == "readyz":
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		_, _ = w.Write([]byte("ok")) // the client went away: nobody to tell
-		return nil
+		return serveHealth(w, hr, parts)
 	case parts[0] == "openapi":
 		return s.serveOpenAPI(w, hr, parts)
 	case parts[0] == "api" || parts[0] == "apis":
 		return s.discover(w, hr, parts)
 	}
 	return errNoPage()
+}
+
+// serveHealth says that the API answers, which is the one thing that is checked: who cannot be helped does not answer at all.
+func serveHealth(w http.ResponseWriter, hr *http.Request, parts []string) error {
+	if len(parts) > 2 || len(parts) == 2 && parts[1] != "ping" {
+		return errNoPage()
+	}
+	text := "ok"
+	if hr.URL.Query().Has("verbose") && len(parts) == 1 {
+		text = "[+]ping ok\n" + parts[0] + " check passed\n"
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write([]byte(text)) // the client went away: nobody to tell
+	return nil
 }
 
 func (s *Server) paths() []string {

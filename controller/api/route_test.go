@@ -146,3 +146,17 @@ func quantity(t *testing.T, text string) int64 {
 	}
 	return q.MilliValue()
 }
+
+func TestHealth(t *testing.T) {
+	s := fixture(t)
+	for path, want := range map[string]string{
+		"/livez": "ok", "/readyz/ping": "ok", "/readyz?verbose": "[+]ping ok\nreadyz check passed\n", "/livez?verbose=true": "[+]ping ok\nlivez check passed\n",
+		"/healthz/etcd": "", "/livez/ping/pong": "",
+	} {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		if want == "" && w.Code != http.StatusNotFound || want != "" && (w.Code != http.StatusOK || w.Body.String() != want) {
+			t.Errorf("%s: %d %q", path, w.Code, w.Body)
+		}
+	}
+}
