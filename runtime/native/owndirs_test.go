@@ -21,17 +21,17 @@ func TestOwnDirs(t *testing.T) {
 func TestImageVolumes(t *testing.T) {
 	m := newMachine(t)
 	img := busybox(t, t.TempDir())
-	img.Config.Volumes = []string{"/data/deep", "/vol", "/work", "/work/in"}
+	img.Config.Volumes = []string{"/data/deep", "/vol", "/srv", "/srv/in"}
 	m.images["test.invalid/volumes"] = img
 	attempt := uint32(0)
 	for _, users := range []bool{false, true} {
 		m.sandbox(t, runtime.SandboxConfig{UserNamespace: users, Volumes: []runtime.Volume{{Name: "v", EmptyDir: &runtime.EmptyDir{}}}})
 		for _, readOnly := range []bool{false, true} {
-			cfg := script(`for d in / /data /data/deep /data/deep/v /vol /work /work/in; do touch $d/x 2>/dev/null && echo $d; done; grep -c ' /vol ' /proc/mounts; ls /data/deep`)
+			cfg := script(`for d in / /data /data/deep /data/deep/v /srv /srv/in /vol; do touch $d/x 2>/dev/null && echo $d; done; grep -c ' /vol ' /proc/mounts; ls /data/deep`)
 			cfg.Image, cfg.Attempt, cfg.Security.ReadOnlyRootfs = "test.invalid/volumes", attempt, readOnly
 			attempt++
 			cfg.Mounts = []runtime.Mount{{Volume: "v", Path: "/vol"}, {Volume: "v", Path: "/data/deep/v"}}
-			want := "/data/deep\n/data/deep/v\n/vol\n/work\n/work/in\n1\nv\nx\n"
+			want := "/data/deep\n/data/deep/v\n/srv\n/srv/in\n/vol\n1\nv\nx\n"
 			if !readOnly {
 				want = "/\n/data\n" + want
 			}

@@ -26,10 +26,7 @@ func TestWhatPodsMayNotSendByIPv6(t *testing.T) {
 		return slices.Concat([]byte{0x20, 0, 0, 0}, target.AsSlice(), []byte{2, 1}, macA)
 	}
 	ip, bridge := nftables.TableFamilyIPv6, nftables.TableFamilyBridge
-	tests := map[string]struct {
-		frame []byte
-		where nftables.TableFamily // 0: it passes
-	}{
+	tests := map[string]sent{
 		"honest datagram":                     {udp6(macA, gateway, sixA, router, 7), 0},
 		"honest datagram behind options":      {behind(udp6(macA, gateway, sixA, router, 7)), 0},
 		"honest echo":                         {icmp6(macA, gateway, sixA, router, 128, 0, 1, 0, 1), 0},
@@ -58,23 +55,7 @@ func TestWhatPodsMayNotSendByIPv6(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer judged.Close()
-	marker := udp6(macA, gateway, sixA, router, markerPort)
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			before := map[nftables.TableFamily]uint64{ip: dropped(t, n, ip), bridge: dropped(t, n, bridge)}
-			send(t, a, tt.frame, marker)
-			awaitDatagram(t, judged)
-			for _, family := range []nftables.TableFamily{ip, bridge} {
-				want := before[family]
-				if family == tt.where {
-					want++
-				}
-				if got := dropped(t, n, family); got != want {
-					t.Errorf("family %d: %d dropped, want %d", family, got, want)
-				}
-			}
-		})
-	}
+	judge(t, n, a, ip, tests, judged, udp6(macA, gateway, sixA, router, markerPort))
 	if got := neighbours(t, n); len(got) != 2 {
 		t.Errorf("the machine knows %v", got)
 	}

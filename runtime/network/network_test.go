@@ -115,13 +115,7 @@ func TestOutside(t *testing.T) {
 			Dst: mask(n.PodCIDR()), Gw: net.IPv4(198, 51, 100, 1),
 		})
 	})
-	before := dropped(t, n, nftables.TableFamilyIPv4)
-	if got, err := ask(t, next, serve(t, a, addrA), blocked); err == nil {
-		t.Errorf("outside to pod: got %q, want it dropped", got)
-	}
-	if after := dropped(t, n, nftables.TableFamilyIPv4); after == before {
-		t.Error("outside to pod: nothing was dropped")
-	}
+	mayNotBegin(t, n, next, serve(t, a, addrA), nftables.TableFamilyIPv4)
 }
 
 func TestWhatPodsMayNotSend(t *testing.T) {
@@ -134,10 +128,7 @@ func TestWhatPodsMayNotSend(t *testing.T) {
 	}
 	metadata, loopback := netip.MustParseAddr("169.254.169.254"), netip.MustParseAddr("127.0.0.1")
 	ip, bridge := nftables.TableFamilyIPv4, nftables.TableFamilyBridge
-	tests := map[string]struct {
-		frame []byte
-		where nftables.TableFamily // 0: it passes
-	}{
+	tests := map[string]sent{
 		"honest datagram":                   {udp(macA, gateway, addrA, n.Gateway(), 7), 0},
 		"honest ARP":                        {arp(macA, macA, addrA), 0},
 		"a neighbour's address":             {udp(macA, gateway, addrB, n.Gateway(), 7), bridge},
@@ -158,13 +149,30 @@ func TestWhatPodsMayNotSend(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer judged.Close()
-	marker := udp(macA, gateway, addrA, n.Gateway(), markerPort)
+	judge(t, n, a, ip, tests, judged, udp(macA, gateway, addrA, n.Gateway(), markerPort))
+}
+
+const markerPort = 9999
+
+// sent is a frame of a pod.
+type sent struct {
+	frame []byte
+	where nftables.TableFamily // it is dropped; 0: it passes
+}
+
+// judge sends frames from a pod, each followed by a marker that arrives, and holds what the tables of a family, and of bridges, have dropped against what they should.
+func judge(t *testing.T, n *Network, pod *os.File, ip nftables.TableFamily, tests map[string]sent, arrives *net.UDPConn, marker []byte) {
+	t.Helper()
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			before := map[nftables.TableFamily]uint64{ip: dropped(t, n, ip), bridge: dropped(t, n, bridge)}
-			send(t, a, tt.frame, marker)
-			awaitDatagram(t, judged)
-			for _, family := range []nftables.TableFamily{ip, bridge} {
+			before := map[nftables.TableFamily]uint64{}
+			families := []nftables.TableFamily{ip, nftables.TableFamilyBridge}
+			for _, family := range families {
+				before[family] = dropped(t, n, family)
+			}
+			send(t, pod, tt.frame, marker)
+			awaitDatagram(t, arrives)
+			for _, family := range families {
 				want := before[family]
 				if family == tt.where {
 					want++
@@ -177,7 +185,17 @@ func TestWhatPodsMayNotSend(t *testing.T) {
 	}
 }
 
-const markerPort = 9999
+// mayNotBegin holds that nobody outside begins a connection with a pod, and that it is a table of ours that sees to it.
+func mayNotBegin(t *testing.T, n *Network, outside *os.File, with string, family nftables.TableFamily) {
+	t.Helper()
+	before := dropped(t, n, family)
+	if got, err := ask(t, outside, with, blocked); err == nil {
+		t.Errorf("outside to pod: got %q, want it dropped", got)
+	}
+	if after := dropped(t, n, family); after == before {
+		t.Error("outside to pod: nothing was dropped")
+	}
+}
 
 func awaitDatagram(t *testing.T, conn *net.UDPConn) {
 	t.Helper()

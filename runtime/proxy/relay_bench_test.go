@@ -24,13 +24,14 @@ func BenchmarkRelay(b *testing.B) {
 	b.Run("little/relayed", func(b *testing.B) { little(b, relayedTo(b, echoAt(b))) })
 }
 
-func served(b *testing.B, f func(net.Conn)) string {
-	b.Helper()
+// served answers connections with f until the test ends, at the address it returns.
+func served(t testing.TB, f func(net.Conn)) string {
+	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	b.Cleanup(func() { l.Close() })
+	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -42,6 +43,9 @@ func served(b *testing.B, f func(net.Conn)) string {
 	}()
 	return l.Addr().String()
 }
+
+// echo sends back what comes.
+func echo(c net.Conn) { _, _ = io.Copy(c, c) }
 
 func sinkAt(b *testing.B) string {
 	b.Helper()

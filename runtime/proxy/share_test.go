@@ -11,23 +11,7 @@ import (
 // Whoever opens as many connections to a port as he can takes no other port from anybody, nor its connections from those who have some; and a port that is full
 // can be closed, and is there again for the next who asks when connections have ended.
 func TestAFloodedPortTakesNoOther(t *testing.T) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				_, _ = io.Copy(c, c)
-			}()
-		}
-	}()
+	behind := served(t, echo)
 	const most = 60
 	load := newLoad()
 	load.most = most
@@ -37,7 +21,7 @@ func TestAFloodedPortTakesNoOther(t *testing.T) {
 	}
 	var ports []open
 	for range 4 {
-		port, at := relayedUnder(t, load, l.Addr().String())
+		port, at := relayedUnder(t, load, behind)
 		ports = append(ports, open{port, at})
 	}
 	hello := func(c net.Conn) bool {
