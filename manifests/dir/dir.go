@@ -19,8 +19,6 @@ import (
 type Options struct {
 	// Clock is the real one unless a test sets another.
 	Clock clock.WithTicker
-	// Parsers is how many files are decoded at once when many changed: 2 by default.
-	Parsers int
 	// Poll is how often the directory is read where the kernel cannot tell of changes, and how long a writer that holds a file open without
 	// writing is left alone at most: 5 s by default.
 	Poll time.Duration
@@ -28,11 +26,10 @@ type Options struct {
 
 // Source is a directory of manifests.
 type Source struct {
-	path    string
-	clock   clock.WithTicker
-	parsers int
-	poll    time.Duration
-	quiet   time.Duration
+	path  string
+	clock clock.WithTicker
+	poll  time.Duration
+	quiet time.Duration
 
 	rewrites chan rewrite
 }
@@ -41,15 +38,12 @@ var _ manifests.Source = (*Source)(nil)
 
 // New returns the source of a directory. The directory need not exist yet.
 func New(path string, o Options) *Source {
-	s := &Source{path: path, clock: o.Clock, parsers: o.Parsers, poll: o.Poll, quiet: quiet, rewrites: make(chan rewrite)}
+	s := &Source{path: path, clock: o.Clock, poll: o.Poll, quiet: quiet, rewrites: make(chan rewrite)}
 	if abs, err := filepath.Abs(path); err == nil {
 		s.path = abs
 	}
 	if s.clock == nil {
 		s.clock = clock.RealClock{}
-	}
-	if s.parsers <= 0 {
-		s.parsers = 2
 	}
 	if s.poll <= 0 {
 		s.poll = 5 * time.Second

@@ -22,10 +22,13 @@ type look struct {
 	decoded *manifests.Decoded // nil when the content is the known one
 }
 
+// parsers is how many files are decoded at once when many changed.
+const parsers = 2
+
 // inspectAll looks at files, several at once when they are many. It touches nothing of the loop's state but reads it.
 func (l *loop) inspectAll(names []string) []look {
 	looks := make([]look, len(names))
-	workers := l.src.parsers
+	workers := parsers
 	if len(names) < 8 { // a goroutine costs more than a small file
 		workers = 1
 	}
